@@ -1,0 +1,88 @@
+"""The one tree of typed errors.
+
+    WanTrtError
+    |-- InputError          what was asked cannot be done as asked         exit 2
+    |   |-- MediaError      a picture, video or tensor file is unusable
+    |   |-- BundleError     a bundle is damaged, foreign or too new
+    |   |-- CheckpointError a checkpoint is incomplete or foreign
+    |   `-- LoraError       an adapter does not fit the model
+    |-- NotFoundError       no such job                                    exit 2
+    |-- ResourceError       this machine cannot do it now, another may     exit 3
+    |-- CancelledError      the job was cancelled or interrupted           exit 4
+    `-- ExecutionError      the engine failed while running a valid job    exit 1
+
+Every error says what was given, what is expected and what to do about it, in one line.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class WanTrtError(Exception):
+    """Root of the tree.
+
+    `given` is what was met, `expected` what would have been right, `action` what to do.
+    `field` names the request field or command-line option at fault, where there is one.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self, given: str, *, expected: str = "", action: str = "", field: str | None = None
+    ) -> None:
+        self.given = given
+        self.expected = expected
+        self.action = action
+        self.field = field
+        parts = [given]
+        if expected:
+            parts.append(f"expected {expected}")
+        if action:
+            parts.append(action)
+        message = "; ".join(parts)
+        super().__init__(f"{field}: {message}" if field else message)
+
+
+class InputError(WanTrtError):
+    """The request, option or file is wrong; asking again unchanged cannot succeed."""
+
+    exit_code = 2
+
+
+class MediaError(InputError):
+    """A picture, video or frame tensor is missing, unreadable or of the wrong kind."""
+
+
+class BundleError(InputError):
+    """A bundle is missing, truncated, of a newer schema, or not a bundle."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint is missing tensors, has unknown ones, or is of another model."""
+
+
+class LoraError(InputError):
+    """An adapter file has keys that fit no module, or shapes that do not match."""
+
+
+class NotFoundError(WanTrtError):
+    """No job is known under the given id."""
+
+    exit_code = 2
+
+
+class ResourceError(WanTrtError):
+    """Memory, disk, a port or a queue place is not to be had here and now."""
+
+    exit_code = 3
+
+
+class CancelledError(WanTrtError):
+    """The job was cancelled by its owner or interrupted by the operator."""
+
+    exit_code = 4
+
+
+class ExecutionError(WanTrtError):
+    """A valid job failed inside the engine, for example because latents became NaN."""

@@ -1,0 +1,114 @@
+"""The contract of a backend: run one graph, at one size, on tensors at fixed addresses.
+
+ONNX Runtime (`engine/ort.py`) implements it today; TensorRT and CUDA-graph capture will implement
+the same three types, so nothing above this file knows which backend runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+_DIMENSION = re.compile(r"^(?:(\d+)\*)?([a-z_]+)(?:([+-])(\d+))?$")
+
+
+def evaluate_dimension(dimension: int | str, sizes: Mapping[str, int]) -> int:
+    """Value of a dimension written as `7`, `rows`, `2*rows`, `latents+1` or `4*latents-3`.
+
+    Raises KeyError when `sizes` lacks the symbol, ValueError when the text is of another form.
+    """
+    if isinstance(dimension, int):
+        return dimension
+    match = _DIMENSION.match(dimension)
+    if match is None:
+        raise ValueError(f"dimension {dimension!r} is not of the form [N*]name[+N|-N]")
+    factor, symbol, sign, offset = match.groups()
+    value = sizes[symbol] * int(factor or 1)
+    return value + int(offset) * (1 if sign == "+" else -1) if offset else value
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, dtype ("float32", "int64") and dimensions (numbers or symbols) of a graph's tensor."""
+
+    name: str
+    dtype: str
+    dimensions: tuple[int | str, ...]
+
+    def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        return tuple(evaluate_dimension(d, sizes) for d in self.dimensions)
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """Inputs and outputs of a graph in the order of its definition."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def caches(self) -> tuple[tuple[str, str], ...]:
+        """(output, input) names of recurrent state: output `next_X` feeds input `X`."""
+        names = {spec.name for spec in self.inputs}
+        return tuple(
+            (spec.name, spec.name.removeprefix("next_"))
+            for spec in self.outputs
+            if spec.name.startswith("next_") and spec.name.removeprefix("next_") in names
+        )
+
+
+class Bindings(Protocol):
+    """Named tensors at fixed addresses for one size.
+
+    On a CPU the arrays are views of the bound memory: write inputs in place, read outputs after
+    `launch`. They stay valid until the executor is closed.
+    """
+
+    @property
+    def inputs(self) -> Mapping[str, NDArray[Any]]: ...
+
+    @property
+    def outputs(self) -> Mapping[str, NDArray[Any]]: ...
+
+
+class Executor(Protocol):
+    """Runs one graph with one set of weights."""
+
+    @property
+    def spec(self) -> GraphSpec: ...
+
+    def bind(
+        self, sizes: Mapping[str, int], tensors: Mapping[str, NDArray[Any]] | None = None
+    ) -> Bindings:
+        """Tensors for these symbol values, e.g. {"frames": 21, "rows": 45, "columns": 80}.
+
+        `tensors` names inputs or outputs that shall live in existing memory instead of new:
+        two bindings that swap a recurrent graph's caches run it without copying them.
+        Raises ResourceError when there is no memory for them.
+        """
+        ...
+
+    def launch(self, bindings: Bindings, stream: int | None = None) -> None:
+        """Compute the outputs from the inputs. On a CPU it returns when they are ready.
+
+        Raises ExecutionError when the backend fails.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release weights and bindings."""
+        ...
+
+
+def run(executor: Executor, sizes: Mapping[str, int], **inputs: NDArray[Any]) -> dict[str, Any]:
+    """Bind, fill, launch and copy the outputs out: for calls that are made once."""
+    bindings = executor.bind(sizes)
+    for name, value in inputs.items():
+        np.copyto(bindings.inputs[name], value, casting="same_kind")
+    executor.launch(bindings)
+    return {name: value.copy() for name, value in bindings.outputs.items()}
