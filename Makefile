@@ -1,0 +1,36 @@
+# make demo   install and make a video on this machine, no GPU needed
+# make test   install and run every test
+# make check  ruff, mypy and the tests, as CI does
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check lint proto clean
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[export,server,demo,dev]'
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python benchmarks/demo.py --out demo
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PATH=$(BIN):$$PATH $(BIN)/mypy -p wan_trt.engine -p wan_trt.media -p wan_trt.preprocess \
+	  -p wan_trt.export -p wan_trt.server -p wan_trt.cli
+	$(BIN)/mypy tests benchmarks
+
+check: lint test
+
+proto: $(VENV)/.installed
+	$(BIN)/python server/proto/generate.py
+
+clean:
+	rm -rf $(VENV) build dist demo .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,78 @@
+"""Turn a Wan2.2-Animate checkpoint into a bundle that `generate` and `serve` run.
+
+CHECKPOINT is the official repository's folder (config.json, diffusion_pytorch_model*.safetensors,
+Wan2.1_VAE.pth, models_clip_*.pth, models_t5_*.pth, google/umt5-xxl). LoRAs are folded in float32:
+--lora into both experts, --lora-high only into the one that runs at high noise (timesteps from
+1000 * boundary up), --lora-low only into the other. A LoRA key that fits no module is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+SUMMARY = "checkpoint (+ LoRAs) -> bundle; needs the extra `export`"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path)
+    parser.add_argument("--out", metavar="BUNDLE", type=Path, required=True, help="folder to make")
+    spec = "PATH[,strength=S][,alpha=A]"
+    for option, target in (
+        ("--lora", "both experts"),
+        ("--lora-high", "the high-noise expert"),
+        ("--lora-low", "the low-noise expert"),
+    ):
+        parser.add_argument(
+            option,
+            metavar="SPEC",
+            action="append",
+            default=[],
+            help=f"fold a LoRA into {target}: {spec}; may be given several times",
+        )
+    parser.add_argument(
+        "--allow-unmatched",
+        action="store_true",
+        help="skip LoRA keys that fit no module instead of failing; recorded in the manifest",
+    )
+    parser.add_argument(
+        "--boundary",
+        type=float,
+        default=0.9,
+        help="where the experts change, as a share of 1000 timesteps (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["fp32"],
+        default="fp32",
+        help="of weights and arithmetic (default: %(default)s)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from wan_trt.engine.errors import InputError
+
+    try:
+        from wan_trt.export.bundle_writer import ExportOptions, export_bundle
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"the module {error.name} is not installed",
+            expected="the extra `export`",
+            action="pip install 'wan-trt[export]'",
+        ) from None
+    from wan_trt.export.lora.spec import LoraSpec, LoraStacks
+
+    stacks = LoraStacks(
+        both=tuple(LoraSpec.parse(text) for text in arguments.lora),
+        high=tuple(LoraSpec.parse(text) for text in arguments.lora_high),
+        low=tuple(LoraSpec.parse(text) for text in arguments.lora_low),
+    )
+    export_bundle(
+        arguments.checkpoint,
+        arguments.out,
+        ExportOptions(stacks, arguments.boundary, arguments.allow_unmatched),
+        on_progress=lambda message: print(message, file=sys.stderr, flush=True),
+    )
+    print(arguments.out)
+    return 0

@@ -1,0 +1,65 @@
+"""Show what a bundle holds: model, sizes, graphs and their tensors, weights, LoRAs.
+
+--verify also hashes every file against the manifest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.executor import TensorSpec
+
+SUMMARY = "show what a bundle holds"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path)
+    parser.add_argument("--json", action="store_true", help="the manifest as JSON")
+    parser.add_argument("--verify", action="store_true", help="hash every file")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    bundle = Bundle.open(arguments.bundle)
+    if arguments.verify:
+        bundle.verify()
+    if arguments.json:
+        print(bundle.manifest.to_json(), end="")
+        return 0
+    for line in _lines(bundle):
+        print(line)
+    if arguments.verify:
+        print(f"verified   {len(bundle.manifest.files)} files match their hashes")
+    return 0
+
+
+def _lines(bundle: Bundle) -> list[str]:
+    manifest = bundle.manifest
+    nbytes = sum(entry.nbytes for entry in manifest.files.values())
+    lines = [
+        f"bundle     {bundle.path}",
+        f"model      {manifest.model}, {manifest.precision}, schema {manifest.schema}",
+        f"made by    {manifest.provenance.tool}",
+        f"size       {nbytes / 1e6:.1f} MB in {len(manifest.files)} files",
+        f"experts    high noise from timestep {1000 * manifest.boundary:g}, low noise below",
+        "geometry   " + ", ".join(f"{k} {v}" for k, v in asdict(manifest.geometry).items()),
+    ]
+    for lora in manifest.provenance.loras:
+        lines.append(
+            f"lora       {lora['expert']}: {lora['file']}, {lora['family']}, "
+            f"strength {lora['strength']:g}"
+        )
+    for name, text in manifest.prompts.items():
+        lines.append(f"prompt     {name}: {json.dumps(text, ensure_ascii=False)}")
+    for name, graph in sorted(manifest.graphs.items()):
+        lines.append(f"graph      {name} [{', '.join(sorted(set(graph.weights.values())))}]")
+        lines += [f"             in  {_tensor(spec)}" for spec in graph.inputs]
+        lines += [f"             out {_tensor(spec)}" for spec in graph.outputs]
+    return lines
+
+
+def _tensor(spec: TensorSpec) -> str:
+    return f"{spec.name} {spec.dtype} [{', '.join(str(d) for d in spec.dimensions)}]"

@@ -1,0 +1,61 @@
+"""The command `wan-trt`: finds the command's module, runs it, turns errors into exit codes.
+
+Exit codes: 0 done, 2 usage or bad input, 3 resource exhausted (retry elsewhere), 4 interrupted,
+1 a bug of ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from wan_trt.engine.errors import CancelledError, WanTrtError
+
+# One module a command; it offers SUMMARY, add_arguments(parser) and run(arguments) -> exit code.
+COMMANDS = ("export", "generate", "inspect", "serve", "submit", "watch", "cancel", "fetch")
+
+_DESCRIPTION = """\
+Deploys Wan2.2-Animate: turn a checkpoint into a bundle once (export), then make videos from it
+here (generate) or through a server (serve, submit, watch, cancel, fetch)."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code; prints errors as one line on stderr."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = _parser(words).parse_args(words)
+        code: int = arguments.run(arguments)
+    except WanTrtError as error:
+        print(f"wan-trt: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("wan-trt: interrupted; nothing half-written is left behind", file=sys.stderr)
+        return CancelledError.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """All commands' names; only the asked command's module is imported for its options."""
+    parser = argparse.ArgumentParser(prog="wan-trt", description=_DESCRIPTION)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    asked = next((word for word in words if word in COMMANDS), None)
+    for name in COMMANDS:
+        if name == asked or asked is None:
+            module = importlib.import_module(f"wan_trt.cli.{name}")
+            command = commands.add_parser(
+                name,
+                help=module.SUMMARY,
+                description=module.__doc__,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+        else:
+            commands.add_parser(name)
+    return parser

@@ -1,0 +1,219 @@
+"""Checkpoint and LoRAs in, bundle out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir
+from safetensors.numpy import save_file
+
+from wan_trt.engine.bundle import (
+    MANIFEST,
+    SCHEMA,
+    SHARED,
+    Bundle,
+    FileEntry,
+    GraphEntry,
+    Manifest,
+    Provenance,
+    sha256_file,
+)
+from wan_trt.engine.errors import InputError
+from wan_trt.engine.executor import run
+from wan_trt.engine.ort import OrtExecutor
+from wan_trt.engine.prompts import PromptTokenizer
+from wan_trt.engine.request import ExpertName
+from wan_trt.export import weights
+from wan_trt.export.checkpoint import OfficialCheckpoint
+from wan_trt.export.graph import trace
+from wan_trt.export.graphs import BundlePlan, GraphPlan, plan
+from wan_trt.export.lora.delta import LoraFile
+from wan_trt.export.lora.fold import FoldedTensors, read_files, report
+from wan_trt.export.lora.spec import LoraSpec, LoraStacks
+from wan_trt.export.staging import staged_folder
+
+# Upstream's only prompt for Animate, and the negative prompt of all its models.
+PROMPTS = {
+    "positive": "视频中的人在做动作",
+    "negative": (
+        "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，"
+        "低质量，JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，"
+        "毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """`boundary`: the high-noise expert serves timesteps >= 1000 * boundary."""
+
+    loras: LoraStacks = field(default_factory=LoraStacks)
+    boundary: float = 0.9
+    allow_unmatched: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.boundary <= 1.0:
+            raise InputError(f"boundary is {self.boundary}", expected="a share between 0 and 1")
+
+
+def export_bundle(
+    checkpoint: str | Path,
+    out: str | Path,
+    options: ExportOptions | None = None,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> Bundle:
+    """Write the bundle `out` from an official checkpoint, LoRAs folded into each expert.
+
+    The folder appears only when it is complete. Weights are float32, streamed tensor by tensor.
+    Raises CheckpointError, LoraError or InputError.
+    """
+    options = options or ExportOptions()
+    with staged_folder(Path(out)) as stage:
+        opened = OfficialCheckpoint.open(checkpoint)
+        on_progress(f"checkpoint {opened.path}: {len(list(opened.dit.names()))} DiT tensors")
+        contents = plan(opened)
+        stacks = _fold(opened, options)
+        writer = _Writer(stage, on_progress)
+        entries = {graph.name: writer.graph(graph, {SHARED: graph}) for graph in contents.shared}
+        entries |= _write_experts(writer, contents, stacks)
+        shutil.copyfile(opened.tokenizer, stage / "tokenizer.json")
+        _encode_prompts(stage, entries, contents.geometry.text_tokens)
+        reports = _reports(stacks)
+        if reports:
+            (stage / "lora_report.json").write_text(json.dumps(reports, indent=1) + "\n")
+        on_progress("hashing")
+        manifest = Manifest(
+            schema=SCHEMA,
+            model="wan2.2-animate",
+            precision="fp32",
+            boundary=options.boundary,
+            geometry=contents.geometry,
+            graphs=entries,
+            files=_hashes(stage),
+            prompts=PROMPTS,
+            provenance=Provenance(
+                tool=f"wan-trt {importlib.metadata.version('wan-trt')}",
+                checkpoint={
+                    str(file.relative_to(opened.path)): sha256_file(file) for file in opened.files
+                },
+                loras=tuple(
+                    {k: entry[k] for k in ("expert", "file", "sha256", "family", "strength")}
+                    for entry in reports
+                ),
+                options={"allow_unmatched": options.allow_unmatched},
+            ),
+        )
+        (stage / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return Bundle.open(out)
+
+
+@dataclass(frozen=True)
+class _Stack:
+    files: tuple[LoraFile, ...]
+    tensors: FoldedTensors
+
+
+def _fold(checkpoint: OfficialCheckpoint, options: ExportOptions) -> Mapping[ExpertName, _Stack]:
+    """Each expert's files on the checkpoint's DiT. What both share is read once, so that equal
+    stacks hold the same objects and need only one weight set."""
+
+    def files(specs: Sequence[LoraSpec]) -> tuple[LoraFile, ...]:
+        return read_files(specs, checkpoint.dit, allow_unmatched=options.allow_unmatched)
+
+    both = files(options.loras.both)
+    high, low = (*both, *files(options.loras.high)), (*both, *files(options.loras.low))
+    return {
+        ExpertName.HIGH: _Stack(high, FoldedTensors(checkpoint.dit, high)),
+        ExpertName.LOW: _Stack(low, FoldedTensors(checkpoint.dit, low)),
+    }
+
+
+def _write_experts(
+    writer: _Writer, contents: BundlePlan, stacks: Mapping[ExpertName, _Stack]
+) -> dict[str, GraphEntry]:
+    """One weight set where both experts have the same weights, else one for each."""
+    high, low = stacks[ExpertName.HIGH], stacks[ExpertName.LOW]
+    entries = {}
+    for graph, high_graph, low_graph in zip(
+        contents.expert,
+        contents.with_source(high.tensors),
+        contents.with_source(low.tensors),
+        strict=True,
+    ):
+        touched = {name for rule in graph.module.rules().values() for name in rule.sources}
+        same = all(
+            high.tensors.targets.get(name) == low.tensors.targets.get(name) for name in touched
+        )
+        sources = (
+            {SHARED: high_graph}
+            if same
+            else {ExpertName.HIGH.value: high_graph, ExpertName.LOW.value: low_graph}
+        )
+        entries[graph.name] = writer.graph(graph, sources)
+    return entries
+
+
+class _Writer:
+    """Writes graphs and weight sets into the staged bundle."""
+
+    def __init__(self, stage: Path, on_progress: Callable[[str], None]) -> None:
+        self._stage = stage
+        self._on_progress = on_progress
+        (stage / "graphs").mkdir()
+
+    def graph(self, graph: GraphPlan, sources: Mapping[str, GraphPlan]) -> GraphEntry:
+        """Trace one graph and write its weights once for each source; {weight set: plan}."""
+        self._on_progress(f"graph {graph.name} ({', '.join(sources)})")
+        places = weights.lay_out(graph.module)
+        model = trace(graph.module)
+        weights.refer(model, places, f"{graph.weights}.bin")
+        onnx_ir.save(model, self._stage / "graphs" / f"{graph.name}.onnx")
+        for weight_set, source in sources.items():
+            path = self._stage / "weights" / weight_set / f"{graph.weights}.bin"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                weights.write(path, places, graph.module.rules(), source.source)
+        spec = graph.module.spec
+        return GraphEntry(spec.inputs, spec.outputs, {name: name for name in sources})
+
+
+def _encode_prompts(stage: Path, entries: Mapping[str, GraphEntry], text_tokens: int) -> None:
+    """Store the text rows of the model's own prompts: most jobs never need the text encoder."""
+    tokenizer = PromptTokenizer(stage / "tokenizer.json", text_tokens)
+    encoder = OrtExecutor(
+        stage / "graphs" / "text_encoder.onnx",
+        stage / "weights" / SHARED,
+        entries["text_encoder"].spec,
+    )
+    rows = {}
+    for name, prompt in PROMPTS.items():
+        ids = tokenizer.token_ids(prompt)
+        rows[name] = run(encoder, {"tokens": len(ids)}, token_ids=ids)["text_rows"]
+    encoder.close()
+    save_file(
+        {name: np.ascontiguousarray(value) for name, value in rows.items()},
+        stage / "prompts.safetensors",
+    )
+
+
+def _reports(stacks: Mapping[ExpertName, _Stack]) -> list[dict[str, Any]]:
+    return [
+        {"expert": expert.value, **report(file, stack.tensors.norm_ratios)}
+        for expert, stack in stacks.items()
+        for file in stack.files
+    ]
+
+
+def _hashes(stage: Path) -> dict[str, FileEntry]:
+    return {
+        str(path.relative_to(stage)): FileEntry(sha256_file(path), path.stat().st_size)
+        for path in sorted(stage.rglob("*"))
+        if path.is_file()
+    }

@@ -1,0 +1,101 @@
+"""Weightless ONNX export: a module's graph without its weights, whatever their size.
+
+The module is traced under FakeTensorMode, so a 14B model costs no more memory than a small one.
+Initializers keep the names of the module's parameters; `weights.py` gives them data.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import onnx_ir
+import onnxscript.optimizer
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export import Dim
+
+from wan_trt.engine.executor import TensorSpec
+from wan_trt.export.modeling.module import ExportModule
+
+OPSET = 23
+
+_DTYPES = {"float32": torch.float32, "int64": torch.int64}
+_TERM = re.compile(r"^(?:(\d+)\*)?([a-z_]+)(?:([+-]\d+))?$")
+
+
+_LOUD = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+
+
+def trace(module: ExportModule) -> onnx_ir.Model:
+    """The module as an ONNX model (opset 23); its parameters have shapes but no data."""
+    symbols = {name: Dim(name, min=1) for name in module.example_sizes}
+    shapes = {
+        spec.name: {
+            axis: _symbolic(dimension, symbols)
+            for axis, dimension in enumerate(spec.dimensions)
+            if isinstance(dimension, str)
+        }
+        for spec in module.spec.inputs
+    }
+    with FakeTensorMode(allow_non_fake_inputs=True), _quiet():
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(_example(spec, module) for spec in module.spec.inputs),
+            dynamo=True,
+            opset_version=OPSET,
+            optimize=False,
+            verbose=False,
+            input_names=[spec.name for spec in module.spec.inputs],
+            output_names=[spec.name for spec in module.spec.outputs],
+            dynamic_shapes=shapes,
+        )
+    if program is None:
+        raise RuntimeError(f"the exporter gave no program for {type(module).__name__}")
+    model = program.model
+    parameters = set(module.state_dict())
+    for name, value in model.graph.initializers.items():
+        if name in parameters:
+            value.const_value = None  # a FakeTensor: the optimiser must not look into it
+    with _quiet():
+        onnxscript.optimizer.optimize(model, onnx_shape_inference=False)
+    for value, spec in zip(model.graph.outputs, module.spec.outputs, strict=True):
+        value.shape = onnx_ir.Shape(spec.dimensions)
+    for node in model.graph:
+        node.metadata_props.clear()  # stack traces of the machine that exported
+    if lost := parameters - set(model.graph.initializers):
+        raise RuntimeError(f"parameters without use in {type(module).__name__}: {sorted(lost)}")
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence warnings of the exporter's own deprecations, shared symbols and absent weights."""
+    loggers = [logging.getLogger(name) for name in _LOUD]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _example(spec: TensorSpec, module: ExportModule) -> torch.Tensor:
+    return torch.zeros(spec.shape(module.example_sizes), dtype=_DTYPES[spec.dtype])
+
+
+def _symbolic(dimension: str, symbols: dict[str, Any]) -> Any:
+    match = _TERM.match(dimension)
+    if match is None:
+        raise ValueError(f"dimension {dimension!r} is not of the form [N*]name[+N|-N]")
+    factor, name, offset = match.groups()
+    term = symbols[name] if factor is None else int(factor) * symbols[name]
+    return term if offset is None else term + int(offset)

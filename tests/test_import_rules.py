@@ -1,0 +1,69 @@
+"""Which package may import which, as docs/architecture.md says; and what the runtime must not load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+ALLOWED = {
+    "engine": set(),
+    "media": {"engine"},
+    "preprocess": {"engine", "media"},
+    "export": {"engine", "media"},
+    "server": {"engine", "media", "preprocess"},
+    "cli": {"engine", "media", "preprocess", "export", "server"},
+}
+
+
+def _imports(file: Path) -> set[str]:
+    """Top names of what a file imports; `wan_trt.X` for our own packages."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules = [node.module]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        else:
+            continue
+        for module in modules:
+            parts = module.split(".")
+            found.add(".".join(parts[:2]) if parts[0] == "wan_trt" else parts[0])
+    return found
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_a_package_imports_only_what_it_may(package: str) -> None:
+    files = sorted((ROOT / package).rglob("*.py"))
+    assert files
+    for file in files:
+        ours = {name.split(".")[1] for name in _imports(file) if name.startswith("wan_trt.")}
+        assert ours <= ALLOWED[package] | {package}, file
+
+
+@pytest.mark.parametrize("package", sorted(set(ALLOWED) - {"export"}))
+def test_only_export_imports_torch(package: str) -> None:
+    for file in (ROOT / package).rglob("*.py"):
+        assert not _imports(file) & {"torch", "tensorrt", "onnx", "onnxscript"}, file
+
+
+@pytest.mark.parametrize("module", ["engine", "media", "preprocess", "server", "cli.main"])
+def test_importing_the_runtime_loads_neither_torch_nor_tensorrt(module: str) -> None:
+    code = (
+        f"import wan_trt.{module}, sys; "
+        "print(sorted({'torch', 'tensorrt', 'onnx'} & set(sys.modules)))"
+    )
+    path = f"{ROOT / 'tests' / '.path'}"
+    result = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert result.stdout.strip() == "[]"
