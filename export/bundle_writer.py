@@ -99,7 +99,7 @@ def export_bundle(
             files=_hashes(stage),
             prompts=PROMPTS,
             provenance=Provenance(
-                tool=f"wan-trt {importlib.metadata.version('wan-trt')}",
+                tool=f"wan-trt {_version()}",
                 checkpoint={
                     str(file.relative_to(opened.path)): sha256_file(file) for file in opened.files
                 },
@@ -173,13 +173,12 @@ class _Writer:
         self._on_progress(f"graph {graph.name} ({', '.join(sources)})")
         places = weights.lay_out(graph.module)
         model = trace(graph.module)
-        weights.refer(model, places, f"{graph.weights}.bin")
+        weights.refer(model, places, f"{graph.name}.bin")
         onnx_ir.save(model, self._stage / "graphs" / f"{graph.name}.onnx")
         for weight_set, source in sources.items():
-            path = self._stage / "weights" / weight_set / f"{graph.weights}.bin"
+            path = self._stage / "weights" / weight_set / f"{graph.name}.bin"
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                weights.write(path, places, graph.module.rules(), source.source)
+            weights.write(path, places, graph.module.rules(), source.source)
         spec = graph.module.spec
         return GraphEntry(spec.inputs, spec.outputs, {name: name for name in sources})
 
@@ -209,6 +208,13 @@ def _reports(stacks: Mapping[ExpertName, _Stack]) -> list[dict[str, Any]]:
         for expert, stack in stacks.items()
         for file in stack.files
     ]
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("wan-trt")
+    except importlib.metadata.PackageNotFoundError:
+        return "from a source tree"
 
 
 def _hashes(stage: Path) -> dict[str, FileEntry]:

@@ -6,6 +6,7 @@ Initializers keep the names of the module's parameters; `weights.py` gives them 
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 import warnings
@@ -34,14 +35,14 @@ _LOUD = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 def trace(module: ExportModule) -> onnx_ir.Model:
     """The module as an ONNX model (opset 23); its parameters have shapes but no data."""
     symbols = {name: Dim(name, min=1) for name in module.example_sizes}
-    shapes = {
-        spec.name: {
+    shapes = [
+        {
             axis: _symbolic(dimension, symbols)
             for axis, dimension in enumerate(spec.dimensions)
             if isinstance(dimension, str)
         }
         for spec in module.spec.inputs
-    }
+    ]
     with FakeTensorMode(allow_non_fake_inputs=True), _quiet():
         program = torch.onnx.export(
             module.eval(),
@@ -52,7 +53,7 @@ def trace(module: ExportModule) -> onnx_ir.Model:
             verbose=False,
             input_names=[spec.name for spec in module.spec.inputs],
             output_names=[spec.name for spec in module.spec.outputs],
-            dynamic_shapes=shapes,
+            dynamic_shapes=_by_parameter(module, shapes),
         )
     if program is None:
         raise RuntimeError(f"the exporter gave no program for {type(module).__name__}")
@@ -86,6 +87,14 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _by_parameter(module: ExportModule, shapes: list[dict[int, Any]]) -> tuple[Any, ...]:
+    """One entry for each parameter of `forward`; what `*caches` takes is a tuple of its own."""
+    kinds = [p.kind for p in inspect.signature(module.forward).parameters.values()]
+    named = sum(kind is not inspect.Parameter.VAR_POSITIONAL for kind in kinds)
+    rest = tuple(shapes[named:])
+    return (*shapes[:named], rest) if rest else tuple(shapes)
 
 
 def _example(spec: TensorSpec, module: ExportModule) -> torch.Tensor:

@@ -21,12 +21,11 @@ from wan_trt.export.tensors import TensorSource
 
 @dataclass(frozen=True)
 class GraphPlan:
-    """A graph to export. Graphs with the same `weights` name share one weights file."""
+    """A graph to export and the tensors its weights are made of."""
 
     name: str
     module: ExportModule
     source: TensorSource
-    weights: str
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,10 @@ def plan(checkpoint: OfficialCheckpoint) -> BundlePlan:
     video = vae.VaeSizes.read(checkpoint.vae)
     with FakeTensorMode(allow_non_fake_inputs=True):
         shared = (
-            GraphPlan("text_encoder", umt5.TextEncoder(text), checkpoint.t5, "text_encoder"),
-            GraphPlan("image_encoder", clip.ImageEncoder(image), checkpoint.clip, "image_encoder"),
+            GraphPlan("text_encoder", umt5.TextEncoder(text), checkpoint.t5),
+            GraphPlan("image_encoder", clip.ImageEncoder(image), checkpoint.clip),
             *(
-                GraphPlan(name, module, checkpoint.vae, name.rpartition("_")[0])
+                GraphPlan(name, module, checkpoint.vae)
                 for name, module in (
                     ("vae_encoder_first", vae.VaeEncoder(video, first=True)),
                     ("vae_encoder_next", vae.VaeEncoder(video, first=False)),
@@ -62,11 +61,10 @@ def plan(checkpoint: OfficialCheckpoint) -> BundlePlan:
                     ("vae_decoder_next", vae.VaeDecoder(video, first=False)),
                 )
             ),
-            GraphPlan("motion_encoder", MotionEncoder(sizes), checkpoint.dit, "motion_encoder"),
+            GraphPlan("motion_encoder", MotionEncoder(sizes), checkpoint.dit),
         )
         expert = tuple(
-            GraphPlan(name, kind(sizes), checkpoint.dit, name)
-            for name, kind in _EXPERT_GRAPHS.items()
+            GraphPlan(name, kind(sizes), checkpoint.dit) for name, kind in _EXPERT_GRAPHS.items()
         )
     for label, source, unused in (
         ("the DiT", checkpoint.dit, _unused_dit),

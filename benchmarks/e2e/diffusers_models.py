@@ -1,0 +1,119 @@
+"""diffusers' modules with the weights of an official checkpoint, float32, in memory.
+
+Sizes are read off the checkpoint as the export does, so any checkpoint that can be exported can be
+built here too.
+"""
+
+from __future__ import annotations
+
+import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
+from e2e import weight_names
+from e2e.weight_names import NameRule
+from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
+from wan_trt.export.checkpoint import OfficialCheckpoint
+from wan_trt.export.modeling.animate import AnimateSizes
+from wan_trt.export.modeling.clip import ImageEncoderSizes
+from wan_trt.export.tensors import TensorSource
+
+
+def transformer(checkpoint: OfficialCheckpoint) -> torch.nn.Module:
+    """WanAnimateTransformer3DModel with the DiT, the motion encoder and the face encoder."""
+    image = ImageEncoderSizes.read(checkpoint.clip)
+    sizes = AnimateSizes.read(checkpoint.dit, checkpoint.config, image.tokens)
+    channels = {str(sizes.face_size >> i): n for i, n in enumerate(sizes.motion_channels)}
+    with init_empty_weights(include_buffers=False):
+        model = WanAnimateTransformer3DModel(
+            num_attention_heads=sizes.heads,
+            attention_head_dim=sizes.head_dim,
+            in_channels=sizes.latent_channels + sizes.condition_channels,
+            latent_channels=sizes.latent_channels,
+            out_channels=sizes.latent_channels,
+            text_dim=sizes.text_dim,
+            freq_dim=sizes.frequency_dim,
+            ffn_dim=sizes.ffn,
+            num_layers=sizes.layers,
+            eps=sizes.eps,
+            image_dim=sizes.image_dim,
+            added_kv_proj_dim=sizes.dim,
+            motion_encoder_channel_sizes=channels,
+            motion_encoder_size=sizes.face_size,
+            motion_style_dim=sizes.motion_dim,
+            motion_dim=sizes.motion_code,
+            motion_encoder_dim=sizes.motion_dim,
+            face_encoder_hidden_dim=sizes.face_hidden,
+            face_encoder_num_heads=sizes.face_groups,
+            inject_face_latents_blocks=sizes.face_interval,
+        )
+    return _filled(model, checkpoint.dit, weight_names.TRANSFORMER)
+
+
+def vae(checkpoint: OfficialCheckpoint) -> torch.nn.Module:
+    """AutoencoderKLWan; its latent statistics are the defaults, those of Wan2.1."""
+    with init_empty_weights(include_buffers=False):
+        model = AutoencoderKLWan(base_dim=checkpoint.vae.shape("encoder.conv1.weight")[0])
+    return _filled(model, checkpoint.vae, weight_names.VAE)
+
+
+def image_encoder(checkpoint: OfficialCheckpoint) -> torch.nn.Module:
+    """CLIPVisionModel. It runs its last block, whose output the pipeline does not use."""
+    sizes = ImageEncoderSizes.read(checkpoint.clip)
+    config = CLIPVisionConfig(
+        hidden_size=sizes.width,
+        intermediate_size=sizes.hidden,
+        num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads,
+        image_size=sizes.image_size,
+        patch_size=sizes.patch,
+        hidden_act="gelu",
+    )
+    with init_empty_weights(include_buffers=False):
+        model = CLIPVisionModel(config)
+    return _filled(model, checkpoint.clip, weight_names.CLIP)
+
+
+def text_encoder(checkpoint: OfficialCheckpoint) -> torch.nn.Module:
+    """UMT5EncoderModel."""
+    source = checkpoint.t5
+    vocabulary, width = source.shape("token_embedding.weight")
+    buckets, heads = source.shape("blocks.0.pos_embedding.embedding.weight")
+    config = UMT5Config(
+        vocab_size=vocabulary,
+        d_model=width,
+        d_kv=source.shape("blocks.0.attn.q.weight")[0] // heads,
+        d_ff=source.shape("blocks.0.ffn.fc1.weight")[0],
+        num_layers=sum(name.endswith(".norm1.weight") for name in source.names()),
+        num_heads=heads,
+        relative_attention_num_buckets=buckets,
+    )
+    with init_empty_weights(include_buffers=False):
+        model = UMT5EncoderModel(config)
+    return _filled(model, source, weight_names.T5)
+
+
+def _filled(
+    model: torch.nn.Module, source: TensorSource, rules: tuple[NameRule, ...]
+) -> torch.nn.Module:
+    """The model with every parameter taken from `source`, one tensor in memory twice at most.
+
+    Raises ValueError for a parameter that no tensor feeds.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name in source.names():
+        wanted = weight_names.targets(name, rules)
+        if not wanted:
+            continue
+        for target, part in zip(wanted, source.read(name).chunk(len(wanted)), strict=True):
+            shape = parameters[target].shape
+            _assign(model, target, part.reshape(shape).contiguous())
+    if hasattr(model, "tie_weights"):
+        model.tie_weights()
+    if left := [name for name, value in model.named_parameters() if value.is_meta]:
+        raise ValueError(f"no tensor of the checkpoint feeds {left}")
+    return model.eval().requires_grad_(False)
+
+
+def _assign(model: torch.nn.Module, name: str, value: torch.Tensor) -> None:
+    owner, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(owner), attribute, torch.nn.Parameter(value, requires_grad=False))

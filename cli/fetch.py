@@ -1,0 +1,37 @@
+"""Fetch the result of a job that is done. OUT appears when it is complete."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from wan_trt.cli.server_options import add_server_argument, connected
+from wan_trt.engine.errors import InputError
+
+SUMMARY = "fetch a finished job's result"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", metavar="JOB", help="the id that submit printed")
+    add_server_argument(parser)
+    parser.add_argument(
+        "--out",
+        metavar="OUT",
+        type=Path,
+        required=True,
+        help=".mp4 or .safetensors, whichever was submitted for",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with connected(arguments) as client:
+        suffix = client.get(arguments.job).output_format.suffix
+        if arguments.out.suffix.lower() != suffix:
+            raise InputError(
+                f"{arguments.out} for a result of type {suffix}",
+                expected=f"a name that ends in {suffix}",
+                field="--out",
+            )
+        client.fetch(arguments.job, arguments.out)
+    print(arguments.out)
+    return 0

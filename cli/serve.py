@@ -1,0 +1,104 @@
+"""Serve a bundle over gRPC.
+
+One job runs at a time, others wait. When it is ready it prints one line, `listening on HOST:PORT`.
+On SIGTERM or SIGINT (Ctrl-C) it takes no more jobs, lets those that are there end within the grace
+time, cancels the rest and exits with 0; a second signal ends the grace time.
+
+The connection is neither encrypted nor authenticated: listen on this machine only (the default)
+or on a network where everybody may use it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wan_trt.cli.server_options import server_extra
+from wan_trt.server.address import DEFAULT_ADDRESS, Address
+
+if TYPE_CHECKING:
+    from wan_trt.server.server import Server
+
+SUMMARY = "serve a bundle over gRPC; needs the extra `server`"
+
+_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path)
+    parser.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        default=DEFAULT_ADDRESS,
+        help="port 0 takes any free one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        type=Path,
+        help="keep uploads and results there (default: a temporary folder, removed at the end)",
+    )
+    parser.add_argument(
+        "--grace",
+        metavar="SECONDS",
+        type=float,
+        default=10.0,
+        help="for jobs to end after a signal (default: %(default)g)",
+    )
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with server_extra():
+        from wan_trt.server.server import Server, ServerOptions
+    from wan_trt.engine import Bundle, Engine
+
+    options = ServerOptions(Address.parse(arguments.listen, "--listen"))
+    with ExitStack() as stack:
+        stack.enter_context(_signals_held())
+        engine = Engine(Bundle.open(arguments.bundle), arguments.threads)
+        stack.callback(engine.close)
+        folder = arguments.data or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="wan-trt-"))
+        )
+        server = stack.enter_context(Server(engine, folder, options))
+        if not options.listen.loopback:
+            _say("no encryption, no authentication: whoever reaches this port may use it")
+        print(f"listening on {server.address}", flush=True)
+        signal.sigwait(_SIGNALS)
+        _say("stopping: no more jobs are taken")
+        _drain(server, arguments.grace)
+    return 0
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Signals wait to be asked for, in this thread and those it starts: none comes in between."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _drain(server: Server, grace_s: float) -> None:
+    """Wait until the jobs are over, the time is, or another signal comes."""
+    server.drain()
+    deadline = time.monotonic() + grace_s
+    while server.busy and time.monotonic() < deadline and not signal.sigpending() & _SIGNALS:
+        time.sleep(0.05)
+    if server.busy:
+        _say("cancelling the jobs that are left")
+    if pending := signal.sigpending() & _SIGNALS:
+        signal.sigwait(pending)
+
+
+def _say(text: str) -> None:
+    print(f"wan-trt: {text}", file=sys.stderr, flush=True)

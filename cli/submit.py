@@ -1,0 +1,86 @@
+"""Have a server make a video: send it the files and print the job's id.
+
+With --wait, show progress until the video is done; with --out, also fetch it then. The job does
+not depend on this command: `wan-trt watch`, `cancel` and `fetch` take its id at any time.
+
+  wan-trt submit --reference hero.png --pose pose.mp4 --face face.mp4 --out hero.mp4
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from wan_trt.cli.progress import ProgressLine
+from wan_trt.cli.request_options import add_request_arguments, sampling_from
+from wan_trt.cli.server_options import add_server_argument, connected
+from wan_trt.engine.errors import InputError
+from wan_trt.engine.request import Mode
+from wan_trt.server.submission import MEDIA_FIELDS, OutputFormat, Submission
+
+SUMMARY = "have a server make a video"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_server_argument(parser)
+    add_request_arguments(parser)
+    parser.add_argument(
+        "--format",
+        choices=[kind.value for kind in OutputFormat],
+        help="of the result: video, or frames in .safetensors (default: by --out, else mp4)",
+    )
+    parser.add_argument(
+        "--idempotency-key",
+        metavar="KEY",
+        default="",
+        help="submitting again with the same key returns the same job",
+    )
+    parser.add_argument("--wait", action="store_true", help="until the job is over")
+    parser.add_argument(
+        "--out", metavar="OUT", type=Path, help="wait, then fetch: .mp4 or .safetensors"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    sampling = sampling_from(arguments)
+    output_format = _output_format(arguments)
+    with connected(arguments) as client:
+        uploads = {
+            field: client.upload(getattr(arguments, field), field=field)
+            for field in MEDIA_FIELDS
+            if getattr(arguments, field) is not None
+        }
+        job_id = client.submit(
+            Submission(
+                **uploads,
+                mode=Mode(arguments.mode),
+                prompt=arguments.prompt,
+                negative_prompt=arguments.negative_prompt,
+                sampling=sampling,
+                seed=arguments.seed,
+                segment_frames=arguments.segment_frames,
+                overlap=arguments.overlap,
+                output_format=output_format,
+                idempotency_key=arguments.idempotency_key,
+            )
+        )
+        print(job_id, flush=True)
+        if arguments.wait or arguments.out:
+            client.wait(job_id, ProgressLine(sys.stderr).show)
+        if arguments.out:
+            client.fetch(job_id, arguments.out)
+    return 0
+
+
+def _output_format(arguments: argparse.Namespace) -> OutputFormat:
+    """What was asked for. Raises InputError when --format and --out do not fit together."""
+    by_name = OutputFormat.for_path(arguments.out, "--out") if arguments.out else None
+    asked = OutputFormat(arguments.format) if arguments.format else by_name or OutputFormat.MP4
+    if by_name is not None and asked.suffix != by_name.suffix:
+        raise InputError(
+            f"{arguments.out} with --format {asked.value}",
+            expected=f"a name that ends in {asked.suffix}",
+            field="--out",
+        )
+    return asked

@@ -1,0 +1,71 @@
+"""The runtime: bundles in, frames out, without torch.
+
+Names are imported when they are first used, so that reading an error class or a manifest does not
+load an inference backend.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wan_trt.engine.bundle import Bundle
+    from wan_trt.engine.engine import Engine
+    from wan_trt.engine.frames import ArrayFrames, CollectedFrames, FrameSink, FrameSource
+    from wan_trt.engine.job import JobSummary
+    from wan_trt.engine.request import (
+        Event,
+        ExpertName,
+        JobState,
+        Mode,
+        NoiseSource,
+        Request,
+        Sampling,
+        SolverName,
+        Step,
+    )
+
+_HOMES = {
+    "Bundle": "bundle",
+    "Engine": "engine",
+    "ArrayFrames": "frames",
+    "CollectedFrames": "frames",
+    "FrameSink": "frames",
+    "FrameSource": "frames",
+    "JobSummary": "job",
+    "Event": "request",
+    "ExpertName": "request",
+    "JobState": "request",
+    "Mode": "request",
+    "NoiseSource": "request",
+    "Request": "request",
+    "Sampling": "request",
+    "SolverName": "request",
+    "Step": "request",
+}
+
+__all__ = [
+    "ArrayFrames",
+    "Bundle",
+    "CollectedFrames",
+    "Engine",
+    "Event",
+    "ExpertName",
+    "FrameSink",
+    "FrameSource",
+    "JobState",
+    "JobSummary",
+    "Mode",
+    "NoiseSource",
+    "Request",
+    "Sampling",
+    "SolverName",
+    "Step",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

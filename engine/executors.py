@@ -1,0 +1,53 @@
+"""The loaded graphs of one bundle: each at most once, and only when needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.errors import BundleError
+from wan_trt.engine.executor import Executor
+from wan_trt.engine.request import ExpertName
+
+Load = Callable[[Bundle, str, str], Executor]
+
+
+class Executors:
+    """Executors by graph and weight set: experts with the same weights share one."""
+
+    def __init__(self, bundle: Bundle, load: Load) -> None:
+        """`load(bundle, graph, weight_set)` makes an executor."""
+        self._bundle = bundle
+        self._load = load
+        self._loaded: dict[tuple[str, str], Executor] = {}
+
+    def get(self, graph: str, expert: ExpertName | None = None) -> Executor:
+        """The executor of `graph` for `expert` (None for graphs that all share), loaded now if
+        it is not. Raises BundleError or ResourceError."""
+        if graph not in self._bundle.manifest.graphs:
+            raise BundleError(
+                f"the bundle has no graph {graph}", action="export the bundle with this version"
+            )
+        key = graph, self._bundle.weight_set(graph, expert)
+        if key not in self._loaded:
+            self._loaded[key] = self._load(self._bundle, *key)
+        return self._loaded[key]
+
+    def weight_set(self, graph: str, expert: ExpertName | None = None) -> str:
+        """Which weights `get` would use: equal names mean equal results."""
+        return self._bundle.weight_set(graph, expert)
+
+    @property
+    def loaded(self) -> tuple[tuple[str, str], ...]:
+        """(graph, weight set) of everything in memory."""
+        return tuple(self._loaded)
+
+    def release(self, graph: str) -> None:
+        """Close `graph` in all weight sets; it is loaded again when asked for."""
+        for key in [key for key in self._loaded if key[0] == graph]:
+            self._loaded.pop(key).close()
+
+    def close(self) -> None:
+        for executor in self._loaded.values():
+            executor.close()
+        self._loaded.clear()

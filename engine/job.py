@@ -1,0 +1,230 @@
+"""A request's life: where it stands, what it remembers, what it has reported."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wan_trt.engine.errors import CancelledError, WanTrtError
+from wan_trt.engine.frames import FrameSink
+from wan_trt.engine.noise import SeededNoise
+from wan_trt.engine.request import Event, ExpertName, JobState, Request, Step
+from wan_trt.engine.schedule import Schedule, expert_for
+from wan_trt.engine.scheduler import Stage, Unit
+from wan_trt.engine.segments import Segment, SegmentPlan
+from wan_trt.engine.solver import History, StepCoefficients, solver_coefficients
+from wan_trt.engine.stages.conditioning import JobCondition, SegmentCondition
+from wan_trt.engine.stages.denoise import Denoiser
+from wan_trt.engine.timing import StageTimes, StageUsage
+
+OnEvent = Callable[[Event], None]
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The next unit of work of a job; a segment is conditioned, denoised, decoded."""
+
+    segment: int = 0
+    stage: Stage = Stage.CONDITIONING
+    step: int = 0
+
+    def following(self, segments: int, steps: int) -> Cursor | None:
+        """What comes after this unit; None after the last."""
+        match self.stage:
+            case Stage.CONDITIONING:
+                return replace(self, stage=Stage.DENOISE)
+            case Stage.DENOISE if self.step + 1 < steps:
+                return replace(self, step=self.step + 1)
+            case Stage.DENOISE:
+                return replace(self, stage=Stage.DECODE)
+            case Stage.DECODE:
+                last = self.segment + 1 == segments
+                return None if last else Cursor(self.segment + 1)
+
+
+@dataclass(frozen=True)
+class JobSummary:
+    """What can be said of a job at any time, also after its end."""
+
+    job_id: str
+    state: JobState
+    stages: Mapping[Stage, StageUsage]
+    error: WanTrtError | None = None
+
+
+@dataclass
+class JobTensors:
+    """What a running job holds in memory: none of it grows with the number of segments.
+
+    `carried` is the tail of the segment before, float32 [3, overlap, height, width].
+    """
+
+    condition: JobCondition
+    segment: SegmentCondition
+    denoiser: Denoiser
+    history: History = field(default_factory=History)
+    carried: NDArray[np.float32] | None = None
+
+
+class Job:
+    """Changed only by the thread that steps the engine, but for `cancel_requested`."""
+
+    def __init__(
+        self,
+        job_id: str,
+        request: Request,
+        sink: FrameSink,
+        on_event: OnEvent | None,
+        plan: SegmentPlan,
+        schedule: Schedule,
+        boundary: float,
+    ) -> None:
+        self.job_id = job_id
+        self.request = request
+        self.sink = sink
+        self.plan = plan
+        self.schedule = schedule
+        self.seeded_noise = SeededNoise(request.seed)
+        self.state = JobState.QUEUED
+        self.error: WanTrtError | None = None
+        self.cursor = Cursor()
+        self.tensors: JobTensors | None = None
+        self.times = StageTimes()
+        self.cancel_requested = False
+        self.reporting = threading.RLock()
+        self._on_event = on_event
+        self._boundary = boundary
+        self._coefficients = solver_coefficients(request.sampling.solver, schedule.sigmas)
+        self._sequence = 0
+        self._started: float | None = None
+
+    @property
+    def segment(self) -> Segment:
+        return self.plan.segments[self.cursor.segment]
+
+    @property
+    def unit(self) -> Unit:
+        """The next thing to do."""
+        at = self.cursor
+        step = self.step(at.step) if at.stage is Stage.DENOISE else None
+        return Unit(self.job_id, at.stage, at.segment, step)
+
+    def step(self, index: int) -> Step:
+        timestep = self.schedule.timesteps[index]
+        return Step(
+            job_id=self.job_id,
+            segment=self.cursor.segment,
+            index=index,
+            timestep=timestep,
+            sigma=self.schedule.sigmas[index],
+            next_sigma=self.schedule.sigmas[index + 1],
+            expert=expert_for(timestep, self._boundary),
+        )
+
+    def coefficients(self, step: Step) -> StepCoefficients:
+        return self._coefficients[step.index]
+
+    def guidance(self, expert: ExpertName) -> float:
+        high, low = self.request.sampling.guidance
+        return high if expert is ExpertName.HIGH else low
+
+    def passes(self, step: Step) -> int:
+        """Forward passes of the network in a step."""
+        return 2 if self.guidance(step.expert) > 1 else 1
+
+    def check(self) -> None:
+        """Raises CancelledError once the job is to be cancelled."""
+        if self.cancel_requested:
+            raise CancelledError(f"job {self.job_id} was cancelled")
+
+    def start(self) -> None:
+        self._started = time.monotonic()
+        self.state = JobState.RUNNING
+        self.emit()
+
+    def finish(self, state: JobState, error: WanTrtError | None = None) -> None:
+        """Enter a final state, report it and let go of everything large."""
+        self.state, self.error = state, error
+        self.tensors = None
+        self.emit(error=error)
+
+    def summary(self) -> JobSummary:
+        return JobSummary(self.job_id, self.state, dict(self.times.usage), self.error)
+
+    def emit(self, unit: Unit | None = None, error: WanTrtError | None = None) -> None:
+        """Tell the watcher where the job stands; `unit` is what was just done.
+
+        A watcher that raises is reported in the log and does not harm the job.
+        """
+        with self.reporting:
+            self._sequence += 1
+            if self._on_event is None:
+                return
+            try:
+                self._on_event(self._event(unit, error))
+            except Exception:
+                _log.exception("the watcher of job %s failed", self.job_id)
+
+    def _event(self, unit: Unit | None, error: WanTrtError | None) -> Event:
+        step = unit.step if unit else None
+        return Event(
+            sequence=self._sequence,
+            job_id=self.job_id,
+            state=self.state,
+            stage=unit.stage.value if unit else "",
+            segment=unit.segment if unit else self.cursor.segment,
+            segments=len(self.plan.segments),
+            step=self._steps_done(unit),
+            steps=self.schedule.steps,
+            timestep=step.timestep if step else 0,
+            expert=step.expert if step else None,
+            frames=self._frames_written(unit),
+            total_frames=self.plan.frame_count,
+            elapsed_s=time.monotonic() - self._started if self._started is not None else 0.0,
+            eta_s=self._eta(unit),
+            error=error,
+        )
+
+    def _steps_done(self, unit: Unit | None) -> int:
+        if unit is not None and unit.step is not None:
+            return unit.step.index + 1
+        stage = unit.stage if unit else self.cursor.stage
+        if stage is Stage.DECODE or self.state is JobState.DONE:
+            return self.schedule.steps
+        return 0 if unit else self.cursor.step
+
+    def _frames_written(self, unit: Unit | None) -> int:
+        """Frames of the segments that are decoded."""
+        done = self.cursor.segment
+        if self.state is JobState.DONE or (unit is not None and unit.stage is Stage.DECODE):
+            done += 1
+        return sum(segment.kept for segment in self.plan.segments[:done])
+
+    def _eta(self, unit: Unit | None) -> float | None:
+        if self.state.final:
+            return 0.0 if self.state is JobState.DONE else None
+        if unit is None:
+            return None
+        steps = [self.passes(self.step(i)) for i in range(self.schedule.steps)]
+        segments_after = len(self.plan.segments) - unit.segment - 1
+        left_here = sum(steps[self._steps_done(unit) :])
+        return self.times.estimate(
+            {
+                Stage.CONDITIONING: segments_after,
+                Stage.DENOISE: left_here + segments_after * sum(steps),
+                Stage.DECODE: segments_after + (unit.stage is not Stage.DECODE),
+            }
+        )
+
+
+def describe(unit: Unit) -> str:
+    """A unit in an error message: "segment 2, denoise step 7"."""
+    step = f" step {unit.step.index}" if unit.step else ""
+    return f"segment {unit.segment}, {unit.stage.value}{step}"

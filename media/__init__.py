@@ -1,0 +1,21 @@
+"""Media files: pictures, videos, image sequences and tensors in, videos and tensors out."""
+
+from wan_trt.media.contact_sheet import contact_sheet
+from wan_trt.media.noise import FileNoise, open_noise
+from wan_trt.media.pixels import to_pixels
+from wan_trt.media.sinks import DEFAULT_RATE, PixelWriter, TeeSink, open_pixel_writer, open_sink
+from wan_trt.media.sources import open_frames, read_image
+
+__all__ = [
+    "DEFAULT_RATE",
+    "FileNoise",
+    "PixelWriter",
+    "TeeSink",
+    "contact_sheet",
+    "open_frames",
+    "open_noise",
+    "open_pixel_writer",
+    "open_sink",
+    "read_image",
+    "to_pixels",
+]

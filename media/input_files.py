@@ -1,0 +1,51 @@
+"""What every reader asks of a file before it opens it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wan_trt.engine.errors import MediaError
+
+MAX_SIDE = 8192
+"""Longest side in pixels that is read or written: more is a mistake or an attack on memory."""
+
+
+def require_file(path: Path, field: str | None) -> None:
+    """Raise MediaError unless `path` is a regular file."""
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise MediaError(
+            f"{path}: {error.strerror}", action="check the path", field=field
+        ) from error
+    if not exists:
+        raise MediaError(
+            f"{path}: no such file",
+            expected="an existing media file",
+            action="check the path",
+            field=field,
+        )
+    if not path.is_file():
+        raise MediaError(
+            f"{path}: not a regular file",
+            expected="a media file",
+            action="give the file itself, or a pattern such as name.%04d.png",
+            field=field,
+        )
+
+
+def require_size(path: Path, height: int, width: int, field: str | None) -> None:
+    """Raise MediaError unless both sides are between 1 and MAX_SIDE pixels."""
+    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+        raise MediaError(
+            f"{path}: frames of {width}x{height} pixels",
+            expected=f"sides of 1 to {MAX_SIDE} pixels",
+            action="scale the file first",
+            field=field,
+        )
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of a foreign error's message, or its type where it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,42 @@
+"""A video fitted into another size, frame by frame."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wan_trt.engine.frames import FrameSource
+from wan_trt.preprocess.frame_ranges import check_range, pieces
+from wan_trt.preprocess.letterbox import Letterbox
+
+
+class FittedFrames:
+    """A FrameSource that letterboxes another one into `height` x `width`.
+
+    `interpolation` is OpenCV's; None means area averaging when the size shrinks, else bilinear.
+    """
+
+    def __init__(
+        self, source: FrameSource, height: int, width: int, interpolation: int | None = None
+    ) -> None:
+        self._source = source
+        self._letterbox = Letterbox(source.height, source.width, height, width)
+        self._interpolation = (
+            self._letterbox.interpolation_by_area if interpolation is None else interpolation
+        )
+        self.count, self.rate = source.count, source.rate
+        self.height, self.width = height, width
+
+    def read(self, start: int, stop: int) -> NDArray[np.uint8]:
+        check_range(start, stop, self.count)
+        if self._letterbox.changes_nothing:
+            return self._source.read(start, stop)
+        frames = np.empty((stop - start, self.height, self.width, 3), dtype=np.uint8)
+        for first, last in pieces(start, stop):
+            for offset, frame in enumerate(self._source.read(first, last), first - start):
+                frames[offset] = self._letterbox.apply(frame, self._interpolation)
+        return frames
+
+    def close(self) -> None:
+        """Closes the source."""
+        self._source.close()

@@ -1,0 +1,107 @@
+"""Sizes: what size an area budget means, and how a picture is fitted into another size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from wan_trt.engine.errors import InputError
+from wan_trt.engine.pixels import letterbox_size
+
+# VAE stride 8 times patch 2: the output's height and width are multiples of it.
+MULTIPLE = 16
+
+
+def size_for_area(height: int, width: int, area: int) -> tuple[int, int]:
+    """(height, width) with about the given aspect ratio and `area` pixels, multiples of 16.
+
+    Both are rounded down, each by itself, so the aspect changes a little: the rest is letterboxed.
+    Upstream's search for a better size always raises and is caught; this is the formula it falls
+    back to. Raises InputError when the budget is too small for one block of 16 x 16.
+    """
+    ideal_height = math.sqrt(area / (width / height)) if area > 0 else 0.0
+    ideal_width = area / ideal_height if area > 0 else 0.0
+    size = (int(ideal_height // MULTIPLE) * MULTIPLE, int(ideal_width // MULTIPLE) * MULTIPLE)
+    if min(size) < MULTIPLE:
+        raise InputError(
+            f"{area} pixels at the aspect {width}:{height}",
+            expected=f"at least {MULTIPLE} pixels on each side",
+            action="give a larger area, or a picture that is less narrow",
+            field="area",
+        )
+    return size
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """How a picture lies inside a canvas of another size: scaled, centred, black bars.
+
+    The scaled size is truncated to whole pixels, which can leave a bar of a few pixels where the
+    aspects agree. An odd number of bar pixels puts the extra one at the right or the bottom. All
+    numbers are pixels.
+    """
+
+    source_height: int
+    source_width: int
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        sizes = (self.source_height, self.source_width, self.height, self.width)
+        if min(sizes) < 1 or min(self.inner_size) < 1:
+            raise InputError(
+                f"a picture of {self.source_width}x{self.source_height}"
+                f" in a canvas of {self.width}x{self.height}",
+                expected="sizes in which at least one pixel of the picture is left",
+                action="choose another size",
+                field="size",
+            )
+
+    @property
+    def inner_size(self) -> tuple[int, int]:
+        """(height, width) of the scaled picture."""
+        return letterbox_size(self.source_height, self.source_width, self.height, self.width)
+
+    @property
+    def offset(self) -> tuple[int, int]:
+        """(top, left): where the scaled picture starts."""
+        inner_height, inner_width = self.inner_size
+        return (self.height - inner_height) // 2, (self.width - inner_width) // 2
+
+    @property
+    def changes_nothing(self) -> bool:
+        return (self.source_height, self.source_width) == (self.height, self.width)
+
+    def apply(
+        self, frame: NDArray[np.uint8], interpolation: int = cv2.INTER_LINEAR
+    ) -> NDArray[np.uint8]:
+        """Fit a frame, uint8 [source_height, source_width, 3], into [height, width, 3]."""
+        inner_height, inner_width = self.inner_size
+        top, left = self.offset
+        canvas = np.zeros((self.height, self.width, 3), dtype=np.uint8)
+        canvas[top : top + inner_height, left : left + inner_width] = cv2.resize(
+            frame, (inner_width, inner_height), interpolation=interpolation
+        )
+        return canvas
+
+    def map_points(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Points [.., 3] of (x, y, score) in the picture -> the same points in the canvas."""
+        inner_height, inner_width = self.inner_size
+        top, left = self.offset
+        mapped = points.copy()
+        mapped[..., 0] = points[..., 0] * (inner_width / self.source_width) + left
+        mapped[..., 1] = points[..., 1] * (inner_height / self.source_height) + top
+        return mapped
+
+    @property
+    def interpolation_by_area(self) -> int:
+        """Area averaging when the canvas has fewer pixels than the picture, else bilinear.
+
+        Upstream uses this for the reference and the driver; the drawn pose is always bilinear.
+        """
+        shrinks = self.height * self.width < self.source_height * self.source_width
+        return cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR

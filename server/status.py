@@ -1,0 +1,142 @@
+"""The one table between our errors and gRPC statuses, read in both directions.
+
+A failed call carries its error as trailing metadata, a serialized `Error` message, so that a
+client raises the very error that the server met. Where that is missing - no server there, a proxy
+in between - the code alone decides.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import grpc
+
+from wan_trt.engine.errors import (
+    BundleError,
+    CancelledError,
+    CheckpointError,
+    ExecutionError,
+    InputError,
+    LoraError,
+    MediaError,
+    NotFoundError,
+    ResourceError,
+    WanTrtError,
+)
+from wan_trt.server.errors import ConflictError, NotReadyError, UnavailableError
+from wan_trt.server.proto import wan_trt_v1_pb2 as wire
+
+ERROR_KEY = "wan-trt-error-bin"
+
+CODES: dict[type[WanTrtError], grpc.StatusCode] = {
+    InputError: grpc.StatusCode.INVALID_ARGUMENT,
+    MediaError: grpc.StatusCode.INVALID_ARGUMENT,
+    LoraError: grpc.StatusCode.INVALID_ARGUMENT,
+    CheckpointError: grpc.StatusCode.INVALID_ARGUMENT,
+    BundleError: grpc.StatusCode.FAILED_PRECONDITION,
+    NotReadyError: grpc.StatusCode.FAILED_PRECONDITION,
+    ConflictError: grpc.StatusCode.ALREADY_EXISTS,
+    NotFoundError: grpc.StatusCode.NOT_FOUND,
+    ResourceError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    UnavailableError: grpc.StatusCode.UNAVAILABLE,
+    CancelledError: grpc.StatusCode.CANCELLED,
+    ExecutionError: grpc.StatusCode.INTERNAL,
+}
+
+_KINDS = {kind.__name__: kind for kind in CODES}
+
+# What a bare code means to a client, where no server of ours has said more.
+_BARE: dict[grpc.StatusCode, type[WanTrtError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InputError,
+    grpc.StatusCode.FAILED_PRECONDITION: NotReadyError,
+    grpc.StatusCode.ALREADY_EXISTS: ConflictError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,
+    grpc.StatusCode.CANCELLED: CancelledError,
+}
+
+_logger = logging.getLogger(__name__)
+
+
+def code_of(error: WanTrtError) -> grpc.StatusCode:
+    """The code of the nearest class in the table."""
+    return next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), _UNKNOWN)
+
+
+_UNKNOWN = grpc.StatusCode.INTERNAL
+
+
+def error_to_wire(error: Exception) -> wire.Error:
+    """Any exception as a message; what is not of our tree becomes an ExecutionError."""
+    if not isinstance(error, WanTrtError):
+        error = ExecutionError(
+            f"an internal error ({type(error).__name__}: {error})", action="report it as a bug"
+        )
+    kind = next(kind for kind in type(error).__mro__ if kind in CODES or kind is WanTrtError)
+    return wire.Error(
+        kind=kind.__name__,
+        given=_printable(error.given),
+        expected=_printable(error.expected),
+        action=_printable(error.action),
+        field=error.field or "",
+        exit_code=error.exit_code,
+    )
+
+
+def error_from_wire(message: wire.Error) -> WanTrtError:
+    """The typed error again; a kind that this version does not know, by its exit code."""
+    by_exit_code = {2: InputError, 3: ResourceError, 4: CancelledError}
+    kind = _KINDS.get(message.kind) or by_exit_code.get(message.exit_code, ExecutionError)
+    return kind(
+        message.given,
+        expected=message.expected,
+        action=message.action,
+        field=message.field or None,
+    )
+
+
+def error_of_call(error: grpc.RpcError, target: str) -> WanTrtError:
+    """What a failed call to the server at `target` means."""
+    metadata: Any = error.trailing_metadata() if isinstance(error, grpc.Call) else None
+    for key, value in metadata or ():
+        if key == ERROR_KEY and isinstance(value, bytes):
+            return error_from_wire(wire.Error.FromString(value))
+    code = error.code() if isinstance(error, grpc.Call) else _UNKNOWN
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return UnavailableError(
+            f"no server answers at {target}",
+            action="start one with `wan-trt serve`, or check the address",
+            field="server",
+        )
+    details = error.details() if isinstance(error, grpc.Call) else str(error)
+    return _BARE.get(code, ExecutionError)(f"{target}: {code.name}: {details}")
+
+
+@contextmanager
+def answered(context: grpc.ServicerContext) -> Iterator[None]:
+    """Turn what is raised inside into the call's status."""
+    try:
+        yield
+    except WanTrtError as error:
+        _abort(context, error)
+    except Exception as error:
+        _logger.exception("a call failed by a bug")
+        _abort(context, error)
+
+
+def _abort(context: grpc.ServicerContext, error: Exception) -> NoReturn:
+    message = error_to_wire(error)
+    metadata: Any = ((ERROR_KEY, message.SerializeToString()),)
+    context.set_trailing_metadata(metadata)
+    typed = error_from_wire(message)
+    context.abort(code_of(typed), str(typed))
+
+
+def _printable(text: str) -> str:
+    """The text with lone surrogates (of undecodable file names) escaped: the wire is UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

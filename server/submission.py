@@ -1,0 +1,73 @@
+"""What a client asks for and what it is told about a job: plain values, as both sides see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from wan_trt.engine.errors import InputError
+from wan_trt.engine.request import Event, JobState, Mode, Sampling
+
+MEDIA_FIELDS = ("reference", "pose", "face", "background", "mask", "noise")
+
+
+class OutputFormat(StrEnum):
+    """How a result is written; see the proto."""
+
+    MP4 = "mp4"
+    FLOAT32 = "float32"
+    UINT8 = "uint8"
+
+    @property
+    def suffix(self) -> str:
+        return ".mp4" if self is OutputFormat.MP4 else ".safetensors"
+
+    @staticmethod
+    def for_path(path: Path, field: str) -> OutputFormat:
+        """The format that a file name asks for. Raises InputError; `field` names the option."""
+        match path.suffix.lower():
+            case ".mp4":
+                return OutputFormat.MP4
+            case ".safetensors":
+                return OutputFormat.FLOAT32
+            case suffix:
+                raise InputError(
+                    f"{path}: an output of type {suffix or 'none'}",
+                    expected=".mp4 or .safetensors from a server",
+                    action="choose one of them",
+                    field=field,
+                )
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One video to make out of uploaded files. Media fields hold upload ids; the rest is as in
+    `Request`."""
+
+    reference: str
+    pose: str
+    face: str
+    background: str | None = None
+    mask: str | None = None
+    noise: str | None = None
+    mode: Mode = Mode.ANIMATE
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    seed: int = 0
+    segment_frames: int = 77
+    overlap: int = 1
+    output_format: OutputFormat = OutputFormat.MP4
+    idempotency_key: str = ""
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """How a job stands. `result_nbytes` is 0 until there is a result."""
+
+    job_id: str
+    state: JobState
+    output_format: OutputFormat
+    result_nbytes: int
+    latest: Event

@@ -1,0 +1,135 @@
+"""Files that clients sent, stored by their content.
+
+    DATA/uploads/<sha256><suffix>
+
+The name of the stored file is the upload id: nothing of what a client calls its file reaches the
+file system but a checked suffix, and sending the same file again finds it already there.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import secrets
+import shutil
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from wan_trt.engine.errors import InputError, NotFoundError, ResourceError, WanTrtError
+
+MAX_CHUNK_NBYTES = 1 << 20
+_SHA256 = "[0-9a-f]{64}"
+_SUFFIX = r"\.[a-z0-9]{1,12}"
+_UPLOAD_ID = re.compile(f"{_SHA256}(?:{_SUFFIX})?")
+
+
+class Uploads:
+    """A folder of uploaded files."""
+
+    def __init__(self, folder: Path, max_nbytes: int) -> None:
+        """`max_nbytes` limits one file. The folder is made if it is not there."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._max_nbytes = max_nbytes
+        self._names: dict[str, str] = {}
+        self._stored = re.compile(f"{re.escape(str(folder))}/({_UPLOAD_ID.pattern})")
+
+    def receive(self, name: str, nbytes: int, sha256: str, chunks: Iterable[bytes]) -> str:
+        """Store a file and return its upload id.
+
+        `chunks` is not read at all where the file is already there. Raises InputError when the
+        content is not what was announced, ResourceError when the disk is full.
+        """
+        self._check_announced(name, nbytes, sha256)
+        suffix = PurePosixPath(name).suffix.lower()
+        upload_id = sha256 + (suffix if re.fullmatch(_SUFFIX, suffix) else "")
+        self._names[upload_id] = _shown(name)
+        target = self._folder / upload_id
+        if target.is_file():
+            return upload_id
+        partial = self._folder / f".{secrets.token_hex(8)}.partial"
+        try:
+            _write(partial, name, nbytes, sha256, chunks)
+            partial.replace(target)
+        except OSError as error:
+            raise _disk_error(error) from error
+        finally:
+            partial.unlink(missing_ok=True)
+        return upload_id
+
+    def path(self, upload_id: str, field: str) -> Path:
+        """The stored file. Raises NotFoundError, InputError for what cannot be an id."""
+        if not _UPLOAD_ID.fullmatch(upload_id):
+            raise InputError(
+                f"upload id {upload_id[:100]!r}",
+                expected="what Upload returned",
+                action="upload the file",
+                field=field,
+            )
+        path = self._folder / upload_id
+        if not path.is_file():
+            raise NotFoundError(f"no upload {upload_id!r}", action="upload the file", field=field)
+        return path
+
+    def retell(self, error: WanTrtError) -> WanTrtError:
+        """The same error with the client's file names instead of the paths of stored files."""
+        given = self._stored.sub(lambda match: self._names.get(match[1], match[1]), error.given)
+        if given == error.given:
+            return error
+        return type(error)(given, expected=error.expected, action=error.action, field=error.field)
+
+    def _check_announced(self, name: str, nbytes: int, sha256: str) -> None:
+        if not re.fullmatch(_SHA256, sha256):
+            raise InputError(
+                f"sha256 {sha256[:100]!r}", expected="64 lower-case hex digits", field="sha256"
+            )
+        if not 0 < nbytes <= self._max_nbytes:
+            raise InputError(
+                f"{_shown(name)} has {nbytes} bytes",
+                expected=f"1 to {self._max_nbytes}",
+                action="send a file that is whole, and not longer than that",
+                field="nbytes",
+            )
+        if shutil.disk_usage(self._folder).free < nbytes:
+            raise ResourceError(
+                f"{_shown(name)} has {nbytes} bytes, more than the server's disk has free",
+                action="ask for room, or use another server",
+            )
+
+
+def _shown(name: str) -> str:
+    """A client's name for a file as it may stand in a message: short, printable, no folders."""
+    printable = "".join(c if c.isprintable() else "?" for c in PurePosixPath(name).name)
+    return printable[-100:] or "the file"
+
+
+def _write(path: Path, name: str, nbytes: int, sha256: str, chunks: Iterable[bytes]) -> None:
+    digest = hashlib.sha256()
+    received = 0
+    with path.open("xb") as file:
+        for chunk in chunks:
+            received += len(chunk)
+            if len(chunk) > MAX_CHUNK_NBYTES or received > nbytes:
+                raise InputError(
+                    f"{_shown(name)} came with {len(chunk)} bytes in a chunk, {received} in all",
+                    expected=f"chunks of at most {MAX_CHUNK_NBYTES}, {nbytes} in all",
+                    field="chunk",
+                )
+            digest.update(chunk)
+            file.write(chunk)
+    if received != nbytes or digest.hexdigest() != sha256:
+        raise InputError(
+            f"{_shown(name)} arrived with {received} bytes, sha256 {digest.hexdigest()}",
+            expected=f"{nbytes} bytes, sha256 {sha256}",
+            action="send it again",
+            field="sha256",
+        )
+
+
+def _disk_error(error: OSError) -> ResourceError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return ResourceError(
+        "the server's disk is full" if full else f"the server cannot store it ({error.strerror})",
+        action="ask for room, or use another server",
+    )

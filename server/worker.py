@@ -1,0 +1,41 @@
+"""The one thread that runs the engine: steps while there is work, sleeps while there is none."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from wan_trt.engine.engine import Engine
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Started once, stopped once. Jobs' own errors end in the engine; `on_crash` is told of an
+    error of the engine itself, after which nothing runs any more."""
+
+    def __init__(self, engine: Engine, on_crash: Callable[[Exception], None]) -> None:
+        self._engine = engine
+        self._on_crash = on_crash
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="engine")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the unit of work that runs now. The engine is closed: that wakes the thread
+        and ends what is left."""
+        self._stopping.set()
+        self._engine.close()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                if not self._engine.step():
+                    self._engine.wait()
+        except Exception as error:
+            _log.exception("the engine stopped by a bug")
+            self._on_crash(error)

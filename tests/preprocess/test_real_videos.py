@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wan_trt.engine.request import Mode
+from wan_trt.media import open_frames, read_image
+from wan_trt.preprocess.keypoints import read_keypoints
+from wan_trt.preprocess.prepare import Options, prepare
+from wan_trt.preprocess.skeleton import SCORE_THRESHOLD
+
+
+@pytest.mark.parametrize(
+    ("video", "points", "mode", "size"),
+    [
+        ("animate", "animate", Mode.ANIMATE, (464, 832)),
+        ("replace", "replace", Mode.REPLACE, (464, 832)),
+        ("replace", "replace_forward", Mode.REPLACE, (464, 832)),
+    ],
+)
+def test_real_videos(
+    shared: Path, video: str, points: str, mode: Mode, size: tuple[int, int]
+) -> None:
+    examples = shared / "data" / "examples"
+    reference = read_image(examples / f"{video}_image.jpeg")
+    track = read_keypoints(shared / "data" / "keypoints" / f"{points}.coco133.json")
+    driver = open_frames(examples / f"{video}_video.mp4")
+    options = Options(mode=mode, area=832 * 480, face_size=64)
+    prepared = prepare(reference, track, driver, options)
+    assert (prepared.pose.height, prepared.pose.width) == size
+    assert prepared.pose.rate == track.rate
+    every = (prepared.pose, prepared.face, prepared.background, prepared.mask)
+    for source in every:
+        if source is None:
+            assert mode is Mode.ANIMATE
+            continue
+        assert source.count == track.count
+        frames = source.read(52, 62)
+        assert frames.shape == (10, source.height, source.width, 3)
+        black = ~frames.any(axis=(1, 2, 3))
+        if source is prepared.pose:
+            seen = (track.points[52:62, :, 2] >= SCORE_THRESHOLD).any(axis=1)
+            assert black.tolist() == (~seen).tolist(), "black where nobody was found"
+        else:
+            assert not black.any()
+    prepared.close()
