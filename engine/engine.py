@@ -27,11 +27,10 @@ from wan_trt.engine.errors import (
     ResourceError,
     WanTrtError,
 )
-from wan_trt.engine.executor import Executor
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.frames import FrameSink
 from wan_trt.engine.job import Job, JobSummary, OnEvent, describe
-from wan_trt.engine.ort import OrtExecutor
+from wan_trt.engine.ort import load_executor
 from wan_trt.engine.request import JobState, Request
 from wan_trt.engine.scheduler import Scheduler, Unit
 from wan_trt.engine.stages.pipeline import Pipeline
@@ -69,7 +68,7 @@ class Engine:
         if threads is not None and threads < 1:
             raise InputError(f"{threads}", expected="at least 1", field="threads")
         self.bundle = bundle
-        self._executors = Executors(bundle, partial(_load, threads))
+        self._executors = Executors(bundle, partial(load_executor, threads=threads))
         self._pipeline = Pipeline(bundle, self._executors)
         self._scheduler = Scheduler()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
@@ -253,15 +252,6 @@ class Engine:
             self._finished[job.job_id] = job.summary()
             while len(self._finished) > REMEMBERED_JOBS:
                 self._finished.popitem(last=False)
-
-
-def _load(threads: int | None, bundle: Bundle, graph: str, weight_set: str) -> Executor:
-    return OrtExecutor(
-        bundle.graph_path(graph),
-        bundle.weights_folder(weight_set),
-        bundle.manifest.graphs[graph].spec,
-        threads,
-    )
 
 
 def _unknown(job_id: str) -> NotFoundError:

@@ -15,6 +15,7 @@ from onnxruntime.capi import (  # type: ignore[import-untyped]
     onnxruntime_pybind11_state as ort_state,
 )
 
+from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import BundleError, ExecutionError, ResourceError, WanTrtError
 from wan_trt.engine.executor import Bindings, GraphSpec, TensorSpec
 
@@ -102,6 +103,8 @@ class OrtExecutor:
         options.enable_mem_pattern = False
         for key, value in {
             "session.model_external_initializers_file_folder_path": str(weights.resolve()),
+            # Packed copies of the weights would be as large as the model, for a few percent.
+            "session.disable_prepacking": "1",
             # Quantised and unquantised arithmetic must be the graph's own, not a fusion's.
             "session.disable_quant_qdq": "1",
             # Idle threads of one graph must not spin while another graph runs.
@@ -159,6 +162,18 @@ class OrtExecutor:
         if self._session is None:
             raise ValueError(f"the executor of {self._name} is closed")
         return self._session
+
+
+def load_executor(
+    bundle: Bundle, graph: str, weight_set: str, threads: int | None = None
+) -> OrtExecutor:
+    """The executor of a bundle's graph with one of its weight sets."""
+    return OrtExecutor(
+        bundle.graph_path(graph),
+        bundle.weights_folder(weight_set),
+        bundle.manifest.graphs[graph].spec,
+        threads,
+    )
 
 
 def _tensor(

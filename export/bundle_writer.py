@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx_ir
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from wan_trt.engine.bundle import (
     MANIFEST,
@@ -196,10 +195,7 @@ def _encode_prompts(stage: Path, entries: Mapping[str, GraphEntry], text_tokens:
         ids = tokenizer.token_ids(prompt)
         rows[name] = run(encoder, {"tokens": len(ids)}, token_ids=ids)["text_rows"]
     encoder.close()
-    save_file(
-        {name: np.ascontiguousarray(value) for name, value in rows.items()},
-        stage / "prompts.safetensors",
-    )
+    (stage / "prompts.safetensors").write_bytes(save(rows))
 
 
 def _reports(stacks: Mapping[ExpertName, _Stack]) -> list[dict[str, Any]]:

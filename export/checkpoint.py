@@ -84,7 +84,7 @@ class PickledTensors(MemoryTensors):
             ) from None
         except Exception as error:  # torch raises many kinds for a damaged or hostile pickle
             raise CheckpointError(
-                f"{file} cannot be read ({str(error).splitlines()[0]})",
+                f"{file} cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})",
                 expected="a state dict saved by torch, tensors only",
                 action="fetch it again",
             ) from None
@@ -138,6 +138,8 @@ class OfficialCheckpoint:
             config = json.loads(config_file.read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
             raise CheckpointError(f"{config_file} is not JSON ({error})") from None
+        if not isinstance(config, dict):
+            raise CheckpointError(f"{config_file} is no object", action="fetch it again")
         shards = _shards(root)
         vae = _only(root, "Wan2.1_VAE.pth")
         clip = _only(root, "models_clip_*.pth")
@@ -172,11 +174,11 @@ def _shards(root: Path) -> list[Path]:
     if index.is_file():
         try:
             weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError):
+            shards = sorted({root / name for name in weight_map.values()})
+        except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError):
             raise CheckpointError(
                 f"{index} is no safetensors index", action="fetch it again"
             ) from None
-        shards = sorted({root / str(name) for name in weight_map.values()})
     else:
         shards = sorted(root.glob("diffusion_pytorch_model*.safetensors"))
     missing = [shard.name for shard in shards if not shard.is_file()]

@@ -53,7 +53,7 @@ class ServerOptions:
     `streams` may be uploads, watchers and fetches; `farewell_s` is what open calls get to end
     after the last job."""
 
-    listen: Address = Address("127.0.0.1", 50051)
+    listen: Address
     max_upload_nbytes: int = 8 << 30
     max_unfinished: int = 100
     calls: int = 64

@@ -45,6 +45,12 @@ def read(spec: LoraSpec, model: TensorSource, *, allow_unmatched: bool = False) 
             modules.setdefault(table[flat], {})[part] = key
     deltas = []
     for module, keys in modules.items():
+        if defect := _defect(keys, shapes):
+            raise LoraError(
+                f"{spec.path}: {next(iter(keys.values()))} {defect}",
+                expected="lora_down [rank, in], lora_up [out, rank] and at most one number alpha",
+                action="fetch the LoRA again",
+            )
         problem = _misfit(model.shape(f"{module}.weight"), keys, shapes)
         if problem:
             problems |= dict.fromkeys(keys.values(), problem)
@@ -68,17 +74,26 @@ def _flattened_modules(names: Iterable[str]) -> dict[str, str]:
     return {module.replace(".", "_"): module for module in sorted(modules)}
 
 
-def _misfit(
-    base: tuple[int, ...], keys: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]
-) -> str:
-    """Why a module's tensors cannot be folded into a weight of shape `base`; empty if they can."""
+def _defect(keys: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """What is broken about a module whatever model it is for; empty if nothing is."""
     if missing := [part for part in (_DOWN, _UP) if part not in keys]:
         return f"stands without its {' and '.join(missing)}"
     down, up = shapes[keys[_DOWN]], shapes[keys[_UP]]
-    inputs = torch.Size(base[1:]).numel()
     if len(down) < 2 or len(up) < 2 or down[0] != up[1]:
         return f"has factors {list(down)} and {list(up)} of different rank"
-    if torch.Size(down[1:]).numel() != inputs or up[0] != base[0]:
+    if _ALPHA in keys and torch.Size(shapes[keys[_ALPHA]]).numel() != 1:
+        return f"has an alpha of shape {list(shapes[keys[_ALPHA]])}"
+    return ""
+
+
+def _misfit(
+    base: tuple[int, ...], keys: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]
+) -> str:
+    """Why the product of the factors is no change to a weight of shape `base`; empty if it is."""
+    down, up = shapes[keys[_DOWN]], shapes[keys[_UP]]
+    if torch.Size(down[1:]).numel() != torch.Size(base[1:]).numel() or (
+        up[0] != base[0] or torch.Size(up).numel() != up[0] * up[1]
+    ):
         return f"has factors {list(down)} and {list(up)} for a weight of {list(base)}"
     return ""
 
@@ -116,9 +131,18 @@ def _reader(spec: LoraSpec, key: str) -> Callable[[], torch.Tensor]:
     def read_tensor() -> torch.Tensor:
         with safe_open(spec.path, framework="pt") as handle:
             tensor: torch.Tensor = handle.get_tensor(key)
+        if not tensor.is_floating_point() and not key.endswith(_ALPHA):
+            raise LoraError(
+                f"{spec.path}: {key} has dtype {tensor.dtype}",
+                expected="floating point factors",
+                action="use the LoRA in its original precision",
+            )
+        tensor = tensor.to(torch.float32)
         if not torch.isfinite(tensor).all():
-            raise LoraError(f"{spec.path}: {key} contains NaN or infinity")
-        return tensor.to(torch.float32)
+            raise LoraError(
+                f"{spec.path}: {key} contains NaN or infinity", action="fetch the LoRA again"
+            )
+        return tensor
 
     return read_tensor
 

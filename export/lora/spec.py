@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,9 @@ class LoraSpec:
             try:
                 values[key] = float(value)
             except ValueError:
-                raise LoraError(f"LoRA {text!r} has {key} = {value!r}", expected=_FORM) from None
+                values[key] = math.nan
+            if not math.isfinite(values[key]):
+                raise LoraError(f"LoRA {text!r} has {key} = {value!r}", expected=_FORM)
         return LoraSpec(Path(path), values.get("strength", 1.0), values.get("alpha"))
 
 

@@ -93,7 +93,7 @@ def test_any_picture_size_on_onnx_runtime(tiny: TensorSource, tmp_path: Path) ->
     eager, exported = _eager(tiny), _exported(tiny, tmp_path)
     for rows, columns in ((16, 16), (17, 640), (300, 24)):
         image = torch.rand(3, rows, columns) * 2 - 1
-        torch.testing.assert_close(exported(image), eager(image), atol=1e-4, rtol=0)
+        torch.testing.assert_close(exported(image), eager(image), atol=5e-4, rtol=0)
 
 
 def test_the_graph_is_made_of_single_nodes(tiny: TensorSource) -> None:
