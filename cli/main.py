@@ -15,7 +15,17 @@ from collections.abc import Sequence
 from wan_trt.engine.errors import CancelledError, WanTrtError
 
 # One module a command; it offers SUMMARY, add_arguments(parser) and run(arguments) -> exit code.
-COMMANDS = ("export", "generate", "inspect", "serve", "submit", "watch", "cancel", "fetch")
+COMMANDS = (
+    "export",
+    "inspect",
+    "preprocess",
+    "generate",
+    "serve",
+    "submit",
+    "watch",
+    "cancel",
+    "fetch",
+)
 
 _DESCRIPTION = """\
 Deploys Wan2.2-Animate: turn a checkpoint into a bundle once (export), then make videos from it

@@ -63,14 +63,15 @@ class JobSummary:
 class JobTensors:
     """What a running job holds in memory: none of it grows with the number of segments.
 
-    `carried` is the tail of the segment before, float32 [3, overlap, height, width].
+    `carried` is the tail of the segment before, float32 [3, overlap, height, width]; nothing in
+    the first segment.
     """
 
     condition: JobCondition
     segment: SegmentCondition
     denoiser: Denoiser
+    carried: NDArray[np.float32]
     history: History = field(default_factory=History)
-    carried: NDArray[np.float32] | None = None
 
 
 class Job:

@@ -156,6 +156,13 @@ def _write_experts(
             else {ExpertName.HIGH.value: high_graph, ExpertName.LOW.value: low_graph}
         )
         entries[graph.name] = writer.graph(graph, sources)
+        if same:  # what was measured on the one set that both read
+            low.tensors.norm_ratios.update(
+                {
+                    name: high.tensors.norm_ratios[name]
+                    for name in touched & low.tensors.targets.keys()
+                }
+            )
     return entries
 
 

@@ -49,7 +49,7 @@ class UpstreamImageProcessor:
 
     def __call__(self, images: Image.Image, return_tensors: str) -> BatchFeature:
         assert return_tensors == "pt", "the pipeline asks for torch tensors"
-        pixels = torch.from_numpy(np.asarray(images)).permute(2, 0, 1)[None] / 127.5 - 1
+        pixels = torch.tensor(np.asarray(images)).permute(2, 0, 1)[None] / 127.5 - 1
         square = torch.nn.functional.interpolate(pixels, (self._size, self._size), mode="bicubic")
         mean, std = (torch.tensor(value).reshape(1, 3, 1, 1) for value in (_MEAN, _STD))
         return BatchFeature({"pixel_values": ((square + 1) / 2 - mean) / std})

@@ -10,7 +10,6 @@ motion vectors of the faces, and the 20 condition channels that say what is give
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +27,9 @@ from wan_trt.engine.pixels import (
     to_planes,
 )
 from wan_trt.engine.request import Mode, Request
-from wan_trt.engine.segments import Segment, read_frames
+from wan_trt.engine.segments import TIME_STRIDE, Segment, read_frames
 from wan_trt.engine.stages.text import TextEncoder
-from wan_trt.engine.stages.vae import Check, Vae
+from wan_trt.engine.stages.vae import Check, ReadChunk, Vae
 
 MASK_CHANNELS = 4
 FRAMES_AT_ONCE = 8
@@ -114,7 +113,7 @@ class Conditioner:
         request: Request,
         job: JobCondition,
         segment: Segment,
-        carried: NDArray[np.float32] | None,
+        carried: NDArray[np.float32],
         out: SegmentCondition,
         check: Check,
     ) -> None:
@@ -164,29 +163,22 @@ class Conditioner:
         self,
         request: Request,
         segment: Segment,
-        carried: NDArray[np.float32] | None,
+        carried: NDArray[np.float32],
         out: NDArray[np.float32],
         check: Check,
     ) -> None:
         """Latents of the frames that are given: carried ones, then background or mid-grey."""
-        height, width = request.pose.height, request.pose.width
         if request.mode is Mode.REPLACE and request.background is not None:
             rest = _reader(request.background, segment)
-        elif carried is None:
+        elif segment.carried:
+            rest = _grey_reader(request.pose.height, request.pose.width)
+        else:
             out[...] = self._grey_latents(segment.frames, out.shape, check)
             return
-        else:
-
-            def rest(start: int, stop: int) -> NDArray[np.float32]:
-                return np.zeros((3, stop - start, height, width), np.float32)
 
         def read(start: int, stop: int) -> NDArray[np.float32]:
-            if carried is None or start >= carried.shape[1]:
-                return rest(start, stop)
-            given = carried[:, start:stop]
-            if stop <= carried.shape[1]:
-                return given
-            return np.concatenate([given, rest(carried.shape[1], stop)], axis=1)
+            # 1 or 5 carried frames are one or two whole chunks.
+            return carried[:, start:stop] if stop <= segment.carried else rest(start, stop)
 
         self._vae.encode(segment.frames, read, out, check)
 
@@ -197,8 +189,8 @@ class Conditioner:
         if self._grey is None or self._grey[0] != shape:
             latents = np.empty(shape, np.float32)
             stride = self._geometry.space_stride
-            chunk = np.zeros((3, 4, shape[2] * stride, shape[3] * stride), np.float32)
-            self._vae.encode(frames, lambda start, stop: chunk[:, : stop - start], latents, check)
+            grey = _grey_reader(shape[2] * stride, shape[3] * stride)
+            self._vae.encode(frames, grey, latents, check)
             self._grey = shape, latents
         return self._grey[1]
 
@@ -220,8 +212,14 @@ class Conditioner:
             out[start:stop] = bindings.outputs["motion"]
 
 
-def _reader(source: FrameSource, segment: Segment) -> Callable[[int, int], NDArray[np.float32]]:
+def _reader(source: FrameSource, segment: Segment) -> ReadChunk:
     def read(start: int, stop: int) -> NDArray[np.float32]:
         return to_planes(read_frames(source, segment, start, stop))
 
     return read
+
+
+def _grey_reader(height: int, width: int) -> ReadChunk:
+    """Frames of value 0, half way between black and white."""
+    grey = np.zeros((3, TIME_STRIDE, height, width), np.float32)
+    return lambda start, stop: grey[:, : stop - start]

@@ -15,19 +15,18 @@ def decode_segment(
     vae: Vae,
     latents: NDArray[np.float32],
     segment: Segment,
-    overlap: int,
+    tail: NDArray[np.float32],
     sink: FrameSink,
     check: Check,
-) -> NDArray[np.float32]:
-    """Write the kept frames of a finished segment and return its tail for the next one.
+) -> None:
+    """Write the kept frames of a finished segment, and its last frames into `tail`.
 
     `latents` float32 [16, latents + 1, h, w] with the reference latent first, which is dropped.
-    The tail is float32 [3, overlap, height, width], rounded to bfloat16 once; it never passes
-    through 8 bits. Chunks beyond the last
-    kept frame, surplus of the padded driver, are not decoded; the tail is then what was last.
+    `tail` float32 [3, overlap, height, width] is for the next segment: rounded to bfloat16 once,
+    never passed through 8 bits. Chunks beyond the last kept frame, surplus of the padded driver,
+    are not decoded; they are the last segment's, whose tail nobody needs.
     """
     sink.write_latents(segment.index, latents)
-    tail: list[NDArray[np.float32]] = []
     position = 0
     for chunk in vae.decode(latents[:, 1:]):
         check()
@@ -36,8 +35,9 @@ def decode_segment(
         last = min(segment.kept_stop - position, frames)
         if first < last:
             sink.write(np.ascontiguousarray(chunk[:, first:last].transpose(1, 2, 3, 0)))
-        tail = [*tail, *(chunk[:, i].copy() for i in range(frames))][-overlap:]
+        before = segment.frames - tail.shape[1] - position
+        for index in range(max(before, 0), frames):
+            tail[:, index - before] = round_bfloat16(np.ascontiguousarray(chunk[:, index]))
         position += frames
         if position >= segment.kept_stop:
             break
-    return round_bfloat16(np.stack(tail, axis=1))

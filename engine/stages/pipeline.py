@@ -61,7 +61,9 @@ class Pipeline:
         guided = condition.negative_rows is not None
         black_motion = self._conditioner.black_motion() if guided else None
         denoiser = Denoiser(self._bundle, self._executors, condition, segment, black_motion)
-        return JobTensors(condition, segment, denoiser)
+        pose = job.request.pose
+        carried = np.zeros((3, job.plan.overlap, pose.height, pose.width), np.float32)
+        return JobTensors(condition, segment, denoiser, carried)
 
     def _denoise(self, job: Job, step: Step) -> None:
         tensors = _running(job)
@@ -80,11 +82,11 @@ class Pipeline:
 
     def _decode(self, job: Job) -> None:
         tensors = _running(job)
-        tensors.carried = decode_segment(
+        decode_segment(
             self._vae,
             tensors.denoiser.latents,
             job.segment,
-            job.plan.overlap,
+            tensors.carried,
             job.sink,
             job.check,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -93,6 +93,7 @@ def test_the_smallest_segments_that_work() -> None:
     assert plan_segments(30, 13, 5).segments[0].frames == 13
 
 
+@settings(deadline=None)
 @given(
     frames=st.integers(6, 400),
     groups=st.integers(3, 30),
@@ -115,6 +116,7 @@ def test_every_driver_frame_is_output_once_and_in_order(
         assert before.kept >= overlap
 
 
+@settings(deadline=None)
 @given(st.integers(2, 50), st.integers(0, 500))
 def test_ping_pong_moves_by_one_frame(count: int, position: int) -> None:
     assert abs(ping_pong(position + 1, count) - ping_pong(position, count)) == 1

@@ -1,0 +1,231 @@
+"""Bundles: what an export leaves behind, and what opening one refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from wan_trt.engine.bundle import MANIFEST, SCHEMA, Bundle, Manifest
+from wan_trt.engine.errors import BundleError, CheckpointError, InputError, LoraError
+from wan_trt.engine.request import ExpertName
+from wan_trt.export.bundle_writer import ExportOptions, export_bundle
+from wan_trt.export.checkpoint import OfficialCheckpoint
+from wan_trt.export.lora.fold import FoldedTensors, read_files
+from wan_trt.export.lora.spec import LoraSpec, LoraStacks
+from wan_trt.export.synthetic.checkpoint import T5_FILE
+from wan_trt.export.synthetic.sizes import TINY
+
+HIGH, LOW = ExpertName.HIGH, ExpertName.LOW
+
+
+def _weights(bundle: Bundle, graph: str, expert: ExpertName | None) -> dict[str, NDArray[Any]]:
+    """The parameters of a graph as the runtime would find them."""
+    folder = bundle.weights_folder(bundle.weight_set(graph, expert))
+    model = onnx.load(bundle.graph_path(graph), load_external_data=False)
+    found = {}
+    for initializer in model.graph.initializer:
+        place = {entry.key: entry.value for entry in initializer.external_data}
+        if place:
+            data = np.memmap(
+                folder / place["location"],
+                np.float32,
+                "r",
+                int(place["offset"]),
+                tuple(initializer.dims),
+            )
+            found[initializer.name] = np.array(data)
+    return found
+
+
+@pytest.fixture
+def damaged(tiny_bundle: Bundle, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle that a test may damage."""
+    return Path(shutil.copytree(tiny_bundle.path, tmp_path / "bundle"))
+
+
+def _edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    change(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def test_weight_sets_differ_only_where_loras_differ(tiny_bundle: Bundle) -> None:
+    sets = {
+        name: set(entry.weights.values()) for name, entry in tiny_bundle.manifest.graphs.items()
+    }
+    two = {name for name, found in sets.items() if found == {"high", "low"}}
+    assert two == {"text_context", "denoiser"}  # `low` changes keys of the text
+    assert all(found == {"shared"} for name, found in sets.items() if name not in two)
+
+
+def test_experts_differ_in_the_touched_tensors_only(tiny_bundle: Bundle) -> None:
+    high, low = (_weights(tiny_bundle, "denoiser", expert) for expert in (HIGH, LOW))
+    differing = {name for name in high if not np.array_equal(high[name], low[name])}
+    assert differing == {
+        "blocks.0.self_attn.q.weight",
+        "blocks.1.self_attn.q.weight",
+        "blocks.0.self_attn.o.weight",
+    }
+
+
+def test_weights_are_the_folded_ones(
+    tiny_bundle: Bundle, tiny_checkpoint: Path, tiny_loras: LoraStacks
+) -> None:
+    dit = OfficialCheckpoint.open(tiny_checkpoint).dit
+    for expert, name, stack in (
+        (HIGH, "blocks.1.self_attn.q.weight", tiny_loras.high),
+        (HIGH, "blocks.0.self_attn.o.weight", ()),
+        (LOW, "blocks.0.self_attn.o.weight", tiny_loras.low),
+    ):
+        expected = FoldedTensors(dit, read_files(stack, dit)).read(name).t().numpy()
+        assert np.array_equal(_weights(tiny_bundle, "denoiser", expert)[name], expected)
+    name = "img_emb.proj.1.weight"
+    expected = FoldedTensors(dit, read_files(tiny_loras.both, dit)).read(name).t().numpy()
+    found = _weights(tiny_bundle, "image_context", None)[name]
+    assert np.array_equal(found, expected)
+    assert not np.array_equal(found, dit.read(name).t().numpy())
+
+
+def test_without_loras_there_is_one_weight_set(golden_bundle: Bundle) -> None:
+    graphs = golden_bundle.manifest.graphs
+    assert all(entry.weights == {"shared": "shared"} for entry in graphs.values())
+    assert [path.name for path in (golden_bundle.path / "weights").iterdir()] == ["shared"]
+    assert not (golden_bundle.path / "lora_report.json").exists()
+
+
+def test_the_lora_report(tiny_bundle: Bundle) -> None:
+    reports = json.loads((tiny_bundle.path / "lora_report.json").read_text())
+    found = [(entry["expert"], entry["file"]) for entry in reports]
+    assert found == [
+        ("high", "both.safetensors"),
+        ("high", "high.safetensors"),
+        ("low", "both.safetensors"),
+        ("low", "low.safetensors"),
+    ]
+    for entry in reports:
+        for module in entry["modules"].values():
+            assert 0.05 < module["norm_ratio"] < 0.5
+    stated = tiny_bundle.manifest.provenance.loras
+    assert [(entry["expert"], entry["file"]) for entry in stated] == found
+
+
+def test_the_prompts_are_stored_as_text_rows(tiny_bundle: Bundle) -> None:
+    rows = load_file(tiny_bundle.path / "prompts.safetensors")
+    assert set(rows) == set(tiny_bundle.manifest.prompts) == {"positive", "negative"}
+    for tensor in rows.values():
+        assert tensor.dtype == np.float32
+        assert tensor.shape[1] == TINY.text_dim
+        assert 1 < tensor.shape[0] <= TINY.text_tokens
+        assert 0.1 < tensor.std() < 10
+
+
+def test_the_manifest_comes_back_as_it_was_written(tiny_bundle: Bundle) -> None:
+    manifest = tiny_bundle.manifest
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    assert Bundle.open(tiny_bundle.path).manifest == manifest
+    assert manifest.schema == SCHEMA
+    assert manifest.geometry.head_dim == TINY.head_dim
+    assert manifest.geometry.face_size == TINY.face_size
+    files = {
+        str(path.relative_to(tiny_bundle.path))
+        for path in tiny_bundle.path.rglob("*")
+        if path.is_file()
+    }
+    assert set(manifest.files) == files - {MANIFEST}
+    assert "config.json" in manifest.provenance.checkpoint
+
+
+def test_hashes_find_a_changed_byte(damaged: Path) -> None:
+    Bundle.open(damaged).verify()
+    with (damaged / "weights" / "high" / "denoiser.bin").open("r+b") as file:
+        file.seek(1000)
+        byte = file.read(1)
+        file.seek(1000)
+        file.write(bytes([byte[0] ^ 1]))
+    with pytest.raises(BundleError, match=r"denoiser\.bin has sha256"):
+        Bundle.open(damaged).verify()
+
+
+def test_a_truncated_or_missing_weights_file(damaged: Path) -> None:
+    file = damaged / "weights" / "low" / "denoiser.bin"
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(BundleError, match=r"denoiser\.bin has \d+ bytes; expected \d+ bytes"):
+        Bundle.open(damaged)
+    file.unlink()
+    with pytest.raises(BundleError, match=r"denoiser\.bin is missing"):
+        Bundle.open(damaged)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(schema=SCHEMA + 1), f"has schema {SCHEMA + 1}"),
+        (lambda m: m.update(schema="one"), "has schema 'one'"),
+        (lambda m: m.update(colour="red"), r"unknown keys \['colour'\]"),
+        (lambda m: m["geometry"].update(tail=1), r"geometry has unknown keys \['tail'\]"),
+        (lambda m: m["geometry"].pop("dim"), r"geometry lacks \['dim'\]"),
+        (lambda m: m.update(boundary="high"), r"boundary is 'high'"),
+        (lambda m: m["graphs"].update(denoiser=3), r"graphs\.denoiser is int"),
+    ],
+)
+def test_a_manifest_that_this_version_cannot_read(
+    damaged: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    _edit_manifest(damaged, change)
+    with pytest.raises(BundleError, match=message):
+        Bundle.open(damaged)
+
+
+def test_folders_that_are_no_bundle(damaged: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"has no manifest\.json"):
+        Bundle.open(tmp_path / "nowhere")
+    for content in ("", "[]", "{}"):
+        (damaged / MANIFEST).write_text(content)
+        with pytest.raises(BundleError):
+            Bundle.open(damaged)
+
+
+def test_an_existing_folder_is_not_touched(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    out.mkdir()
+    (out / "mine").touch()
+    with pytest.raises(InputError, match="exists; expected a new folder"):
+        export_bundle(tiny_checkpoint, out)
+    assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "mine"]
+    with pytest.raises(InputError, match="does not exist"):
+        export_bundle(tiny_checkpoint, tmp_path / "no" / "such" / "folder")
+
+
+def test_a_lora_that_does_not_fit_leaves_nothing_behind(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    stacks = LoraStacks(low=(LoraSpec(tmp_path / "absent.safetensors"),))
+    with pytest.raises(LoraError, match=r"absent\.safetensors"):
+        export_bundle(tiny_checkpoint, tmp_path / "bundle", ExportOptions(stacks))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nan_weights_leave_nothing_behind(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    checkpoint = Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+    tensors = torch.load(checkpoint / T5_FILE, weights_only=True)
+    tensors["norm.weight"][3] = torch.nan
+    torch.save(tensors, checkpoint / T5_FILE)
+    with pytest.raises(CheckpointError, match=r"norm\.weight contains NaN or infinity"):
+        export_bundle(checkpoint, tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+@pytest.mark.parametrize("boundary", [-0.1, 1.1, float("nan")])
+def test_a_boundary_is_a_share(boundary: float) -> None:
+    with pytest.raises(InputError, match="boundary"):
+        ExportOptions(boundary=boundary)

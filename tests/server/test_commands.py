@@ -1,0 +1,172 @@
+"""`wan-trt serve, submit, watch, cancel, fetch` as a user runs them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from serving import FRAMES, MediaFiles
+
+from wan_trt.cli.main import main
+from wan_trt.engine import Bundle
+from wan_trt.media import open_frames
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = [sys.executable, "-m", "wan_trt.cli.main"]
+TIMEOUT_S = 120
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests" / ".path")}
+    code = "import sys; from wan_trt.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=ROOT,
+    )
+
+
+@dataclass(frozen=True)
+class Served:
+    process: subprocess.Popen[str]
+    address: str
+
+
+@pytest.fixture
+def served(tiny_bundle: Bundle, tmp_path: Path) -> Iterator[Served]:
+    """`wan-trt serve` in a process of its own."""
+    process = start(
+        *("serve", str(tiny_bundle.path), "--listen", "127.0.0.1:0", "--threads", "1"),
+        *("--data", str(tmp_path / "data"), "--grace", "0.2"),
+    )
+    watchdog = threading.Timer(TIMEOUT_S, process.kill)
+    watchdog.start()
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        match = re.fullmatch(r"listening on (127\.0\.0\.1:\d+)\n", line)
+        assert match, line or process.communicate(timeout=10)[1]
+        yield Served(process, match[1])
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.communicate(timeout=30)
+
+
+def submission(media: MediaFiles, server: str, steps: int = 2) -> list[str]:
+    return [
+        *("submit", "--server", server, "--reference", str(media.reference)),
+        *("--pose", str(media.pose), "--face", str(media.face), "--steps", str(steps)),
+        *("--segment-frames", "5", "--seed", "3"),
+    ]
+
+
+def test_submit_watch_fetch(
+    served: Served,
+    media_files: MediaFiles,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(submission(media_files, served.address)) == 0
+    job_id = capsys.readouterr().out.strip()
+    assert re.fullmatch("[0-9a-f]{32}", job_id)
+
+    assert main(["watch", job_id, "--server", served.address]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "queued"
+    assert any(
+        re.match(r"segment 1/2  \[#+\.+\] step 1/2  (high|low)  ETA \d:\d\d$", line)
+        for line in lines
+    )
+    assert lines[-1].startswith(f"done: {FRAMES} frames in ")
+
+    out = tmp_path / "out.mp4"
+    assert main(["fetch", job_id, "--server", served.address, "--out", str(out)]) == 0
+    video = open_frames(out)
+    assert video.count == FRAMES
+    video.close()
+
+    wrong = ["fetch", job_id, "--server", served.address, "--out", str(tmp_path / "out.png")]
+    assert main(wrong) == 2
+    assert "ends in .mp4" in capsys.readouterr().err
+    assert main(["cancel", job_id, "--server", served.address]) == 0
+    assert capsys.readouterr().out == "done\n"
+
+
+def test_submit_and_fetch_in_one(
+    served: Served, media_files: MediaFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.safetensors"
+    assert main([*submission(media_files, served.address), "--out", str(out)]) == 0
+    assert out.is_file()
+    captured = capsys.readouterr()
+    assert re.fullmatch("[0-9a-f]{32}\n", captured.out)
+    assert "done" in captured.err
+
+
+def test_cancel(
+    served: Served, media_files: MediaFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(submission(media_files, served.address, steps=1000)) == 0
+    job_id = capsys.readouterr().out.strip()
+    assert main(["cancel", job_id, "--server", served.address]) == 0
+    assert capsys.readouterr().out == "cancelled\n"
+    assert main(["watch", job_id, "--server", served.address]) == 4
+    assert "was cancelled" in capsys.readouterr().err
+
+
+def test_bad_input_is_one_line_and_exit_code_2(
+    served: Served, media_files: MediaFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = submission(media_files, served.address)
+    for arguments, words in (
+        ([*asked, "--pose", str(tmp_path / "none.mp4")], "pose: "),
+        ([*asked, "--overlap", "3"], "1 or 5"),
+        ([*asked, "--out", str(tmp_path / "out.gif")], ".mp4 or .safetensors"),
+        ([*asked, "--format", "uint8", "--out", str(tmp_path / "o.mp4")], ".safetensors"),
+        ([*asked, "--server", "nowhere"], "HOST:PORT"),
+        (["watch", "nobody", "--server", served.address], "no job"),
+    ):
+        assert main(arguments) == 2, arguments
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert words in error
+    assert main(["watch", "job", "--server", "127.0.0.1:1"]) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_server_in_order(
+    served: Served,
+    media_files: MediaFiles,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    number: signal.Signals,
+) -> None:
+    assert main(submission(media_files, served.address, steps=1000)) == 0
+    served.process.send_signal(number)
+    output, error = served.process.communicate(timeout=60)
+    assert served.process.returncode == 0, error
+    assert output == ""
+    assert "Traceback" not in error
+    assert not list((tmp_path / "data" / "jobs").iterdir())
+    capsys.readouterr()
+
+
+def test_a_busy_port(served: Served, tiny_bundle: Bundle) -> None:
+    process = start("serve", str(tiny_bundle.path), "--listen", served.address)
+    output, error = process.communicate(timeout=60)
+    assert (process.returncode, output) == (2, "")
+    assert error.count("\n") == 1
+    assert served.address in error
+    assert "use another port" in error
