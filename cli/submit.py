@@ -67,7 +67,11 @@ def run(arguments: argparse.Namespace) -> int:
         )
         print(job_id, flush=True)
         if arguments.wait or arguments.out:
-            client.wait(job_id, ProgressLine(sys.stderr).show)
+            try:
+                client.wait(job_id, ProgressLine(sys.stderr).show)
+            except KeyboardInterrupt:
+                print(f"\njob {job_id} goes on; `wan-trt cancel` stops it", file=sys.stderr)
+                raise
         if arguments.out:
             client.fetch(job_id, arguments.out)
     return 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import wan_trt.engine
 from wan_trt.engine import (
     ArrayFrames,
     Bundle,
@@ -354,3 +358,18 @@ def test_a_bundle_without_a_graph_is_refused(make_bundle: MakeBundle) -> None:
     object.__setattr__(bundle.manifest, "graphs", graphs)
     with pytest.raises(BundleError, match="denoiser"):
         Engine(bundle)
+
+
+def test_importing_the_package_loads_no_backend() -> None:
+    code = (
+        "import sys, wan_trt.engine, wan_trt.engine.errors, wan_trt.engine.request;"
+        "sys.exit('onnxruntime' in sys.modules or 'torch' in sys.modules)"
+    )
+    paths = os.pathsep.join(path for path in sys.path if path)
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": paths})
+
+
+def test_every_public_name_can_be_imported() -> None:
+    assert all(getattr(wan_trt.engine, name) for name in wan_trt.engine.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Enigne'"):
+        wan_trt.engine.Enigne  # type: ignore[attr-defined]  # noqa: B018

@@ -39,7 +39,7 @@ def media_files(tmp_path_factory: pytest.TempPathFactory) -> MediaFiles:
 @pytest.fixture
 def make_server(tiny_bundle: Bundle, tmp_path: Path) -> Iterator[MakeServer]:
     """make_server(**options): a started server, stopped at the end of the test."""
-    servers = []
+    servers: list[Server] = []
 
     def make(**options: int) -> Server:
         engine = Engine(tiny_bundle, threads=1)

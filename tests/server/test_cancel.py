@@ -65,16 +65,11 @@ def test_watchers_who_leave_free_their_places(
     with Client(str(server.address)) as client:
         running = client.submit(make_submission(client, steps=LONG))
         silent = client.submit(make_submission(client, steps=LONG))
-        for _ in range(6):
-            first, second = client.watch(silent), client.watch(running)
-            next(first), next(second)
-            first.close()  # type: ignore[attr-defined]
-            second.close()  # type: ignore[attr-defined]
-            _wait_for_places(client, silent, 2)
+        for job_id in (silent, running) * 3:
+            _take_places(client, job_id, 2)
         with Client(str(server.address)) as gone:
-            watching = gone.watch(silent)
-            next(watching)
-        _wait_for_places(client, silent, 2)
+            _take_places(gone, silent, 1, leave=False)
+        _take_places(client, silent, 2)
         client.cancel(silent)
         client.cancel(running)
 
@@ -108,18 +103,18 @@ def test_a_deadline_ends_a_watch(server: Server, make_submission: MakeSubmission
         client.cancel(job_id)
 
 
-def _wait_for_places(client: Client, job_id: str, places: int) -> None:
-    """All places can be taken again soon after they were left."""
+def _take_places(client: Client, job_id: str, places: int, *, leave: bool = True) -> None:
+    """Watch in as many places at a time, which those before have to free soon; then leave."""
     deadline = time.monotonic() + 10
-    while True:
-        watching = [client.watch(job_id) for _ in range(places)]
-        try:
-            for each in watching:
+    watching = [client.watch(job_id) for _ in range(places)]
+    for index, each in enumerate(watching):
+        while True:
+            try:
                 next(each)
-            return
-        except ResourceError:
-            assert time.monotonic() < deadline, "a place was never freed"
-            time.sleep(0.02)
-        finally:
-            for each in watching:
-                each.close()  # type: ignore[attr-defined]
+                break
+            except ResourceError:
+                assert time.monotonic() < deadline, "a place was never freed"
+                time.sleep(0.02)
+                each = watching[index] = client.watch(job_id)
+    for each in watching if leave else ():
+        each.close()  # type: ignore[attr-defined]

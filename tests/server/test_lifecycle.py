@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -29,7 +30,7 @@ NAMES = ("", "wan_trt.v1.VideoService")
 
 def health_of(server: Server) -> list[int]:
     with grpc.insecure_channel(str(server.address)) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         return [
             stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=30).status
             for name in NAMES
