@@ -18,7 +18,8 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeAlias
 
 from wan_trt.cli.server_options import server_extra
 from wan_trt.server.address import DEFAULT_ADDRESS, Address
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 SUMMARY = "serve a bundle over gRPC; needs the extra `server`"
 
-_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
+# Its `put` may be called from a signal handler, whatever the interrupted code is doing.
+Signals: TypeAlias = "SimpleQueue[int]"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,13 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with server_extra():
-        from wan_trt.server.server import Server, ServerOptions
-    from wan_trt.engine import Bundle, Engine
-
-    options = ServerOptions(Address.parse(arguments.listen, "--listen"))
     with ExitStack() as stack:
-        stack.enter_context(_signals_held())
+        signals = stack.enter_context(_caught_signals())
+        with server_extra():
+            from wan_trt.server.server import Server, ServerOptions
+        from wan_trt.engine import Bundle, Engine
+
+        options = ServerOptions(Address.parse(arguments.listen, "--listen"))
         engine = Engine(Bundle.open(arguments.bundle), arguments.threads)
         stack.callback(engine.close)
         folder = arguments.data or Path(
@@ -72,32 +74,35 @@ def run(arguments: argparse.Namespace) -> int:
         if not options.listen.loopback:
             _say("no encryption, no authentication: whoever reaches this port may use it")
         print(f"listening on {server.address}", flush=True)
-        signal.sigwait(_SIGNALS)
+        signals.get()
         _say("stopping: no more jobs are taken")
-        _drain(server, arguments.grace)
+        _drain(server, arguments.grace, signals)
     return 0
 
 
 @contextmanager
-def _signals_held() -> Iterator[None]:
-    """Signals wait to be asked for, in this thread and those it starts: none comes in between."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+def _caught_signals() -> Iterator[Signals]:
+    """Signals go into a queue from now on; when to stop is then our own decision."""
+    signals: Signals = SimpleQueue()
+    before = {
+        number: signal.signal(number, lambda number, _frame: signals.put(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
-        yield
+        yield signals
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _drain(server: Server, grace_s: float) -> None:
+def _drain(server: Server, grace_s: float, signals: Signals) -> None:
     """Wait until the jobs are over, the time is, or another signal comes."""
     server.drain()
     deadline = time.monotonic() + grace_s
-    while server.busy and time.monotonic() < deadline and not signal.sigpending() & _SIGNALS:
+    while server.busy and time.monotonic() < deadline and signals.empty():
         time.sleep(0.05)
     if server.busy:
         _say("cancelling the jobs that are left")
-    if pending := signal.sigpending() & _SIGNALS:
-        signal.sigwait(pending)
 
 
 def _say(text: str) -> None:

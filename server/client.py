@@ -49,8 +49,9 @@ _OPTIONS = (
 class Client:
     """One connection, made when it is first needed; safe to use from several threads."""
 
-    def __init__(self, target: str = DEFAULT_ADDRESS, timeout_s: float = 60.0) -> None:
-        """`timeout_s` limits each short call; transfers and watching may last. Raises InputError
+    def __init__(self, target: str = DEFAULT_ADDRESS, timeout_s: float = 300.0) -> None:
+        """`timeout_s` limits each short call (the longest is `submit`, which checks the
+        files); transfers and watching may last. Raises InputError
         for what is not HOST:PORT."""
         self.target = str(Address.parse(target, "server"))
         self._timeout_s = timeout_s

@@ -72,14 +72,6 @@ def tiny_bundle(
 
 @pytest.fixture(scope="session")
 def golden_bundle(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The golden set's checkpoint, exported without LoRAs."""
-    from wan_trt.export.bundle_writer import export_bundle
-
-    return export_bundle(golden / "checkpoint", tmp_path_factory.mktemp("bundle") / "golden")
-
-
-@pytest.fixture(scope="session")
-def golden_bundle(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The golden checkpoint exported without LoRAs: it reproduces the golden runs."""
     from wan_trt.export.bundle_writer import export_bundle
 

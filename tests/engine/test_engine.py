@@ -372,4 +372,4 @@ def test_importing_the_package_loads_no_backend() -> None:
 def test_every_public_name_can_be_imported() -> None:
     assert all(getattr(wan_trt.engine, name) for name in wan_trt.engine.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Enigne'"):
-        wan_trt.engine.Enigne  # type: ignore[attr-defined]  # noqa: B018
+        wan_trt.engine.Enigne  # noqa: B018
