@@ -35,9 +35,9 @@ def _peak_bytes(bundle: Bundle, folder: Path, frames: int) -> int:
     }
     options = []
     for name, shape in tensors.items():
-        path = folder / f"{name}.{frames}.safetensors"
-        save_file({"frames": generator.integers(0, 256, shape, dtype=np.uint8)}, path)
-        options += [f"--{name}", str(path)]
+        file = folder / f"{name}.{frames}.safetensors"
+        save_file({"frames": generator.integers(0, 256, shape, dtype=np.uint8)}, file)
+        options += [f"--{name}", str(file)]
     out = folder / f"out.{frames}.mp4"
     command = ["generate", str(bundle.path), *options, "--steps", "1", "--out", str(out)]
     path = str(Path(__file__).resolve().parents[1] / ".path")
