@@ -14,11 +14,10 @@ import argparse
 import json
 import sys
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from wan_trt.cli.request_options import add_request_arguments, sampling_from
-from wan_trt.engine.frames import FrameSource
 
 SUMMARY = "make a video from a bundle, here"
 
@@ -34,40 +33,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from wan_trt.cli.progress import ProgressLine
-    from wan_trt.engine import Bundle, Engine, Request
+    from wan_trt.engine import Bundle, Engine
     from wan_trt.engine.request import Mode
     from wan_trt.engine.validation import validate_request
-    from wan_trt.media import open_frames, open_noise, open_sink, read_image
+    from wan_trt.media import RequestFiles, open_sink
 
     bundle = Bundle.open(arguments.bundle)
-    with ExitStack() as stack:
-
-        def frames(field: str) -> FrameSource | None:
-            path = getattr(arguments, field)
-            if path is None:
-                return None
-            source = open_frames(path, field=field)
-            stack.callback(source.close)
-            return source
-
-        pose, face = frames("pose"), frames("face")
-        assert pose is not None
-        assert face is not None
-        request = Request(
-            reference=read_image(arguments.reference, field="reference"),
-            pose=pose,
-            face=face,
-            background=frames("background"),
-            mask=frames("mask"),
+    files = RequestFiles(
+        reference=arguments.reference,
+        pose=arguments.pose,
+        face=arguments.face,
+        background=arguments.background,
+        mask=arguments.mask,
+        noise=arguments.noise,
+    )
+    with ExitStack() as resources:
+        request = replace(
+            files.open(resources),
             mode=Mode(arguments.mode),
             prompt=arguments.prompt,
             negative_prompt=arguments.negative_prompt,
             sampling=sampling_from(arguments),
             seed=arguments.seed,
-            noise=open_noise(arguments.noise) if arguments.noise else None,
             segment_frames=arguments.segment_frames,
             overlap=arguments.overlap,
         )
+        pose = request.pose
         validate_request(request, bundle.manifest)
         with Engine(bundle, threads=arguments.threads) as engine:
             sink = open_sink(

@@ -3,7 +3,8 @@
 The motion comes from a key-point file (COCO-WholeBody-133 JSON, see assets/keypoints): skeletons
 are drawn and faces cropped as the official preprocessing does. DIR gets the official names:
 src_pose, src_face, src_ref.png and, in replace mode, src_bg and src_mask; as .mp4, or with
---lossless as .safetensors. `generate` takes them as they are.
+--lossless as .safetensors. `generate` takes them as they are. src_pose.mp4 carries the sound of
+the driving video, so that the result has it too.
 
   wan-trt preprocess --video dance.mp4 --keypoints dance.json --reference hero.png --out prepared
 """
@@ -89,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
                 width=source.width,
                 frame_count=source.count,
                 rate=source.rate,
+                audio_from=arguments.video if name == "src_pose" else None,
             )
             try:
                 for start in range(0, source.count, _CHUNK_FRAMES):

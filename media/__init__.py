@@ -3,6 +3,7 @@
 from wan_trt.media.contact_sheet import contact_sheet
 from wan_trt.media.noise import FileNoise, open_noise
 from wan_trt.media.pixels import to_pixels
+from wan_trt.media.request_files import RequestFiles
 from wan_trt.media.sinks import DEFAULT_RATE, PixelWriter, TeeSink, open_pixel_writer, open_sink
 from wan_trt.media.sources import open_frames, read_image
 
@@ -10,6 +11,7 @@ __all__ = [
     "DEFAULT_RATE",
     "FileNoise",
     "PixelWriter",
+    "RequestFiles",
     "TeeSink",
     "contact_sheet",
     "open_frames",

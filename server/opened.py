@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wan_trt.engine.frames import FrameSink, FrameSource
+from wan_trt.engine.frames import FrameSink
 from wan_trt.engine.request import Request
-from wan_trt.media import open_frames, open_noise, open_pixel_writer, open_sink, read_image
+from wan_trt.media import RequestFiles, open_pixel_writer, open_sink
 from wan_trt.media.sinks import PixelSink
 from wan_trt.server.submission import OutputFormat, Submission
 from wan_trt.server.uploads import Uploads
@@ -48,40 +48,28 @@ class OpenedSubmission:
 
 def open_submission(submission: Submission, uploads: Uploads) -> OpenedSubmission:
     """Raises MediaError for unusable files, NotFoundError for unknown upload ids."""
+
+    def path(upload_id: str | None, field: str) -> Path | None:
+        return uploads.path(upload_id, field) if upload_id else None
+
+    pose_path = uploads.path(submission.pose, "pose")
+    files = RequestFiles(
+        reference=uploads.path(submission.reference, "reference"),
+        pose=pose_path,
+        face=uploads.path(submission.face, "face"),
+        background=path(submission.background, "background"),
+        mask=path(submission.mask, "mask"),
+        noise=path(submission.noise, "noise"),
+    )
     with ExitStack() as resources:
-
-        def frames(upload_id: str, field: str) -> FrameSource:
-            source = open_frames(uploads.path(upload_id, field), field=field)
-            resources.callback(source.close)
-            return source
-
-        def optional_frames(upload_id: str | None, field: str) -> FrameSource | None:
-            return frames(upload_id, field) if upload_id else None
-
-        noise = None
-        if submission.noise is not None:
-            noise = open_noise(uploads.path(submission.noise, "noise"), field="noise")
-            resources.callback(noise.close)
-        request = Request(
-            reference=read_image(
-                uploads.path(submission.reference, "reference"), field="reference"
-            ),
-            pose=frames(submission.pose, "pose"),
-            face=frames(submission.face, "face"),
-            background=optional_frames(submission.background, "background"),
-            mask=optional_frames(submission.mask, "mask"),
+        request = replace(
+            files.open(resources),
             mode=submission.mode,
             prompt=submission.prompt,
             negative_prompt=submission.negative_prompt,
             sampling=submission.sampling,
             seed=submission.seed,
-            noise=noise,
             segment_frames=submission.segment_frames,
             overlap=submission.overlap,
         )
-        return OpenedSubmission(
-            request,
-            uploads.path(submission.pose, "pose"),
-            submission.output_format,
-            resources.pop_all(),
-        )
+        return OpenedSubmission(request, pose_path, submission.output_format, resources.pop_all())

@@ -1,4 +1,4 @@
-"""Which package may import which, as docs/architecture.md says; and what the runtime must not load."""
+"""Which package may import which (docs/architecture.md), and what the runtime must not load."""
 
 from __future__ import annotations
 

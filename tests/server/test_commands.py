@@ -20,7 +20,6 @@ from wan_trt.engine import Bundle
 from wan_trt.media import open_frames
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN = [sys.executable, "-m", "wan_trt.cli.main"]
 TIMEOUT_S = 120
 
 
