@@ -44,16 +44,23 @@ def trace(module: ExportModule) -> onnx_ir.Model:
         for spec in module.spec.inputs
     ]
     with FakeTensorMode(allow_non_fake_inputs=True), _quiet():
-        program = torch.onnx.export(
+        traced = torch.export.export(
             module.eval(),
             tuple(_example(spec, module) for spec in module.spec.inputs),
+            dynamic_shapes=_by_parameter(module, shapes),
+            strict=False,
+        )
+        # Every operator our modules use has an ONNX translation of its own, so decomposing them
+        # first would only trace everything once more: half of the time.
+        traced.run_decompositions = lambda *_: traced  # type: ignore[method-assign, assignment]
+        program = torch.onnx.export(
+            traced,
             dynamo=True,
             opset_version=OPSET,
             optimize=False,
             verbose=False,
             input_names=[spec.name for spec in module.spec.inputs],
             output_names=[spec.name for spec in module.spec.outputs],
-            dynamic_shapes=_by_parameter(module, shapes),
         )
     if program is None:
         raise RuntimeError(f"the exporter gave no program for {type(module).__name__}")

@@ -10,13 +10,16 @@ import torch
 
 
 class Delta(Protocol):
-    """Changes the tensor `target` of the model (original name, e.g. blocks.0.ffn.0.weight)."""
+    """Changes the tensor `target` of the model (original name, e.g. blocks.0.ffn.0.weight).
+
+    Changes are always taken against the original weight, so the order of a stack is of no matter.
+    """
 
     @property
     def target(self) -> str: ...
 
-    def apply(self, base: torch.Tensor) -> torch.Tensor:
-        """The changed tensor, float32, given the tensor so far."""
+    def change(self, base: torch.Tensor) -> torch.Tensor:
+        """What is added to `base`, the original weight; float32 of its shape."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -26,7 +29,7 @@ class Delta(Protocol):
 
 @dataclass(frozen=True)
 class LowRankDelta:
-    """base + strength * (alpha / rank) * up @ down; the factors are read when applied.
+    """strength * (alpha / rank) * up @ down; the factors are read when they are needed.
 
     `down` is [rank, in, ...] and `up` [out, rank, ...]; alpha None means alpha = rank.
     """
@@ -43,10 +46,10 @@ class LowRankDelta:
         """What multiplies up @ down."""
         return self.strength * (1.0 if self.alpha is None else self.alpha / self.rank)
 
-    def apply(self, base: torch.Tensor) -> torch.Tensor:
+    def change(self, base: torch.Tensor) -> torch.Tensor:
         up, down = self.read_up(), self.read_down()
-        change = up.reshape(up.shape[0], -1) @ down.reshape(down.shape[0], -1)
-        return base + self.scale * change.reshape(base.shape)
+        product = up.reshape(up.shape[0], -1) @ down.reshape(down.shape[0], -1)
+        return self.scale * product.reshape(base.shape)
 
     def describe(self) -> dict[str, Any]:
         return {"rank": self.rank, "alpha": self.alpha, "scale": self.scale}

@@ -41,13 +41,15 @@ class FoldedTensors:
 
     def read(self, name: str) -> torch.Tensor:
         base = self._base.read(name)
-        folded = base
-        for delta in self._deltas.get(name, ()):
-            folded = delta.apply(folded)
-        if folded is not base:
-            norm = float(torch.linalg.vector_norm(base)) or 1.0
-            self.norm_ratios[name] = float(torch.linalg.vector_norm(folded - base)) / norm
-        return folded
+        deltas = self._deltas.get(name)
+        if not deltas:
+            return base
+        change = deltas[0].change(base)
+        for delta in deltas[1:]:
+            change = change + delta.change(base)
+        norm = float(torch.linalg.vector_norm(base)) or 1.0
+        self.norm_ratios[name] = float(torch.linalg.vector_norm(change)) / norm
+        return base + change
 
 
 def read_files(

@@ -90,3 +90,24 @@ TINY = CheckpointSizes(
     text_ffn=48,
     text_vocabulary=320,
 )
+
+# For the demonstration: seconds a job on two cores, and wide enough for `structured_dit`.
+DEMO = CheckpointSizes(
+    dim=256,
+    heads=2,
+    ffn=512,
+    layers=6,
+    motion_channels=(8, 16, 16, 32, 32, 32),
+    motion_dim=64,
+    face_hidden=64,
+    face_interval=3,
+    vae_dim=8,
+    image_width=160,
+    image_layers=3,
+    image_projection=48,
+    text_dim=64,
+    text_layers=2,
+    text_heads=2,
+    text_ffn=160,
+    text_vocabulary=320,
+)

@@ -31,6 +31,7 @@ _ZERO, _VIDEO, _FREE = 3 * _PATCH, 3 * _PATCH + 1, 3 * _PATCH + 2
 _CONSTANT = 4.0
 _WHISPER = 0.04  # how loud random branches are on the path, next to elsewhere
 _CONTRACTION = 1.4  # velocity over (noisy - target): good for four to eight steps
+_POSE_GAIN = 2.5  # thin lines are faint where eight pixels share a colour
 _FREQUENCIES = 6  # of each axis that tell places apart
 _SHARPNESS = 9.0
 
@@ -77,9 +78,9 @@ def _embeddings(sizes: CheckpointSizes, seed: int) -> dict[str, torch.Tensor]:
     signs = torch.randn(sizes.dim - _FREE, generator=generator(f"{seed}/constants")).sign()
     constants[_FREE:] = _CONSTANT * signs
     pose = torch.zeros(sizes.dim, channels, 1, 2, 2)
-    pose[_TARGET] = place
+    pose[_TARGET] = place * _POSE_GAIN
     brightening = torch.zeros(sizes.dim)
-    brightening[_TARGET] = COLOUR_SCALE
+    brightening[_TARGET] = COLOUR_SCALE * _POSE_GAIN
     brightening[_VIDEO] = 1
     return {
         "patch_embedding.weight": patch,
