@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,10 @@ from wan_trt.export import weights
 from wan_trt.export.checkpoint import OfficialCheckpoint
 from wan_trt.export.graph import trace
 from wan_trt.export.graphs import BundlePlan, GraphPlan, plan
-from wan_trt.export.lora.delta import LoraFile
-from wan_trt.export.lora.fold import FoldedTensors, read_files, report
-from wan_trt.export.lora.spec import LoraSpec, LoraStacks
+from wan_trt.export.lora.fold import FoldedTensors, read_stacks
+from wan_trt.export.lora.match import LoraFile
+from wan_trt.export.lora.report import report
+from wan_trt.export.lora.spec import LoraStacks
 from wan_trt.export.staging import staged_folder
 
 # Upstream's only prompt for Animate, and the negative prompt of all its models.
@@ -120,17 +121,12 @@ class _Stack:
 
 
 def _fold(checkpoint: OfficialCheckpoint, options: ExportOptions) -> Mapping[ExpertName, _Stack]:
-    """Each expert's files on the checkpoint's DiT. What both share is read once, so that equal
-    stacks hold the same objects and need only one weight set."""
-
-    def files(specs: Sequence[LoraSpec]) -> tuple[LoraFile, ...]:
-        return read_files(specs, checkpoint.dit, allow_unmatched=options.allow_unmatched)
-
-    both = files(options.loras.both)
-    high, low = (*both, *files(options.loras.high)), (*both, *files(options.loras.low))
+    """Each expert's files on the checkpoint's one DiT."""
+    models = dict.fromkeys(ExpertName, checkpoint.dit)
+    files = read_stacks(options.loras, models, allow_unmatched=options.allow_unmatched)
     return {
-        ExpertName.HIGH: _Stack(high, FoldedTensors(checkpoint.dit, high)),
-        ExpertName.LOW: _Stack(low, FoldedTensors(checkpoint.dit, low)),
+        expert: _Stack(found, FoldedTensors(checkpoint.dit, found))
+        for expert, found in files.items()
     }
 
 
@@ -157,12 +153,7 @@ def _write_experts(
         )
         entries[graph.name] = writer.graph(graph, sources)
         if same:  # what was measured on the one set that both read
-            low.tensors.norm_ratios.update(
-                {
-                    name: high.tensors.norm_ratios[name]
-                    for name in touched & low.tensors.targets.keys()
-                }
-            )
+            low.tensors.adopt_norms(high.tensors, touched)
     return entries
 
 
@@ -207,9 +198,9 @@ def _encode_prompts(stage: Path, entries: Mapping[str, GraphEntry], text_tokens:
 
 def _reports(stacks: Mapping[ExpertName, _Stack]) -> list[dict[str, Any]]:
     return [
-        {"expert": expert.value, **report(file, stack.tensors.norm_ratios)}
+        {"expert": expert.value, **report(file, norms)}
         for expert, stack in stacks.items()
-        for file in stack.files
+        for file, norms in zip(stack.files, stack.tensors.norms, strict=True)
     ]
 
 
