@@ -15,12 +15,20 @@ Factors = Mapping[Role, Factor]
 
 @dataclass(frozen=True)
 class Algorithm:
-    """`roles` are all it may consist of; `complete` lists the ways to have enough of them."""
+    """`roles` are all it may consist of; `complete` lists the ways to have enough of them.
+
+    `rivals` are roles that say the same thing twice when both stand there.
+    """
 
     name: str
     roles: frozenset[Role]
     complete: tuple[frozenset[Role], ...]
     build: Callable[[Factors], Change]
+    rivals: tuple[tuple[Role, Role], ...] = ()
+
+    def twice(self, present: frozenset[Role]) -> bool:
+        """Whether one operand is given in two ways."""
+        return any(present.issuperset(pair) for pair in self.rivals)
 
     def missing(self, present: frozenset[Role]) -> frozenset[Role]:
         """What the nearest complete set still lacks; empty if `present` is a complete set."""
@@ -55,9 +63,12 @@ def _kronecker(found: Factors) -> Change:
 
 
 def _algorithm(
-    name: str, build: Callable[[Factors], Change], *complete: frozenset[Role]
+    name: str,
+    build: Callable[[Factors], Change],
+    *complete: frozenset[Role],
+    rivals: tuple[tuple[Role, Role], ...] = (),
 ) -> Algorithm:
-    return Algorithm(name, frozenset().union(*complete), complete, build)
+    return Algorithm(name, frozenset().union(*complete), complete, build, rivals)
 
 
 _PAIR = frozenset({Role.DOWN, Role.UP})
@@ -72,5 +83,15 @@ _LOKR_SECOND = (
 ALGORITHMS = (
     _algorithm("lora", _low_rank, _PAIR, _PAIR | {Role.MID}),
     _algorithm("loha", _hadamard, _HADA, _HADA | {Role.HADA_T1, Role.HADA_T2}),
-    _algorithm("lokr", _kronecker, *(a | b for a in _LOKR_FIRST for b in _LOKR_SECOND)),
+    _algorithm(
+        "lokr",
+        _kronecker,
+        *(a | b for a in _LOKR_FIRST for b in _LOKR_SECOND),
+        rivals=(
+            (Role.LOKR_W1, Role.LOKR_W1_A),
+            (Role.LOKR_W1, Role.LOKR_W1_B),
+            (Role.LOKR_W2, Role.LOKR_W2_A),
+            (Role.LOKR_W2, Role.LOKR_W2_B),
+        ),
+    ),
 )

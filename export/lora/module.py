@@ -132,10 +132,10 @@ def _change(keys: ModuleKeys, found: dict[Role, Factor]) -> Change | None:
         return None
     present = algorithm.roles & found.keys()
     here = sorted(found[role].key for role in present)
+    if algorithm.twice(present):
+        raise duplicate(keys.file, keys.place.module, here)
     if missing := algorithm.missing(present):
         raise _incomplete(keys, " and ".join(sorted(missing)), here)
-    if present not in algorithm.complete:  # complete, and then some: w1 beside w1_a and w1_b
-        raise duplicate(keys.file, keys.place.module, here)
     change = algorithm.build({role: found[role] for role in present})
     if defect := change.defect():
         raise LoraError(
