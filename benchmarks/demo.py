@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from showcase.commands import Command
 from showcase.inputs import Inputs, write_inputs
 from showcase.job import make_video
 from showcase.stages import Stages
-
 from wan_trt.engine.frames import FrameSource
 from wan_trt.engine.request import Sampling
 from wan_trt.media import contact_sheet, open_frames
