@@ -10,6 +10,7 @@ _LEVELS = 4
 _ENCODER_BLOCKS = 2  # residual blocks of a level
 _DECODER_BLOCKS = 3
 _TEMPORAL_DOWN, _TEMPORAL_UP = (1, 2), (0, 1)  # levels whose resampling is in time too
+_WIDER_DOWN, _WIDER_UP = (1, 2), (1,)  # levels whose first block has more channels out than in
 
 
 def vae_table(names: Iterable[str]) -> NameTable:
@@ -21,9 +22,13 @@ def vae_table(names: Iterable[str]) -> NameTable:
     rows = modules("", "", [("conv1", "quant_conv"), ("conv2", "post_quant_conv")])
     position = 0
     for level in range(_LEVELS):
-        for _ in range(_ENCODER_BLOCKS):
+        for i in range(_ENCODER_BLOCKS):
             place = f".{position}."
-            rows += _residual(f"encoder.downsamples{place}", f"encoder.down_blocks{place}")
+            rows += _residual(
+                f"encoder.downsamples{place}",
+                f"encoder.down_blocks{place}",
+                shortcut=i == 0 and level in _WIDER_DOWN,
+            )
             position += 1
         if level < _LEVELS - 1:
             place = f".{position}."
@@ -37,7 +42,11 @@ def vae_table(names: Iterable[str]) -> NameTable:
     for level in range(_LEVELS):
         block = f"decoder.up_blocks.{level}."
         for i in range(_DECODER_BLOCKS):
-            rows += _residual(f"decoder.upsamples.{position}.", f"{block}resnets.{i}.")
+            rows += _residual(
+                f"decoder.upsamples.{position}.",
+                f"{block}resnets.{i}.",
+                shortcut=i == 0 and level in _WIDER_UP,
+            )
             position += 1
         if level < _LEVELS - 1:
             rows += _resampling(
@@ -63,16 +72,17 @@ def _ends(side: str) -> list[Correspondence]:
     ]
 
 
-def _residual(original: str, other: str) -> list[Correspondence]:
-    """A residual block; the shortcut is there only where channels change."""
+def _residual(original: str, other: str, *, shortcut: bool = False) -> list[Correspondence]:
+    convolutions = [("residual.2", "conv1"), ("residual.6", "conv2")]
+    if shortcut:
+        convolutions.append(("shortcut", "conv_shortcut"))
     return [
-        *modules(original, other, [("residual.2", "conv1"), ("residual.6", "conv2")]),
+        *modules(original, other, convolutions),
         *tensors(
             original,
             other,
             [("residual.0.gamma", "norm1.gamma"), ("residual.3.gamma", "norm2.gamma")],
         ),
-        *modules(original, other, [("shortcut", "conv_shortcut")], required=False),
     ]
 
 

@@ -124,7 +124,7 @@ def test_diffusers_names_of_animate_are_the_given_ones(shared: Path) -> None:
 def test_every_name_is_needed(table: Table, others: str) -> None:
     """Without any one of a sample of tensors, the table names exactly that one."""
     shapes = class_shapes(others)
-    optional = re.compile(rf"conv_shortcut|post_layernorm|visual_projection|{NOT_UPSTREAM}|shared")
+    optional = re.compile(rf"post_layernorm|visual_projection|{NOT_UPSTREAM}|shared")
     for name in [name for name in list(shapes)[::7] if not optional.search(name)]:
         left = [other for other in shapes if other != name]
         assert table(left).missing(left) == [name]
