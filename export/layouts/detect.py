@@ -21,6 +21,7 @@ from wan_trt.engine.request import ExpertName
 from wan_trt.export.layouts.configs import original_config, read_json
 from wan_trt.export.layouts.dit_models import Model
 from wan_trt.export.layouts.recognise import Part, Spelling, Weights, recognise
+from wan_trt.export.layouts.renamed import shown
 from wan_trt.export.layouts.tokenizers import is_umt5
 from wan_trt.export.layouts.weight_files import WeightFiles, file_groups
 
@@ -159,7 +160,8 @@ class _Found:
     def error(self, given: str, expected: str) -> CheckpointError:
         lines = [weights.describe() for weights in self.weights]
         lines += [error.given for error in self.foreign]
-        listing = " | ".join(sorted([*lines, *self.others])) or "no weights"
+        # a folder of many models is too long to read; what could be a part comes first
+        listing = shown([*sorted(lines), *sorted(self.others)], most=20, between=" | ")
         return CheckpointError(
             f"{self.root} has {given} (found: {listing})",
             expected=expected,

@@ -85,7 +85,7 @@ class RenamedTensors:
             )
 
 
-def shown(names: list[str]) -> str:
-    """The first five of many names, and how many more there are."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
+def shown(names: list[str], most: int = 5, between: str = ", ") -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
