@@ -52,7 +52,7 @@ def trace(module: ExportModule) -> onnx_ir.Model:
         )
         # Every operator our modules use has an ONNX translation of its own, so decomposing them
         # first would only trace everything once more: half of the time.
-        traced.run_decompositions = lambda *_: traced  # type: ignore[method-assign, assignment]
+        traced.run_decompositions = lambda *_: traced
         program = torch.onnx.export(
             traced,
             dynamo=True,

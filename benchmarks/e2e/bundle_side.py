@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from e2e.case import SHIFT, Inputs
 from e2e.measurement import Job, Stage, Stopwatch, measure_call, report
+from e2e.profile import profiled_session
 from numpy.typing import NDArray
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.engine import Engine
@@ -35,14 +35,15 @@ STAGES: Mapping[str, Stage] = {
 }
 
 
-def watch(stopwatch: Stopwatch) -> None:
-    """Count the time of every executor's loading and runs from now on."""
+def watch(stopwatch: Stopwatch, profiles: Path | None) -> None:
+    """Count the time of every executor's loading and runs from now on, and let ONNX Runtime write
+    its profiles where a folder for them is given."""
     load, launch = OrtExecutor.__init__, OrtExecutor.launch
     stages: dict[OrtExecutor, Stage] = {}
 
     def timed_load(self: OrtExecutor, graph: Path, *rest: Any) -> None:
         stages[self] = STAGES[graph.stem]
-        with stopwatch.measure(Stage.LOAD):
+        with stopwatch.measure(Stage.LOAD), profiled_session(profiles, graph.stem):
             load(self, graph, *rest)
 
     def timed_launch(self: OrtExecutor, bindings: Bindings, stream: int | None = None) -> None:
@@ -64,25 +65,10 @@ class GivenNoise:
         return self._noise
 
 
-def write_profiles(folder: Path) -> None:
-    """Let every session from now on write its ONNX Runtime profile into `folder`."""
-    plain = onnxruntime.SessionOptions
-
-    def profiled() -> Any:
-        options = plain()
-        options.enable_profiling = True
-        options.profile_file_prefix = str(folder / "session")
-        return options
-
-    onnxruntime.SessionOptions = profiled
-
-
 def main() -> None:
     job = Job.read(Path(sys.argv[1]))
-    if job.profile is not None:
-        write_profiles(Path(job.profile))
     stopwatch = Stopwatch()
-    watch(stopwatch)
+    watch(stopwatch, Path(job.profile) if job.profile is not None else None)
     inputs = Inputs.load(Path(job.inputs))
     request = Request(
         reference=inputs.reference,

@@ -21,7 +21,7 @@ class Case:
     `image_pixels` is the side of CLIP's input, `face_pixels` that of the motion encoder's.
     """
 
-    dim: int = 384
+    dim: int = 1024
     layers: int = 10
     vae_dim: int = 8
     face_pixels: int = 64

@@ -1,11 +1,14 @@
-"""Writes the checkpoint, the bundle and the inputs of a case: `python -m e2e.prepare CASE.json`."""
+"""Writes the checkpoint, the bundle and the inputs of a case: `python -m e2e.prepare FOLDER`,
+where FOLDER/case.json says which."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
+from e2e.arithmetic import real_shares, shares
 from e2e.case import Case, make_inputs
 from wan_trt.export.bundle_writer import export_bundle
 from wan_trt.export.synthetic.checkpoint import write_checkpoint
@@ -38,7 +41,12 @@ def checkpoint_sizes(case: Case) -> CheckpointSizes:
 def main() -> None:
     folder = Path(sys.argv[1])
     case = Case(**json.loads((folder / "case.json").read_text()))
-    write_checkpoint(folder / "checkpoint", checkpoint_sizes(case))
+    sizes = checkpoint_sizes(case)
+    counted = {"case": shares(case, sizes), "real": real_shares()}
+    (folder / "shares.json").write_text(json.dumps(counted))
+    for old in ("checkpoint", "bundle"):
+        shutil.rmtree(folder / old, ignore_errors=True)
+    write_checkpoint(folder / "checkpoint", sizes)
     make_inputs(case).save(folder / "inputs.safetensors")
     export_bundle(folder / "checkpoint", folder / "bundle")
 

@@ -111,7 +111,10 @@ VAE: tuple[NameRule, ...] = (
     *_vae_residual(r"(?P<side>encoder|decoder)\.middle\.0", r"\g<side>.mid_block.resnets.0"),
     *_vae_residual(r"(?P<side>encoder|decoder)\.middle\.2", r"\g<side>.mid_block.resnets.1"),
     *_vae_residual(r"encoder\.downsamples\.(?P<layer>\d+)", r"encoder.down_blocks.\g<layer>"),
-    (r"encoder\.downsamples\.(\d+)\.(resample|time_conv)\.(.+)", (r"encoder.down_blocks.\1.\2.\3",)),
+    (
+        r"encoder\.downsamples\.(\d+)\.(resample|time_conv)\.(.+)",
+        (r"encoder.down_blocks.\1.\2.\3",),
+    ),
     *_VAE_DECODER,
 )
 

@@ -29,11 +29,11 @@ _PATCH = 64  # 16 channels of 2x2 latent pixels, in the order of the head: row, 
 _NOISY, _TARGET, _CONDITION = (slice(i * _PATCH, (i + 1) * _PATCH) for i in range(3))
 _ZERO, _VIDEO, _FREE = 3 * _PATCH, 3 * _PATCH + 1, 3 * _PATCH + 2
 _CONSTANT = 4.0
-_WHISPER = 0.04  # how loud random branches are on the path, next to elsewhere
+_WHISPER = 0.02  # how loud random branches are on the path, next to elsewhere
 _CONTRACTION = 1.4  # velocity over (noisy - target): good for four to eight steps
 _POSE_GAIN = 2.5  # thin lines are faint where eight pixels share a colour
 _FREQUENCIES = 6  # of each axis that tell places apart
-_SHARPNESS = 9.0
+_SHARPNESS = 10.0
 
 
 def structured_dit(sizes: CheckpointSizes, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -102,6 +102,10 @@ def _copying_head(sizes: CheckpointSizes, seed: int, deviation: float) -> dict[s
     for m in "qkv":
         tensors[f"{block}.{m}.weight"][head] = 0
         tensors[f"{block}.{m}.bias"][head] = 0
+    # all heads' keys share one norm: were the others not constants, near places could win over
+    # the same place by a longer key
+    tensors[f"{block}.k.weight"][:] = 0
+    tensors[f"{block}.k.bias"][sizes.head_dim :] *= 10
     axis_pairs = sizes.head_dim // 2 // 3
     time_pairs = sizes.head_dim // 2 - 2 * axis_pairs
     places = [
