@@ -18,6 +18,7 @@ from wan_trt.export.lora import pickles
 from wan_trt.export.lora.adapter_config import AdapterConfig, parse_json, parse_metadata
 from wan_trt.export.lora.container import FLOATING, Container, ContainerError
 from wan_trt.export.lora.faults import Fault
+from wan_trt.export.lora.finite import is_finite
 
 CONFIG_NAME = "adapter_config.json"
 # What a folder may hold, in the order of preference: PEFT, older PEFT, diffusers.
@@ -88,18 +89,19 @@ class AdapterFile:
         return sha256_file(self.path)
 
     def read(self, key: str) -> torch.Tensor:
-        """One tensor as float32. Raises LoraError for NaN, infinity and unreadable types."""
+        """One tensor as float32, in memory of its own. Raises LoraError for NaN, infinity and
+        types that cannot be read."""
         try:
             if isinstance(self._stored, Container):
                 tensor = self._stored.tensor(key)
             else:
-                tensor = self._stored[key]
+                tensor = self._stored[key].clone()
         except ContainerError as error:
             raise _unreadable(self.path, str(error), error) from None
         except OSError as error:
             raise _unreadable(self.path, error.strerror or str(error)) from None
         tensor = tensor.to(torch.float32)
-        if not torch.isfinite(tensor).all():
+        if key not in self._checked and not is_finite(tensor):
             raise LoraError(
                 f"{self.path}: {key} contains NaN or infinity",
                 kind=Fault.NON_FINITE,

@@ -9,6 +9,7 @@ import torch
 
 from wan_trt.engine.errors import CheckpointError
 from wan_trt.export.lora.container import DTYPES, FLOATING, Container, ContainerError, Entry
+from wan_trt.export.lora.finite import is_finite
 
 # Quantised weights mean something only together with their scales.
 _FOLDABLE = frozenset({"F64", "F32", "F16", "BF16"})
@@ -88,7 +89,7 @@ class BaseFile:
             ) from None
 
     def _require_finite(self, name: str, tensor: torch.Tensor) -> None:
-        if not torch.isfinite(tensor).all():
+        if not is_finite(tensor):
             raise CheckpointError(
                 f"{name} of {self.path} contains NaN or infinity",
                 expected="finite weights",

@@ -39,7 +39,8 @@ class Delta:
         return tuple(factor.key for factor in factors)
 
     def change(self, base: torch.Tensor) -> torch.Tensor:
-        """What is added to `base`, the original weight; float32 of its shape."""
+        """What is added to `base`, the original weight; float32 of its shape, in memory of its
+        own."""
         if self.half is None:
             return self._change(base)
         rows = base.shape[0] // 2

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from itertools import groupby
+from operator import itemgetter
 
 import torch
 
@@ -12,6 +15,7 @@ from wan_trt.engine.request import ExpertName
 from wan_trt.export.lora.adapter_file import AdapterFile
 from wan_trt.export.lora.delta import Delta
 from wan_trt.export.lora.faults import Fault
+from wan_trt.export.lora.finite import is_finite
 from wan_trt.export.lora.match import LoraFile, match
 from wan_trt.export.lora.spec import LoraSpec, LoraStacks
 from wan_trt.export.tensors import TensorSource
@@ -83,16 +87,16 @@ class FoldedTensors:
         deltas = self._deltas.get(name)
         if not deltas:
             return base
-        changes: dict[int, torch.Tensor] = {}
-        for index, delta in deltas:
-            change = delta.change(base)
-            changes[index] = changes[index] + change if index in changes else change
+        # Two tensors of this size live beside the base, however high the stack.
         norm = float(torch.linalg.vector_norm(base))
-        folded = base
-        for index, change in changes.items():
+        folded: torch.Tensor | None = None
+        for index, group in groupby(deltas, key=itemgetter(0)):
+            change = reduce(torch.Tensor.add_, (delta.change(base) for _, delta in group))
             self.norms[index].add(name, change, norm)
-            folded = folded + change
-        if not torch.isfinite(folded).all():
+            folded = change if folded is None else folded.add_(change)
+        assert folded is not None
+        folded.add_(base)
+        if not is_finite(folded):
             keys = [key for _, delta in deltas for key in delta.keys]
             raise LoraError(
                 f"{name} becomes NaN or infinite with {', '.join(keys)}",
