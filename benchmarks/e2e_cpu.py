@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from e2e.case import Case
 from e2e.machine import describe_machine
 from e2e.measurement import Job, Measurement
 from e2e.profile import profile_table, read_profiles
 from e2e.report import psnr_db, share_table, summary, table
-from numpy.typing import NDArray
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "e2e_cpu.json"

@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 import torch
 from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
+from torch.utils.flop_counter import FlopCounterMode
+
 from e2e.case import HEAD_DIM, Case
 from e2e.measurement import Stage
-from torch.utils.flop_counter import FlopCounterMode
 from wan_trt.export.synthetic.sizes import ANIMATE_14B, CheckpointSizes
 
 REAL = Case(dim=5120, layers=40, vae_dim=96, face_pixels=512, height=480, width=832)
@@ -75,4 +76,4 @@ def _operations(case: Case, sizes: CheckpointSizes) -> dict[Stage, int]:
 def _count(run: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         run()
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())

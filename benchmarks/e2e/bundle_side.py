@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from e2e.case import SHIFT, Inputs
 from e2e.measurement import Job, Stage, Stopwatch, measure_call, report
 from e2e.profile import profiled_session
-from numpy.typing import NDArray
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.executor import Bindings
@@ -61,7 +62,8 @@ class GivenNoise:
         self._noise = noise
 
     def segment(self, index: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        assert index == 0 and shape == self._noise.shape, "one segment of the case's size"
+        assert index == 0, "a case has one segment"
+        assert shape == self._noise.shape, "inputs and request are of one size"
         return self._noise
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
+from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
+
 from e2e import weight_names
 from e2e.weight_names import NameRule
-from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 from wan_trt.export.checkpoint import OfficialCheckpoint
 from wan_trt.export.modeling.animate import AnimateSizes
 from wan_trt.export.modeling.clip import ImageEncoderSizes
@@ -107,8 +108,8 @@ def _filled(
         for target, part in zip(wanted, source.read(name).chunk(len(wanted)), strict=True):
             shape = parameters[target].shape
             _assign(model, target, part.reshape(shape).contiguous())
-    if hasattr(model, "tie_weights"):
-        model.tie_weights()
+    if isinstance(model, UMT5EncoderModel):
+        model.tie_weights()  # the embedding has two names there
     if left := [name for name, value in model.named_parameters() if value.is_meta]:
         raise ValueError(f"no tensor of the checkpoint feeds {left}")
     return model.eval().requires_grad_(False)

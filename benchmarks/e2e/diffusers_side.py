@@ -14,16 +14,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, WanAnimatePipeline
-from e2e import diffusers_models
-from e2e.case import SHIFT, Inputs
-from e2e.measurement import Job, Stage, Stopwatch, measure_call, report
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load_file
 from transformers import BatchFeature, PreTrainedTokenizerFast
+
+from e2e import diffusers_models
+from e2e.case import SHIFT, Inputs
+from e2e.measurement import Job, Stage, Stopwatch, measure_call, report
 from wan_trt.engine.request import SolverName
 from wan_trt.engine.schedule import make_schedule
 from wan_trt.export.checkpoint import OfficialCheckpoint
+from wan_trt.export.modeling.clip import ImageEncoderSizes
 
 TEXT_TOKENS = 512
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -57,7 +59,6 @@ class UpstreamImageProcessor:
 
 def build(checkpoint: OfficialCheckpoint, with_text: bool) -> WanAnimatePipeline:
     """The pipeline over the checkpoint's weights; the text encoder only where it is needed."""
-    image_encoder = diffusers_models.image_encoder(checkpoint)
     tokenizer = text_encoder = None
     if with_text:
         text_encoder = diffusers_models.text_encoder(checkpoint)
@@ -69,8 +70,8 @@ def build(checkpoint: OfficialCheckpoint, with_text: bool) -> WanAnimatePipeline
         text_encoder=text_encoder,
         vae=diffusers_models.vae(checkpoint),
         scheduler=UpstreamEuler(),
-        image_processor=UpstreamImageProcessor(image_encoder.config.image_size),
-        image_encoder=image_encoder,
+        image_processor=UpstreamImageProcessor(ImageEncoderSizes.read(checkpoint.clip).image_size),
+        image_encoder=diffusers_models.image_encoder(checkpoint),
         transformer=diffusers_models.transformer(checkpoint),
     )
     pipeline.set_progress_bar_config(disable=True)

@@ -28,11 +28,10 @@ def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if not info.is_file():
         return platform.processor() or platform.machine()
-    fields = dict(
-        (part.strip() for part in line.split(":", 1))
-        for line in info.read_text().splitlines()
-        if ":" in line
-    )
+    fields: dict[str, str] = {}
+    for line in info.read_text().splitlines():
+        name, _, value = line.partition(":")
+        fields[name.strip()] = value.strip()
     flags = fields.get("flags", "").split()
     sets = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if name in flags]
     model = f"family {fields.get('cpu family')} model {fields.get('model')}"

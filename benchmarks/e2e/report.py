@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from e2e.measurement import Measurement, Stage
 from numpy.typing import NDArray
+
+from e2e.measurement import Measurement, Stage
 
 OTHER = "rest"
 Runs = Sequence[Measurement]
@@ -46,28 +47,29 @@ def table(bundle: Mapping[str, Any], diffusers: Mapping[str, Any]) -> str:
     for stage, theirs in diffusers["stages_s"].items():
         ours = bundle["stages_s"][stage]
         if max(theirs, ours) >= 0.005:
-            lines.append(_line(stage, f"{theirs:.2f} s", f"{ours:.2f} s", ours, theirs))
+            lines.append(_line(stage, theirs, ours))
     for label, key, unit, scale in (
         ("**total**", "total_s", "s", 1.0),
         ("processor time", "processor_s", "s", 1.0),
         ("peak memory", "peak_nbytes", "MB", 1e-6),
     ):
         theirs, ours = diffusers[key] * scale, bundle[key] * scale
-        digits = 0 if unit == "MB" else 2
-        cells = (f"{value:.{digits}f} {unit}" for value in (theirs, ours))
-        lines.append(_line(label, *cells, ours, theirs))
+        lines.append(_line(label, theirs, ours, unit))
     spread = [f"{side['least_s']:.1f} to {side['most_s']:.1f} s" for side in (diffusers, bundle)]
     lines.append(f"| range of the total | {spread[0]} | {spread[1]} | |")
     return "\n".join(lines)
 
 
-def _line(label: str, theirs: str, ours: str, value: float, reference: float) -> str:
-    ratio = f"{value / reference:.2f}" if reference >= 0.005 else ""
-    return f"| {label} | {theirs} | {ours} | {ratio} |"
+def _line(label: str, theirs: float, ours: float, unit: str = "s") -> str:
+    digits = 0 if unit == "MB" else 2
+    ratio = f"{ours / theirs:.2f}" if theirs >= 0.005 else ""
+    return f"| {label} | {theirs:.{digits}f} {unit} | {ours:.{digits}f} {unit} | {ratio} |"
 
 
 def share_table(case: Mapping[str, float], real: Mapping[str, float]) -> str:
     """Markdown: what share of the arithmetic each stage is."""
     lines = ["| stage | this case | Wan2.2-Animate-14B at 832x480 |", "|---|---|---|"]
-    lines += [f"| {stage} | {100 * case[stage]:.2f} % | {100 * real[stage]:.2f} % |" for stage in case]
+    lines += [
+        f"| {stage} | {100 * case[stage]:.2f} % | {100 * real[stage]:.2f} % |" for stage in case
+    ]
     return "\n".join(lines)
