@@ -28,8 +28,8 @@ COMMANDS = (
 )
 
 _DESCRIPTION = """\
-Deploys Wan2.2-Animate: turn a checkpoint into a bundle once (export), then make videos from it
-here (generate) or through a server (serve, submit, watch, cancel, fetch)."""
+Deploys Wan2.2 Animate and image-to-video: turn a checkpoint into a bundle once (export), then make
+videos from it here (generate) or through a server (serve, submit, watch, cancel, fetch)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
