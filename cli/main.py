@@ -29,9 +29,9 @@ COMMANDS = (
 )
 
 _DESCRIPTION = """\
-Deploys Wan2.2-Animate: turn a checkpoint into a bundle once (export), then make videos from it
-here (generate) or through a server (serve, submit, watch, cancel, fetch). `fold` puts LoRAs into
-a plain safetensors file, for other runtimes."""
+Deploys Wan2.2 Animate and image-to-video: turn a checkpoint into a bundle once (export), then make
+videos from it here (generate) or through a server (serve, submit, watch, cancel, fetch). `fold`
+puts LoRAs into a plain safetensors file, for other runtimes."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -30,25 +30,13 @@ from wan_trt.engine.errors import (
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.frames import FrameSink
 from wan_trt.engine.job import Job, JobSummary, OnEvent, describe
+from wan_trt.engine.models import REQUIRED_GRAPHS
 from wan_trt.engine.ort import load_executor
 from wan_trt.engine.request import JobState, Request
 from wan_trt.engine.scheduler import Scheduler, Unit
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
 
-GRAPHS = (
-    "image_encoder",
-    "vae_encoder_first",
-    "vae_encoder_next",
-    "vae_decoder_first",
-    "vae_decoder_next",
-    "motion_encoder",
-    "face_context",
-    "text_context",
-    "image_context",
-    "segment_context",
-    "denoiser",
-)
 REMEMBERED_JOBS = 1000
 _log = logging.getLogger(__name__)
 
@@ -59,10 +47,11 @@ class Engine:
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         """`threads` for each graph; None means all cores that the process may use. Graphs are
         loaded when they are first needed. Raises BundleError for a bundle that lacks graphs."""
-        if missing := sorted(set(GRAPHS) - set(bundle.manifest.graphs)):
+        model = bundle.manifest.model
+        if missing := sorted(set(REQUIRED_GRAPHS[model]) - set(bundle.manifest.graphs)):
             raise BundleError(
                 f"{bundle.path} has no graphs {missing}",
-                expected="an Animate bundle",
+                expected=f"all graphs of {model}",
                 action="export the bundle again",
             )
         if threads is not None and threads < 1:

@@ -130,6 +130,19 @@ def plan_segments(frame_count: int, segment_frames: int, overlap: int) -> Segmen
     return SegmentPlan(frame_count, overlap, target, tuple(segments))
 
 
+def plan_clip(frames: int) -> SegmentPlan:
+    """A video that is made in one pass and kept whole, 4n+1 frames. Raises InputError."""
+    if frames < 1 or frames % TIME_STRIDE != 1:
+        raise InputError(
+            f"{frames} frames",
+            expected="4n+1, at least 1",
+            action=f"use {max(1, frames // TIME_STRIDE * TIME_STRIDE + 1)}",
+            field="frames",
+        )
+    segment = Segment(index=0, start=0, frames=frames, carried=0, kept_stop=frames)
+    return SegmentPlan(frames, 0, frames, (segment,))
+
+
 def read_frames(source: FrameSource, segment: Segment, start: int, stop: int) -> NDArray[np.uint8]:
     """Frames start..stop-1 of a segment, uint8 [stop - start, height, width, 3].
 

@@ -1,13 +1,19 @@
-"""Checkpoints as lazy tensor sources: the official repository layout of Wan2.2-Animate-14B.
+"""Checkpoints as lazy tensor sources, and the layouts of the official repositories.
 
-    config.json                                     sizes of the DiT
-    diffusion_pytorch_model*.safetensors            the DiT, one file or shards with an index
+Both hold the files that the models share,
+
     Wan2.1_VAE.pth                                  VAE
-    models_clip_open-clip-xlm-roberta-*.pth         CLIP (only its visual half is used)
     models_t5_umt5-xxl-enc-bf16.pth                 UMT5 encoder
     google/umt5-xxl/tokenizer.json                  tokenizer
 
-Other layouts will stand beside `OfficialCheckpoint` and offer the same five members.
+and a DiT is a folder with
+
+    config.json                                     its sizes
+    diffusion_pytorch_model*.safetensors            its tensors, one file or shards with an index
+
+Wan2.2-Animate-14B has its only DiT at the top, and CLIP beside it (models_clip_open-clip-*.pth, of
+which only the visual half is used). Wan2.2-I2V-A14B has two, in high_noise_model/ and
+low_noise_model/, and no CLIP. Which of the two a folder is, its files tell, not its name.
 """
 
 from __future__ import annotations
@@ -22,6 +28,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from wan_trt.engine.errors import CheckpointError
+from wan_trt.engine.models import ModelName
+from wan_trt.engine.request import ExpertName
 from wan_trt.export.tensors import MemoryTensors, TensorSource
 
 
@@ -67,7 +75,7 @@ class ShardedTensors:
         if name not in self._home:
             raise CheckpointError(
                 f"the checkpoint has no tensor {name}",
-                expected="a complete Wan2.2-Animate DiT with original names",
+                expected="a complete DiT with original names",
                 action="fetch the missing shard",
             )
 
@@ -111,50 +119,105 @@ class PickledTensors(MemoryTensors):
 
 
 @dataclass(frozen=True)
-class OfficialCheckpoint:
-    """The parts of an Animate checkpoint. Opening reads headers only."""
+class Dit:
+    """A diffusion transformer: config.json, and its tensors with the original names."""
 
-    path: Path
     config: Mapping[str, Any]
-    dit: TensorSource
+    tensors: TensorSource
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The parts of a model, in whatever layout they came. Opening reads headers only.
+
+    `experts` are one and the same object where the model has a single DiT; `clip` is None where it
+    has no image branch. `files` lie under `path`.
+    """
+
+    model: ModelName
+    path: Path
+    experts: Mapping[ExpertName, Dit]
     vae: TensorSource
-    clip: TensorSource
     t5: TensorSource
     tokenizer: Path
+    clip: TensorSource | None
     files: tuple[Path, ...]
 
     @staticmethod
-    def open(path: str | Path) -> OfficialCheckpoint:
-        """Raises CheckpointError naming what is missing or damaged."""
+    def open(path: str | Path) -> Checkpoint:
+        """Raises CheckpointError naming what is missing, damaged or ambiguous."""
         root = Path(path)
         if not root.is_dir():
             raise CheckpointError(
                 f"{root} is not a folder",
-                expected="a Wan2.2-Animate-14B repository",
+                expected="the repository of Wan2.2-Animate-14B or Wan2.2-I2V-A14B",
                 action="check the path",
             )
-        config_file = _only(root, "config.json")
-        try:
-            config = json.loads(config_file.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise CheckpointError(f"{config_file} is not JSON ({error})") from None
-        if not isinstance(config, dict):
-            raise CheckpointError(f"{config_file} is no object", action="fetch it again")
-        shards = _shards(root)
-        vae = _only(root, "Wan2.1_VAE.pth")
-        clip = _only(root, "models_clip_*.pth")
-        t5 = _only(root, "models_t5_*.pth")
-        tokenizer = _only(root, "google/umt5-xxl/tokenizer.json")
-        return OfficialCheckpoint(
-            path=root,
-            config=config,
-            dit=ShardedTensors(shards),
-            vae=PickledTensors(vae),
-            clip=PickledTensors(clip),
-            t5=PickledTensors(t5),
-            tokenizer=tokenizer,
-            files=(config_file, *shards, vae, clip, t5, tokenizer),
-        )
+        experts = [folder for folder in EXPERT_FOLDERS.values() if (root / folder).is_dir()]
+        single = sorted(root.glob("diffusion_pytorch_model*"))
+        if experts and single:
+            raise CheckpointError(
+                f"{root} has {experts[0]}/ and {single[0].name}",
+                expected="two experts in folders of their own, or one DiT",
+                action="keep the files of one model",
+            )
+        return _open_two_experts(root) if experts else _open_animate(root)
+
+
+EXPERT_FOLDERS = {ExpertName.HIGH: "high_noise_model", ExpertName.LOW: "low_noise_model"}
+
+
+def _open_animate(root: Path) -> Checkpoint:
+    dit, files = _open_dit(root)
+    vae, t5, tokenizer = _shared_files(root)
+    clip = _only(root, "models_clip_*.pth")
+    return Checkpoint(
+        model=ModelName.ANIMATE,
+        path=root,
+        experts=dict.fromkeys(ExpertName, dit),
+        vae=PickledTensors(vae),
+        t5=PickledTensors(t5),
+        tokenizer=tokenizer,
+        clip=PickledTensors(clip),
+        files=(*files, vae, clip, t5, tokenizer),
+    )
+
+
+def _open_two_experts(root: Path) -> Checkpoint:
+    opened = {expert: _open_dit(root / folder) for expert, folder in EXPERT_FOLDERS.items()}
+    vae, t5, tokenizer = _shared_files(root)
+    return Checkpoint(
+        model=ModelName.IMAGE_TO_VIDEO,
+        path=root,
+        experts={expert: dit for expert, (dit, _) in opened.items()},
+        vae=PickledTensors(vae),
+        t5=PickledTensors(t5),
+        tokenizer=tokenizer,
+        clip=None,
+        files=(*(file for _, files in opened.values() for file in files), vae, t5, tokenizer),
+    )
+
+
+def _shared_files(root: Path) -> tuple[Path, Path, Path]:
+    """VAE, UMT5 and tokenizer."""
+    return (
+        _only(root, "Wan2.1_VAE.pth"),
+        _only(root, "models_t5_*.pth"),
+        _only(root, "google/umt5-xxl/tokenizer.json"),
+    )
+
+
+def _open_dit(folder: Path) -> tuple[Dit, tuple[Path, ...]]:
+    """The DiT of a folder, and its files."""
+    config_file = _only(folder, "config.json")
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{config_file} is not JSON ({error})") from None
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{config_file} is no object", action="fetch it again")
+    shards = _shards(folder)
+    return Dit(config, ShardedTensors(shards)), (config_file, *shards)
 
 
 def _only(root: Path, pattern: str) -> Path:
@@ -162,7 +225,7 @@ def _only(root: Path, pattern: str) -> Path:
     if len(found) != 1:
         raise CheckpointError(
             f"{root} has {len(found)} files {pattern}",
-            expected="exactly one, as in the official Wan2.2-Animate-14B repository",
+            expected="exactly one, as in the official repository",
             action="complete the download" if not found else "keep only one",
         )
     return found[0]

@@ -91,7 +91,7 @@ class Jobs:
         job_id = uuid.uuid4().hex
         self._reserve(job_id)
         try:
-            opened = open_submission(submission, self._uploads)
+            opened = open_submission(submission, self._uploads, self._engine.bundle.manifest.model)
             try:
                 return self._queue(job_id, opened)
             except BaseException:

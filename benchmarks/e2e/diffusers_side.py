@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 from transformers import BatchFeature, PreTrainedTokenizerFast
 from wan_trt.engine.request import SolverName
 from wan_trt.engine.schedule import make_schedule
-from wan_trt.export.checkpoint import OfficialCheckpoint
+from wan_trt.export.checkpoint import Checkpoint
 
 TEXT_TOKENS = 512
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -55,7 +55,7 @@ class UpstreamImageProcessor:
         return BatchFeature({"pixel_values": ((square + 1) / 2 - mean) / std})
 
 
-def build(checkpoint: OfficialCheckpoint, with_text: bool) -> WanAnimatePipeline:
+def build(checkpoint: Checkpoint, with_text: bool) -> WanAnimatePipeline:
     """The pipeline over the checkpoint's weights; the text encoder only where it is needed."""
     image_encoder = diffusers_models.image_encoder(checkpoint)
     tokenizer = text_encoder = None
@@ -107,7 +107,7 @@ def main() -> None:
     inputs = Inputs.load(Path(job.inputs))
     stopwatch = Stopwatch()
     with torch.inference_mode():
-        pipeline = build(OfficialCheckpoint.open(job.checkpoint), job.prompt is not None)
+        pipeline = build(Checkpoint.open(job.checkpoint), job.prompt is not None)
         watch(pipeline, stopwatch)
         text = (
             {"prompt": job.prompt}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import wan_trt.engine
 from wan_trt.engine import (
+    AnimateRequest,
     ArrayFrames,
     Bundle,
     CollectedFrames,
@@ -22,7 +23,6 @@ from wan_trt.engine import (
     ExpertName,
     JobState,
     Mode,
-    Request,
     Sampling,
 )
 from wan_trt.engine.errors import (
@@ -35,7 +35,7 @@ from wan_trt.engine.errors import (
 )
 from wan_trt.engine.scheduler import Stage
 
-MakeRequest = Callable[..., Request]
+MakeRequest = Callable[..., AnimateRequest]
 MakeBundle = Callable[..., Bundle]
 
 

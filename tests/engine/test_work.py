@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wan_trt.engine import Bundle, CollectedFrames, Engine, JobSummary, Request, Sampling
+from wan_trt.engine import AnimateRequest, Bundle, CollectedFrames, Engine, JobSummary, Sampling
 from wan_trt.engine.executor import Bindings, Executor, GraphSpec
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.job import Job
@@ -19,7 +19,7 @@ from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
 
 MakeBundle = Callable[..., Bundle]
-MakeRequest = Callable[..., Request]
+MakeRequest = Callable[..., AnimateRequest]
 
 
 class Counted:
@@ -43,7 +43,7 @@ class Counted:
         self._executor.close()
 
 
-def count_launches(bundle: Bundle, request: Request) -> Counter[str]:
+def count_launches(bundle: Bundle, request: AnimateRequest) -> Counter[str]:
     """Launches of each "graph/weight set" over a whole job."""
     counter: Counter[str] = Counter()
 

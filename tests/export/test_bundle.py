@@ -17,9 +17,10 @@ from safetensors.numpy import load_file
 
 from wan_trt.engine.bundle import MANIFEST, SCHEMA, Bundle, Manifest
 from wan_trt.engine.errors import BundleError, CheckpointError, InputError, LoraError
+from wan_trt.engine.geometry import FaceGeometry
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.bundle_writer import ExportOptions, export_bundle
-from wan_trt.export.checkpoint import OfficialCheckpoint
+from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.lora.fold import FoldedTensors, read_files
 from wan_trt.export.lora.spec import LoraSpec, LoraStacks
 from wan_trt.export.synthetic.checkpoint import T5_FILE
@@ -81,7 +82,7 @@ def test_experts_differ_in_the_touched_tensors_only(tiny_bundle: Bundle) -> None
 def test_weights_are_the_folded_ones(
     tiny_bundle: Bundle, tiny_checkpoint: Path, tiny_loras: LoraStacks
 ) -> None:
-    dit = OfficialCheckpoint.open(tiny_checkpoint).dit
+    dit = Checkpoint.open(tiny_checkpoint).experts[HIGH].tensors
     for expert, name, stack in (
         (HIGH, "blocks.1.self_attn.q.weight", tiny_loras.high),
         (HIGH, "blocks.0.self_attn.o.weight", ()),
@@ -135,7 +136,7 @@ def test_the_manifest_comes_back_as_it_was_written(tiny_bundle: Bundle) -> None:
     assert Bundle.open(tiny_bundle.path).manifest == manifest
     assert manifest.schema == SCHEMA
     assert manifest.geometry.head_dim == TINY.head_dim
-    assert manifest.geometry.face_size == TINY.face_size
+    assert manifest.geometry.face == FaceGeometry(2, TINY.face_size, TINY.motion_dim)
     files = {
         str(path.relative_to(tiny_bundle.path))
         for path in tiny_bundle.path.rglob("*")
@@ -171,6 +172,12 @@ def test_a_truncated_or_missing_weights_file(damaged: Path) -> None:
     [
         (lambda m: m.update(schema=SCHEMA + 1), f"has schema {SCHEMA + 1}"),
         (lambda m: m.update(schema="one"), "has schema 'one'"),
+        (lambda m: m.update(schema=SCHEMA - 1), f"has schema {SCHEMA - 1}"),
+        (
+            lambda m: m.update(model="wan9"),
+            "model is 'wan9'; expected wan2.2-animate or wan2.2-i2v",
+        ),
+        (lambda m: m["geometry"]["face"].update(tail=1), r"geometry\.face has unknown keys"),
         (lambda m: m.update(colour="red"), r"unknown keys \['colour'\]"),
         (lambda m: m["geometry"].update(tail=1), r"geometry has unknown keys \['tail'\]"),
         (lambda m: m["geometry"].pop("dim"), r"geometry lacks \['dim'\]"),

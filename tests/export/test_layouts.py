@@ -81,7 +81,7 @@ def test_the_official_layout(animate: Layout) -> None:
     assert animate.clip is not None
     image = clip.ImageEncoderSizes.read(animate.clip.open())
     dit = animate.experts[ExpertName.HIGH].open()
-    assert AnimateSizes.read(dit, animate.config, image.tokens).layers == TINY.layers
+    assert AnimateSizes.read(dit, animate.config, image.tokens).dit.layers == TINY.layers
     assert umt5.TextEncoderSizes.read(animate.t5.open()).layers == TINY.text_layers
     assert vae.VaeSizes.read(animate.vae.open())
 
