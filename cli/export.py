@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--boundary",
         type=float,
-        default=0.9,
-        help="where the experts change, as a share of 1000 timesteps (default: %(default)s)",
+        help="where the experts change, as a share of 1000 timesteps "
+        "(default: what the checkpoint says, or 0.9)",
     )
     parser.add_argument(
         "--precision",

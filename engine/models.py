@@ -12,6 +12,11 @@ class ModelName(StrEnum):
     ANIMATE = "wan2.2-animate"
     IMAGE_TO_VIDEO = "wan2.2-i2v-a14b"
 
+    @property
+    def label(self) -> str:
+        """As people say it."""
+        return {ModelName.ANIMATE: "Animate", ModelName.IMAGE_TO_VIDEO: "I2V-A14B"}[self]
+
 
 _EVERY_MODEL = (
     "vae_encoder_first",

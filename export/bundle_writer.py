@@ -48,6 +48,8 @@ _NEGATIVE = (
     "毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
 )
 
+DEFAULT_BOUNDARY = 0.9  # of both models; a share of 1000 timesteps
+
 # Upstream has one prompt for Animate, none for image-to-video, and one negative prompt for all.
 PROMPTS: Mapping[ModelName, Mapping[str, str]] = {
     ModelName.ANIMATE: {"positive": "视频中的人在做动作", "negative": _NEGATIVE},
@@ -57,14 +59,15 @@ PROMPTS: Mapping[ModelName, Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """`boundary`: the high-noise expert serves timesteps >= 1000 * boundary."""
+    """`boundary`: the high-noise expert serves timesteps >= 1000 * boundary; None means what the
+    checkpoint says, or else 0.9."""
 
     loras: LoraStacks = field(default_factory=LoraStacks)
-    boundary: float = 0.9
+    boundary: float | None = None
     allow_unmatched: bool = False
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.boundary <= 1.0:
+        if self.boundary is not None and not 0.0 <= self.boundary <= 1.0:
             raise InputError(f"boundary is {self.boundary}", expected="a share between 0 and 1")
 
 
@@ -82,7 +85,7 @@ def export_bundle(
     options = options or ExportOptions()
     with staged_folder(Path(out)) as stage:
         opened = Checkpoint.open(checkpoint)
-        on_progress(f"checkpoint {opened.path}: {opened.model}")
+        on_progress(f"checkpoint {opened.path}: {opened.model}\n{opened.layout}")
         contents = plan(opened)
         stacks = _fold(opened, options)
         writer = _Writer(stage, on_progress)
@@ -102,7 +105,7 @@ def export_bundle(
             schema=SCHEMA,
             model=opened.model,
             precision="fp32",
-            boundary=options.boundary,
+            boundary=_boundary(options, opened),
             geometry=contents.geometry,
             graphs=entries,
             files=_hashes(stage),
@@ -216,6 +219,11 @@ def _reports(stacks: Mapping[ExpertName, _Stack]) -> list[dict[str, Any]]:
         for expert, stack in stacks.items()
         for file, norms in zip(stack.files, stack.tensors.norms, strict=True)
     ]
+
+
+def _boundary(options: ExportOptions, checkpoint: Checkpoint) -> float:
+    given = (options.boundary, checkpoint.boundary)
+    return next((boundary for boundary in given if boundary is not None), DEFAULT_BOUNDARY)
 
 
 def _version() -> str:

@@ -53,7 +53,8 @@ def profile_table(seconds: dict[str, Counter[str]], rows: int = 6) -> str:
     for graph, counts in sorted(seconds.items(), key=lambda item: -item[1].total()):
         total = counts.total()
         shares = ", ".join(
-            f"{operator} {100 * value / total:.0f} %" for operator, value in counts.most_common(rows)
+            f"{operator} {100 * value / total:.0f} %"
+            for operator, value in counts.most_common(rows)
         )
         lines.append(f"| `{graph}` | {total:.2f} | {shares} |")
     return "\n".join(lines)

@@ -69,5 +69,7 @@ def _line(label: str, theirs: str, ours: str, value: float, reference: float) ->
 def share_table(case: Mapping[str, float], real: Mapping[str, float]) -> str:
     """Markdown: what share of the arithmetic each stage is."""
     lines = ["| stage | this case | Wan2.2-Animate-14B at 832x480 |", "|---|---|---|"]
-    lines += [f"| {stage} | {100 * case[stage]:.2f} % | {100 * real[stage]:.2f} % |" for stage in case]
+    lines += [
+        f"| {stage} | {100 * case[stage]:.2f} % | {100 * real[stage]:.2f} % |" for stage in case
+    ]
     return "\n".join(lines)

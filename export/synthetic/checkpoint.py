@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import save_file
 
 from wan_trt.engine.request import ExpertName
-from wan_trt.export.checkpoint import EXPERT_FOLDERS
 from wan_trt.export.synthetic import values
 from wan_trt.export.synthetic.dit_shapes import Shape, dit_shapes, image_to_video_shapes
 from wan_trt.export.synthetic.encoder_shapes import clip_file_shapes, t5_shapes, vae_shapes
@@ -56,7 +55,7 @@ def write_two_expert_checkpoint(
     folder."""
     for expert in ExpertName:
         _write_dit(
-            folder / EXPERT_FOLDERS[expert],
+            folder / f"{expert.value}_noise_model",
             image_to_video_config(sizes),
             image_to_video_shapes(sizes),
             f"{seed}/{expert}",

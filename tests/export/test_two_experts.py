@@ -70,11 +70,13 @@ def test_every_tensor_of_the_real_models_has_its_place(shared: Path, model: Mode
     checkpoint = Checkpoint(
         model=model,
         path=Path(),
+        layout="",
         experts=dict.fromkeys(ExpertName, dit()) if animate else {e: dit() for e in ExpertName},
         vae=Listed(names / "vae_wan21.json"),
         t5=Listed(names / "umt5_xxl_encoder.json"),
         tokenizer=Path(),
         clip=Listed(names / "clip_visual.json", "visual.") if animate else None,
+        boundary=None,
         files=(),
     )
     geometry = plan(checkpoint).geometry
