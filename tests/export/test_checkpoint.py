@@ -63,17 +63,23 @@ def test_files_that_the_index_does_not_name_are_not_read(broken: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [SHARD, "config.json", VAE_FILE, CLIP_FILE, T5_FILE, "google/umt5-xxl/tokenizer.json"]
+    ("name", "part"),
+    [
+        (SHARD, SHARD),
+        (VAE_FILE, "has no VAE"),
+        (CLIP_FILE, "has no CLIP"),
+        (T5_FILE, "has no UMT5"),
+        ("google/umt5-xxl/tokenizer.json", "tokenizer"),
+    ],
 )
-def test_a_missing_file_is_named(broken: Path, name: str) -> None:
+def test_a_missing_part_is_named(broken: Path, name: str, part: str) -> None:
     (broken / name).unlink()
-    stem = name.split("-")[0].split("_clip")[0].split("_t5")[0]
-    with pytest.raises(CheckpointError, match=stem):
+    with pytest.raises(CheckpointError, match=part):
         Checkpoint.open(broken)
 
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="is not a folder"):
+    with pytest.raises(CheckpointError, match="is not there"):
         Checkpoint.open(tmp_path / "nowhere")
 
 
@@ -157,8 +163,8 @@ def test_a_config_that_contradicts_the_tensors(broken: Path, key: str, value: ob
 @pytest.mark.parametrize(
     ("file", "name", "label"),
     [
-        (LAST_SHARD, "face_encoder.out_proj.bias", "the DiT"),
-        (VAE_FILE, "decoder.head.2.bias", "the VAE"),
+        (LAST_SHARD, "face_encoder.out_proj.bias", "DiT"),
+        (VAE_FILE, "decoder.head.2.bias", "VAE"),
         (CLIP_FILE, "visual.pre_norm.bias", "CLIP"),
         (T5_FILE, "norm.weight", "UMT5"),
     ],
@@ -167,14 +173,15 @@ def test_tensors_that_are_missing_or_left_over_are_named(
     broken: Path, file: str, name: str, label: str
 ) -> None:
     _edit(broken / file, lambda tensors: tensors.update({f"{name}_": tensors.pop(name)}))
-    with pytest.raises(CheckpointError, match=f"{label} lacks {name}"):
+    bare = name.removeprefix("visual.")
+    with pytest.raises(CheckpointError, match=f"{label} in .* lacks {bare}"):
         plan(Checkpoint.open(broken))
     _edit(broken / file, lambda tensors: tensors.update({name: tensors[f"{name}_"].clone()}))
-    with pytest.raises(CheckpointError, match=f"{label} has tensors that nothing uses: {name}_"):
+    with pytest.raises(CheckpointError, match=f"{label} .*{bare}_"):
         plan(Checkpoint.open(broken))
 
 
 def test_a_tensor_that_decides_sizes_is_missing(broken: Path) -> None:
     _edit(broken / SHARD, lambda tensors: tensors.pop("patch_embedding.weight"))
-    with pytest.raises(CheckpointError, match=r"no tensor patch_embedding\.weight"):
+    with pytest.raises(CheckpointError, match="without its patch embedding"):
         plan(Checkpoint.open(broken))

@@ -96,22 +96,24 @@ def test_the_files_tell_the_model_not_the_name(
 
 def test_both_experts_must_be_there(broken: Path) -> None:
     shutil.rmtree(broken / "low_noise_model")
-    with pytest.raises(CheckpointError, match=r"low_noise_model has 0 files config\.json"):
+    with pytest.raises(CheckpointError, match="has 1 I2V-A14B DiT"):
         Checkpoint.open(broken)
 
 
-@pytest.mark.parametrize("file", [VAE_FILE, T5_FILE, f"high_noise_model/{SHARD}"])
-def test_a_missing_file_is_named(broken: Path, file: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "part"),
+    [(VAE_FILE, "no VAE"), (T5_FILE, "no UMT5"), (f"high_noise_model/{SHARD}", SHARD)],
+)
+def test_a_missing_part_is_named(broken: Path, file: str, part: str) -> None:
     (broken / file).unlink()
-    stem = Path(file).name.split("-")[0].split("_t5")[0]
-    with pytest.raises(CheckpointError, match=stem):
+    with pytest.raises(CheckpointError, match=part):
         Checkpoint.open(broken)
 
 
 def test_two_models_in_one_folder(broken: Path, tiny_checkpoint: Path) -> None:
     for file in tiny_checkpoint.glob("diffusion_pytorch_model*"):
         shutil.copyfile(file, broken / file.name)
-    with pytest.raises(CheckpointError, match="high_noise_model/ and diffusion_pytorch_model"):
+    with pytest.raises(CheckpointError, match="has 2 models"):
         Checkpoint.open(broken)
 
 
@@ -119,7 +121,7 @@ def test_experts_of_different_sizes(broken: Path, tmp_path: Path) -> None:
     other = write_two_expert_checkpoint(tmp_path / "other", replace(TINY, layers=3))
     shutil.rmtree(broken / "low_noise_model")
     shutil.copytree(other / "low_noise_model", broken / "low_noise_model")
-    with pytest.raises(CheckpointError, match="experts differ in size"):
+    with pytest.raises(CheckpointError, match=r"experts whose config\.json differ"):
         plan(Checkpoint.open(broken))
 
 
@@ -130,7 +132,7 @@ def test_a_text_to_video_model_is_refused(broken: Path) -> None:
             if "patch_embedding.weight" in tensors:
                 kernel = tensors["patch_embedding.weight"][:, :16]
                 save_file(tensors | {"patch_embedding.weight": kernel.contiguous()}, file)
-    with pytest.raises(CheckpointError, match="takes 16 channels; expected 36"):
+    with pytest.raises(CheckpointError, match="is a DiT of T2V"):
         plan(Checkpoint.open(broken))
 
 
@@ -139,9 +141,7 @@ def test_tensors_left_over_are_named_with_their_expert(broken: Path) -> None:
     save_file(load_file(file) | {"img_emb.proj.1.weight": torch.zeros(1)}, file)
     index = broken / "low_noise_model" / "diffusion_pytorch_model.safetensors.index.json"
     index.unlink()
-    with pytest.raises(
-        CheckpointError, match=r"the low-noise DiT has tensors .*: img_emb\.proj\.1\.weight"
-    ):
+    with pytest.raises(CheckpointError, match=r"low_noise_model/.* is a DiT of Wan2\.1 I2V"):
         plan(Checkpoint.open(broken))
 
 
