@@ -14,30 +14,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from wan_trt.cli.lora_options import add_lora_options, lora_stacks, without_export
+
 SUMMARY = "checkpoint (+ LoRAs) -> bundle; needs the extra `export`"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path)
     parser.add_argument("--out", metavar="BUNDLE", type=Path, required=True, help="folder to make")
-    spec = "PATH[,strength=S][,alpha=A]"
-    for option, target in (
-        ("--lora", "both experts"),
-        ("--lora-high", "the high-noise expert"),
-        ("--lora-low", "the low-noise expert"),
-    ):
-        parser.add_argument(
-            option,
-            metavar="SPEC",
-            action="append",
-            default=[],
-            help=f"fold a LoRA into {target}: {spec}; may be given several times",
-        )
-    parser.add_argument(
-        "--allow-unmatched",
-        action="store_true",
-        help="skip LoRA keys that fit no module instead of failing; recorded in the manifest",
-    )
+    add_lora_options(parser)
     parser.add_argument(
         "--boundary",
         type=float,
@@ -53,23 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from wan_trt.engine.errors import InputError
-
     try:
         from wan_trt.export.bundle_writer import ExportOptions, export_bundle
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"the module {error.name} is not installed",
-            expected="the extra `export`",
-            action="pip install 'wan-trt[export]'",
-        ) from None
-    from wan_trt.export.lora.spec import LoraSpec, LoraStacks
+        raise without_export(error) from None
 
-    stacks = LoraStacks(
-        both=tuple(LoraSpec.parse(text) for text in arguments.lora),
-        high=tuple(LoraSpec.parse(text) for text in arguments.lora_high),
-        low=tuple(LoraSpec.parse(text) for text in arguments.lora_low),
-    )
+    stacks = lora_stacks(arguments)
     export_bundle(
         arguments.checkpoint,
         arguments.out,

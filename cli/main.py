@@ -17,6 +17,7 @@ from wan_trt.engine.errors import CancelledError, WanTrtError
 # One module a command; it offers SUMMARY, add_arguments(parser) and run(arguments) -> exit code.
 COMMANDS = (
     "export",
+    "fold",
     "inspect",
     "preprocess",
     "generate",
@@ -29,7 +30,8 @@ COMMANDS = (
 
 _DESCRIPTION = """\
 Deploys Wan2.2 Animate and image-to-video: turn a checkpoint into a bundle once (export), then make
-videos from it here (generate) or through a server (serve, submit, watch, cancel, fetch)."""
+videos from it here (generate) or through a server (serve, submit, watch, cancel, fetch). `fold`
+puts LoRAs into a plain safetensors file, for other runtimes."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

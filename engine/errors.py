@@ -16,6 +16,7 @@ Every error says what was given, what is expected and what to do about it, in on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -63,7 +64,27 @@ class CheckpointError(InputError):
 
 
 class LoraError(InputError):
-    """An adapter file has keys that fit no module, or shapes that do not match."""
+    """An adapter file is damaged or does not fit the model.
+
+    `kind` is one word for the defect (the kinds are listed in export/lora/faults.py) and stands
+    first in the message; `keys` are the tensors at fault.
+    """
+
+    def __init__(
+        self,
+        given: str,
+        *,
+        kind: str = "",
+        keys: Sequence[str] = (),
+        expected: str = "",
+        action: str = "",
+        field: str | None = None,
+    ) -> None:
+        self.kind = kind
+        self.keys = tuple(keys)
+        super().__init__(
+            f"{kind}: {given}" if kind else given, expected=expected, action=action, field=field
+        )
 
 
 class NotFoundError(WanTrtError):

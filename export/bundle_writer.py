@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,10 @@ from wan_trt.export import weights
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.graph import trace
 from wan_trt.export.graphs import BundlePlan, plan
-from wan_trt.export.lora.delta import LoraFile
-from wan_trt.export.lora.fold import FoldedTensors, read_files, report
-from wan_trt.export.lora.spec import LoraSpec, LoraStacks
+from wan_trt.export.lora.fold import FoldedTensors, read_stacks
+from wan_trt.export.lora.match import LoraFile
+from wan_trt.export.lora.report import report
+from wan_trt.export.lora.spec import LoraStacks
 from wan_trt.export.modeling.module import ExportModule
 from wan_trt.export.staging import staged_folder
 from wan_trt.export.tensors import TensorSource
@@ -132,22 +133,12 @@ class _Stack:
 
 
 def _fold(checkpoint: Checkpoint, options: ExportOptions) -> Mapping[ExpertName, _Stack]:
-    """Each expert's files on its DiT. What both share is read once where they have one DiT, so
-    that equal stacks hold the same objects and need only one weight set."""
-
-    def files(specs: Sequence[LoraSpec], base: TensorSource) -> tuple[LoraFile, ...]:
-        return read_files(specs, base, allow_unmatched=options.allow_unmatched)
-
-    high, low = (checkpoint.experts[expert].tensors for expert in (ExpertName.HIGH, ExpertName.LOW))
-    both = files(options.loras.both, high)
-    both_low = both if low is high else files(options.loras.both, low)
-    stacks = {
-        ExpertName.HIGH: (high, (*both, *files(options.loras.high, high))),
-        ExpertName.LOW: (low, (*both_low, *files(options.loras.low, low))),
-    }
+    """Each expert's files on its DiT."""
+    models = {expert: dit.tensors for expert, dit in checkpoint.experts.items()}
+    files = read_stacks(options.loras, models, allow_unmatched=options.allow_unmatched)
     return {
-        expert: _Stack(base, read, FoldedTensors(base, read))
-        for expert, (base, read) in stacks.items()
+        expert: _Stack(models[expert], found, FoldedTensors(models[expert], found))
+        for expert, found in files.items()
     }
 
 
@@ -169,12 +160,7 @@ def _write_experts(
         )
         entries[name] = writer.graph(name, module, sources)
         if same:  # what was measured on the one set that both read
-            low.tensors.norm_ratios.update(
-                {
-                    name: high.tensors.norm_ratios[name]
-                    for name in touched & low.tensors.targets.keys()
-                }
-            )
+            low.tensors.adopt_norms(high.tensors, touched)
     return entries
 
 
@@ -226,9 +212,9 @@ def _encode_prompts(
 
 def _reports(stacks: Mapping[ExpertName, _Stack]) -> list[dict[str, Any]]:
     return [
-        {"expert": expert.value, **report(file, stack.tensors.norm_ratios)}
+        {"expert": expert.value, **report(file, norms)}
         for expert, stack in stacks.items()
-        for file in stack.files
+        for file, norms in zip(stack.files, stack.tensors.norms, strict=True)
     ]
 
 

@@ -1,68 +1,103 @@
-"""A change to one weight tensor, and the file it comes from."""
+"""A change to one weight tensor by one adapter, scaled; and DoRA's renormalisation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-
-class Delta(Protocol):
-    """Changes the tensor `target` of the model (original name, e.g. blocks.0.ffn.0.weight).
-
-    Changes are always taken against the original weight, so the order of a stack is of no matter.
-    """
-
-    @property
-    def target(self) -> str: ...
-
-    def change(self, base: torch.Tensor) -> torch.Tensor:
-        """What is added to `base`, the original weight; float32 of its shape."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """Rank, alpha, scale: what the report says of it."""
-        ...
+from wan_trt.export.lora.adapter_file import Factor
+from wan_trt.export.lora.changes import Change, Shape
 
 
 @dataclass(frozen=True)
-class LowRankDelta:
-    """strength * (alpha / rank) * up @ down; the factors are read when they are needed.
+class Delta:
+    """Changes the tensor `target` of the model (original name, e.g. blocks.0.ffn.0.weight).
 
-    `down` is [rank, in, ...] and `up` [out, rank, ...]; alpha None means alpha = rank.
+        strength * scale * change                                plain
+        strength * (m * V / |V| - W),  V = W + scale * change    with DoRA's magnitude m
+
+    Changes are always taken against the original weight, so the order of a stack is of no matter;
+    with strength 0 the weight stays as it is, also with DoRA. `half` is the half of the rows that
+    is changed (0 the first, 1 the second), None all of them.
     """
 
     target: str
-    rank: int
-    alpha: float | None
+    change_of: Change
     strength: float
-    read_down: Callable[[], torch.Tensor]
-    read_up: Callable[[], torch.Tensor]
+    scale: float = 1.0
+    alpha: float | None = None
+    half: int | None = None
+    magnitude: Factor | None = None
 
     @property
-    def scale(self) -> float:
-        """What multiplies up @ down."""
-        return self.strength * (1.0 if self.alpha is None else self.alpha / self.rank)
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the file that make it."""
+        factors = (*self.change_of.factors, *([self.magnitude] if self.magnitude else []))
+        return tuple(factor.key for factor in factors)
 
     def change(self, base: torch.Tensor) -> torch.Tensor:
-        up, down = self.read_up(), self.read_down()
-        product = up.reshape(up.shape[0], -1) @ down.reshape(down.shape[0], -1)
-        return self.scale * product.reshape(base.shape)
+        """What is added to `base`, the original weight; float32 of its shape, in memory of its
+        own."""
+        if self.half is None:
+            return self._change(base)
+        rows = base.shape[0] // 2
+        change = torch.zeros_like(base)
+        part = slice(self.half * rows, (self.half + 1) * rows)
+        change[part] = self._change(base[part])
+        return change
+
+    def _change(self, base: torch.Tensor) -> torch.Tensor:
+        change = self.change_of.full(tuple(base.shape))
+        change *= self.scale
+        if self.magnitude is not None:
+            change = _renormalised(base + change, self.magnitude.read()) - base
+        change *= self.strength
+        return change
 
     def describe(self) -> dict[str, Any]:
-        return {"rank": self.rank, "alpha": self.alpha, "scale": self.scale}
+        """Rank, alpha and scale: what the report says of it. `scale` includes the strength."""
+        return {
+            "rank": self.change_of.rank,
+            "alpha": self.alpha,
+            "scale": self.strength * self.scale,
+            "dora": self.magnitude is not None,
+        }
 
 
-@dataclass(frozen=True)
-class LoraFile:
-    """One adapter file, read: its deltas, and every key accounted for."""
+def half_shape(shape: Shape, half: int | None) -> Shape:
+    """The shape of a half of the rows, or all."""
+    return shape if half is None else (shape[0] // 2, *shape[1:])
 
-    path: str
-    sha256: str
-    family: str
-    strength: float
-    deltas: tuple[Delta, ...]
-    matched_keys: tuple[str, ...]
-    unmatched_keys: tuple[str, ...]
+
+def magnitude_axis(magnitude: Shape, base: Shape) -> int | None:
+    """The axis along which DoRA keeps one norm for each index; None if the sizes fit neither.
+
+    [out], [out, 1, ..]: one norm of each output row (PEFT, LyCORIS with wd_on_output);
+    [1, in, 1, ..]: one of each input column (older LyCORIS and kohya);
+    [1, out, 1, ..]: how PEFT stores the rows of a convolution.
+    """
+    ones: Sequence[int] = (1,) * len(magnitude)
+    if not magnitude or len(magnitude) > len(base) or len(base) < 2:
+        return None
+    if magnitude == (base[0], *ones[1:]):
+        return 0
+    if len(magnitude) > 1 and magnitude == (1, base[1], *ones[2:]):
+        return 1
+    if len(magnitude) > 2 and magnitude == (1, base[0], *ones[2:]):
+        return 0
+    return None
+
+
+def _renormalised(value: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
+    """magnitude * value / |value|, the norm over all axes but that of the magnitude."""
+    axis = magnitude_axis(tuple(magnitude.shape), tuple(value.shape))
+    assert axis is not None, "checked when the file was read"
+    others = [other for other in range(value.dim()) if other != axis]
+    norm = torch.linalg.vector_norm(value, dim=others, keepdim=True)
+    # A vector of zeros has no direction and stays zero.
+    norm = norm.clamp_min(torch.finfo(torch.float32).tiny)
+    renormalised: torch.Tensor = value * (magnitude.reshape(norm.shape) / norm)
+    return renormalised

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
+from wan_trt.export.layouts.dit_names import blur_kernel
 from wan_trt.export.synthetic.dit_shapes import Shape
 
 
@@ -80,9 +81,3 @@ def generator(label: str) -> torch.Generator:
     """A generator whose seed is a hash of the label."""
     digest = hashlib.sha256(label.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
-
-
-def blur_kernel() -> torch.Tensor:
-    """The constant of the motion encoder's down blocks: [1,3,3,1] x [1,3,3,1] / 64."""
-    line = torch.tensor([1.0, 3.0, 3.0, 1.0])
-    return torch.outer(line, line) / 64

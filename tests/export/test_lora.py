@@ -1,4 +1,4 @@
-"""LoRAs in musubi spelling: what they change, and what is refused."""
+"""Low-rank pairs: what they change, what is refused, and how a LoRA is named."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from wan_trt.engine.errors import LoraError
-from wan_trt.export.lora.fold import FoldedTensors, read_files, report
+from wan_trt.export.lora.fold import FoldedTensors, read_files
+from wan_trt.export.lora.report import report
 from wan_trt.export.lora.spec import LoraSpec
 from wan_trt.export.tensors import MemoryTensors
 
@@ -95,15 +96,19 @@ def test_the_change_is_strength_times_alpha_over_rank(
     torch.testing.assert_close(folded.read(QUERY).double(), expected, atol=1e-6, rtol=1e-6)
     other = "blocks.1.self_attn.q.weight"
     assert torch.equal(folded.read(other), model.read(other))
-    assert list(folded.targets) == [QUERY]
+    assert list(folded.targets) == ([QUERY] if strength else [])
 
 
-def test_alpha_from_the_caller_replaces_that_of_the_file(
-    fold: Folding, model: MemoryTensors
+@pytest.mark.parametrize(("own", "factor"), [(None, 2.0), (1.0, 1 / 3)])
+def test_alpha_from_the_caller_is_for_files_without(
+    fold: Folding, model: MemoryTensors, own: float | None, factor: float
 ) -> None:
     tensors = _pair()
-    folded = fold(tensors | {f"{KEY}.alpha": torch.tensor(1.0)}, alpha=6.0)
-    expected = model.read(QUERY).double() + 2 * _product(tensors)
+    given = {} if own is None else {f"{KEY}.alpha": torch.tensor(own)}
+    folded = fold(tensors | given, alpha=6.0)
+    warned = any("alpha=6 of the SPEC is not used" in text for text in fold.files[0].warnings)
+    assert warned is (own is not None)
+    expected = model.read(QUERY).double() + factor * _product(tensors)
     torch.testing.assert_close(folded.read(QUERY).double(), expected, atol=1e-6, rtol=1e-6)
 
 
@@ -146,7 +151,7 @@ def test_files_add_up(fold: Folding, model: MemoryTensors) -> None:
 def test_the_report_tells_scale_and_norm(fold: Folding) -> None:
     folded = fold(_pair() | {f"{KEY}.alpha": torch.tensor(1.0)}, strength=0.5)
     folded.read(QUERY)
-    told = report(fold.files[0], folded.norm_ratios)
+    told = report(fold.files[0], folded.norms[0])
     module = told["modules"][QUERY]
     assert (module["rank"], module["alpha"]) == (3, 1.0)
     assert module["scale"] == pytest.approx(0.5 / 3)
@@ -160,15 +165,16 @@ def test_the_report_tells_scale_and_norm(fold: Folding) -> None:
     [
         ("lora_unet_blocks_0_self_attn_p", "nearest: blocks.0.self_attn.q"),
         ("lora_unet_blocks_11_self_attn_q", "nearest: blocks.1.self_attn.q"),
-        ("lora_te1_text_model_encoder", "not of the form lora_unet_MODULE"),
-        ("diffusion_model.blocks.0.self_attn.q", "not of the form lora_unet_MODULE"),
+        ("lora_te1_text_model_encoder", "unknown_module: .*names no module"),
+        ("diffusion_model.blocks.0.self_attn.p", "nearest: blocks.0.self_attn.q"),
     ],
 )
 def test_unknown_keys_are_refused_or_reported(fold: Folding, key: str, message: str) -> None:
     tensors = _pair() | _pair(key)
     with pytest.raises(LoraError, match=message) as raised:
         fold(tensors)
-    assert f"{key}.lora_down.weight" in str(raised.value)
+    assert set(raised.value.keys) == set(_pair(key))
+    assert f"{key}.lora_" in str(raised.value)
     folded = fold(tensors, allow_unmatched=True)
     assert list(folded.targets) == [QUERY]
     assert set(fold.files[0].unmatched_keys) == set(_pair(key))
@@ -178,7 +184,9 @@ def test_unknown_keys_are_refused_or_reported(fold: Folding, key: str, message: 
 def test_factors_for_another_width(fold: Folding) -> None:
     other = "lora_unet_blocks_0_cross_attn_k_img"
     tensors = _pair() | _pair(other, inputs=7)
-    with pytest.raises(LoraError, match=r"\[3, 7\] and \[6, 3\] for a weight of \[6, 5\]"):
+    with pytest.raises(
+        LoraError, match=r"makes \[6, 7\] for blocks\.0\.cross_attn\.k_img\.weight \[6, 5\]"
+    ):
         fold(tensors)
     assert list(fold(tensors, allow_unmatched=True).targets) == [QUERY]
 
@@ -186,20 +194,26 @@ def test_factors_for_another_width(fold: Folding) -> None:
 def test_a_file_of_which_nothing_fits(fold: Folding) -> None:
     with pytest.raises(LoraError, match="names no module"):
         fold(_pair("lora_unet_down_blocks_1_attn1_to_q"), allow_unmatched=True)
-    with pytest.raises(LoraError, match="holds no LoRA"):
+    with pytest.raises(LoraError, match="no_tensors"):
         fold({}, allow_unmatched=True)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({f"{KEY}.lora_up.weight": None}, r"stands without its lora_up\.weight"),
-        ({f"{KEY}.lora_down.weight": None}, r"stands without its lora_down\.weight"),
-        ({f"{KEY}.lora_up.weight": torch.zeros(6, 2)}, "of different rank"),
-        ({f"{KEY}.alpha": torch.ones(2)}, r"alpha of shape \[2\]"),
+        (
+            {f"{KEY}.lora_up.weight": None},
+            "incomplete_module: .*lora_down.weight stands without up",
+        ),
+        (
+            {f"{KEY}.lora_down.weight": None},
+            "incomplete_module: .*lora_up.weight stands without down",
+        ),
+        ({f"{KEY}.lora_up.weight": torch.zeros(6, 2)}, "rank_mismatch: .*different ranks"),
+        ({f"{KEY}.alpha": torch.ones(2)}, r"bad_alpha: .*\.alpha has shape \[2\]"),
         ({f"{KEY}.alpha": torch.tensor(-torch.inf)}, "NaN or infinity"),
         ({f"{KEY}.lora_up.weight": torch.full((6, 3), torch.nan)}, "NaN or infinity"),
-        ({f"{KEY}.lora_up.weight": torch.ones(6, 3, dtype=torch.int8)}, "dtype torch.int8"),
+        ({f"{KEY}.lora_up.weight": torch.ones(6, 3, dtype=torch.int8)}, "unsupported_dtype: "),
     ],
 )
 def test_damaged_modules_are_refused_always(
@@ -228,8 +242,28 @@ def test_files_that_are_no_safetensors(
 
 def test_the_command_line_form() -> None:
     assert LoraSpec.parse("a/b.safetensors") == LoraSpec(Path("a/b.safetensors"))
-    parsed = LoraSpec.parse("b.safetensors,strength=-0.5,alpha=16")
-    assert parsed == LoraSpec(Path("b.safetensors"), -0.5, 16.0)
-    for text in ("b,strength=strong", "b,weight=1", "b,alpha=nan", "b,strength=inf", "b,strength"):
-        with pytest.raises(LoraError, match="expected PATH"):
-            LoraSpec.parse(text)
+    parsed = LoraSpec.parse("b.safetensors,strength=-0.5,alpha=16,config=c.json")
+    assert parsed == LoraSpec(Path("b.safetensors"), -0.5, 16.0, Path("c.json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("b,strength=strong", "bad_strength"),
+        ("b,strength=inf", "bad_strength"),
+        ("b,alpha=nan", "bad_alpha"),
+        ("b,weight=1", "bad_spec"),
+        ("b,strength", "bad_spec"),
+        ("b,alpha=1,alpha=2", "bad_spec"),
+        (",alpha=1", "bad_spec"),
+    ],
+)
+def test_command_line_forms_that_are_refused(text: str, kind: str) -> None:
+    with pytest.raises(LoraError, match=r"expected PATH\[,strength=S\]") as raised:
+        LoraSpec.parse(text)
+    assert raised.value.kind == kind
+
+
+def test_a_spec_with_numbers_that_are_not_finite() -> None:
+    with pytest.raises(LoraError, match="bad_strength"):
+        LoraSpec(Path("b"), strength=float("nan"))

@@ -1,0 +1,104 @@
+"""Fold LoRAs into a safetensors file: one DiT, or one expert of it.
+
+BASE has original Wan names (blocks.0.self_attn.q.weight). With --expert high or low it is that
+expert: --lora and the LoRAs of that expert are folded, and of a file for both experts
+(transformer. and transformer_2.) its half. Changes are added in float32; tensors that change are
+written as --dtype, all others are copied byte for byte. OUT appears only when it is complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from wan_trt.cli.lora_options import add_lora_options, lora_stacks, without_export
+from wan_trt.cli.progress import bar, clock
+from wan_trt.engine.errors import InputError
+from wan_trt.engine.request import ExpertName
+
+SUMMARY = "safetensors + LoRAs -> safetensors; needs the extra `export`"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("base", metavar="BASE", type=Path, help="a .safetensors file")
+    parser.add_argument("--out", metavar="OUT", type=Path, required=True, help="file to write")
+    parser.add_argument(
+        "--expert",
+        choices=["single", *(name.value for name in ExpertName)],
+        default="single",
+        help="which expert BASE is, of a model that has two (default: %(default)s)",
+    )
+    add_lora_options(parser)
+    parser.add_argument(
+        "--dtype",
+        choices=["fp32", "bf16"],
+        default="fp32",
+        help="of the tensors that change (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--report", metavar="FILE", type=Path, help="also write the report of each key as JSON"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        from wan_trt.export.lora.fold_file import FoldOptions, fold_file
+        from wan_trt.export.lora.report import text
+    except ModuleNotFoundError as error:
+        raise without_export(error) from None
+
+    expert = None if arguments.expert == "single" else ExpertName(arguments.expert)
+    if arguments.report is not None and not arguments.report.absolute().parent.is_dir():
+        raise InputError(
+            f"the folder of {arguments.report} does not exist",
+            action="create it first",
+            field="--report",
+        )
+    report = fold_file(
+        arguments.base,
+        arguments.out,
+        lora_stacks(arguments),
+        FoldOptions(expert, arguments.dtype, arguments.allow_unmatched),
+        on_progress=_Progress(),
+    )
+    for entry in report["files"]:
+        print(text(entry), file=sys.stderr)
+    if arguments.report is not None:
+        _write_report(arguments.report, json.dumps(report, indent=1) + "\n")
+    print(arguments.out)
+    return 0
+
+
+def _write_report(path: Path, content: str) -> None:
+    try:
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror or error})",
+            action="choose another file",
+            field="--report",
+        ) from None
+
+
+class _Progress:
+    """A bar with bytes, rate and remaining time, on a terminal only."""
+
+    def __init__(self) -> None:
+        self._moves = sys.stderr.isatty()
+        self._start = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if not self._moves:
+            return
+        elapsed = max(time.monotonic() - self._start, 1e-6)
+        rate = done / elapsed
+        left = clock((total - done) / rate) if rate else "?"
+        end = "\n" if done == total else ""
+        sys.stderr.write(
+            f"\r{bar(done / total)} {done / 1e9:.2f}/{total / 1e9:.2f} GB  "
+            f"{rate / 1e6:.0f} MB/s  ETA {left}\x1b[K{end}"
+        )
+        sys.stderr.flush()

@@ -1,0 +1,200 @@
+"""Folds adapters into a safetensors file: reads, changes and writes one tensor at a time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from wan_trt.engine.errors import InputError, ResourceError
+from wan_trt.engine.request import ExpertName
+from wan_trt.export.lora.base_file import BaseFile
+from wan_trt.export.lora.container import DTYPES
+from wan_trt.export.lora.fold import FoldedTensors, read_files, read_stacks
+from wan_trt.export.lora.match import LoraFile
+from wan_trt.export.lora.report import report
+from wan_trt.export.lora.spec import LoraStacks
+
+OUTPUT_DTYPES = {"fp32": "F32", "bf16": "BF16"}
+METADATA_KEY = "wan_trt.fold"
+
+
+@dataclass(frozen=True)
+class FoldOptions:
+    """`expert` None: the model has one DiT. `dtype` is that of the tensors that change."""
+
+    expert: ExpertName | None = None
+    dtype: str = "fp32"
+    allow_unmatched: bool = False
+
+
+def fold_file(
+    base: Path,
+    out: Path,
+    stacks: LoraStacks,
+    options: FoldOptions | None = None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> dict[str, Any]:
+    """Write `base` with the adapters folded in to `out`, and return the report.
+
+    Tensors that no adapter changes are copied byte for byte. `out` appears, or is replaced, only
+    when it is complete. `on_progress` gets bytes written and bytes in all.
+    Raises CheckpointError, LoraError, InputError (output) or ResourceError (disk).
+    """
+    options = options or FoldOptions()
+    model = BaseFile(base)
+    _require_place(base, out, stacks)
+    files = _read(stacks, model, options)
+    folded = FoldedTensors(model, files)
+    layout = _layout(model, folded, options, files)
+    _require_space(out, layout.nbytes)
+    with _replacing(out) as file:
+        file.write(layout.header)
+        done = len(layout.header)
+        for name, dtype in layout.order:
+            if name in folded.targets:
+                tensor = folded.read(name).to(dtype).contiguous()
+                done += file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
+            else:
+                done += file.write(model.raw(name))
+            on_progress(done, layout.nbytes)
+    assert done == layout.nbytes, "the header states the size of what was written"
+    return {
+        "base": base.name,
+        "expert": options.expert.value if options.expert else "single",
+        "dtype": options.dtype,
+        "allow_unmatched": options.allow_unmatched,
+        "tensors": len(layout.order),
+        "changed": len(folded.targets),
+        "files": [report(file, norms) for file, norms in zip(files, folded.norms, strict=True)],
+    }
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The output before it is written. `order`: names, and the type of those that change."""
+
+    header: bytes
+    order: tuple[tuple[str, torch.dtype | None], ...]
+    nbytes: int
+
+
+def _layout(
+    model: BaseFile,
+    folded: FoldedTensors,
+    options: FoldOptions,
+    files: tuple[LoraFile, ...],
+) -> _Layout:
+    entries = model.entries
+    dtypes = {
+        name: OUTPUT_DTYPES[options.dtype] if name in folded.targets else entry.dtype
+        for name, entry in entries.items()
+    }
+    # The widest types first, so that every tensor is aligned to its elements.
+    order = sorted(entries, key=lambda name: (-DTYPES[dtypes[name]][0], entries[name].begin))
+    made = {
+        "files": [
+            {"file": file.path, "sha256": file.sha256, "strength": file.strength} for file in files
+        ],
+        "expert": options.expert.value if options.expert else "single",
+    }
+    header: dict[str, Any] = {
+        "__metadata__": {"format": "pt"} | model.metadata | {METADATA_KEY: json.dumps(made)}
+    }
+    position = 0
+    for name in order:
+        entry = entries[name]
+        count = torch.Size(entry.shape).numel()
+        nbytes = count * DTYPES[dtypes[name]][0] // 8
+        header[name] = {
+            "dtype": dtypes[name],
+            "shape": list(entry.shape),
+            "data_offsets": [position, position + nbytes],
+        }
+        position += nbytes
+    packed = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    packed += b" " * (-len(packed) % 8)
+    packed = len(packed).to_bytes(8, "little") + packed
+    return _Layout(
+        header=packed,
+        order=tuple((name, DTYPES[dtypes[name]][1]) for name in order),
+        nbytes=len(packed) + position,
+    )
+
+
+def _read(stacks: LoraStacks, model: BaseFile, options: FoldOptions) -> tuple[LoraFile, ...]:
+    """Raises InputError when the stacks are for experts that the model does not have."""
+    expert = options.expert
+    if expert is not None:
+        models = {expert: model}
+        return read_stacks(stacks, models, allow_unmatched=options.allow_unmatched)[expert]
+    if stacks.high or stacks.low:
+        raise InputError(
+            "--lora-high and --lora-low name LoRAs of two experts, and the base is a single one",
+            expected="--expert high or --expert low beside them",
+            action="say which expert the base is, or use --lora",
+            field="--expert",
+        )
+    return read_files(stacks.both, model, allow_unmatched=options.allow_unmatched)
+
+
+def _require_place(base: Path, out: Path, stacks: LoraStacks) -> None:
+    """Raises InputError when `out` cannot be a new file or would overwrite what is read."""
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        why = "is a folder" if out.is_dir() else "lies in a folder that does not exist"
+        raise InputError(f"{out} {why}", expected="a file to write", action="choose another name")
+    loras = (*stacks.both, *stacks.high, *stacks.low)
+    sources = [base, *(spec.path for spec in loras)]
+    if out.exists() and any(path.exists() and out.samefile(path) for path in sources):
+        raise InputError(
+            f"{out} is one of the files that are read",
+            expected="another file",
+            action="choose another name",
+        )
+
+
+def _require_space(out: Path, nbytes: int) -> None:
+    free = shutil.disk_usage(out.absolute().parent).free
+    if free < nbytes:
+        raise ResourceError(
+            f"{out} needs {nbytes} bytes and {free} are free",
+            action="free some space, or write to another disk",
+        )
+
+
+@contextmanager
+def _replacing(out: Path) -> Iterator[BinaryIO]:
+    """A temporary sibling that replaces `out` on success and is removed otherwise."""
+    stage: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.absolute().parent)
+        stage = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        stage.chmod(0o644)
+        stage.replace(out)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceError(
+                f"the disk of {out} is full",
+                action="free some space, or write to another disk",
+            ) from None
+        raise InputError(
+            f"{out} cannot be written ({error.strerror or error})",
+            expected="a place that can be written",
+            action="choose another one",
+        ) from None
+    finally:
+        if stage is not None:
+            stage.unlink(missing_ok=True)
