@@ -75,8 +75,8 @@ class AnimateRequest:
     `reference` is uint8 [h, w, 3] RGB of any size: it is letterboxed to the output's size.
     `pose` holds drawn skeletons at the output's size, `face` square crops of any size (they are
     resized to the model's); `background` and `mask` (white = replace) are for replace mode only.
-    `prompt` None means the model's own prompt, stored in the bundle as an embedding; likewise
-    `negative_prompt`. `noise` None means drawn from `seed`.
+    `prompt` None or "" means the model's own prompt, stored in the bundle as an embedding;
+    likewise `negative_prompt`. `noise` None means drawn from `seed`.
     """
 
     model: ClassVar[ModelName] = ModelName.ANIMATE

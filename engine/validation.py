@@ -135,7 +135,7 @@ def check_sampling(sampling: Sampling) -> Schedule:
 
 
 def _check_prompt(field: str, prompt: str | None, manifest: Manifest) -> None:
-    if prompt is None:
+    if not prompt:
         return
     try:
         prompt.encode("utf-8")

@@ -37,11 +37,12 @@ class Encoders:
         """Rows of the prompt and, where a step is guided, of the negative prompt; float32
         [text_tokens, text_dim]."""
         guided = any(request.guidance(expert) != 1 for expert in ExpertName)
-        rows = self._text.rows(request.prompt, "positive")
+        prompts = {"positive": request.prompt}
+        if guided:
+            prompts["negative"] = request.negative_prompt
+        rows = self._text.rows(prompts, check)
         check()
-        negative = self._text.rows(request.negative_prompt, "negative") if guided else None
-        check()
-        return rows, negative
+        return rows["positive"], rows.get("negative")
 
     def image_features(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
         """Features [image_tokens, image_dim] of a picture [3, height, width]. The encoder is

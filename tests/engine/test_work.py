@@ -125,6 +125,18 @@ def test_a_custom_prompt_loads_the_text_encoder_and_lets_it_go(
     assert own["text_encoder/shared"] == 0
 
 
+def test_two_custom_prompts_load_the_text_encoder_once(
+    make_bundle: MakeBundle, make_request: MakeRequest, shared_tokenizer: bytes
+) -> None:
+    bundle = make_bundle()
+    (bundle.path / "tokenizer.json").write_bytes(shared_tokenizer)
+    guided = Sampling(steps=1, guidance=(2.0, 2.0))
+    request = make_request(frames=5, sampling=guided, prompt="a cat", negative_prompt="a dog")
+    counts = count_launches(bundle, request)
+    assert counts["text_encoder/shared"] == 2
+    assert counts["close text_encoder/shared"] == 1
+
+
 class Endless:
     """Frames made up when they are read."""
 
