@@ -31,13 +31,14 @@ from wan_trt.engine.executors import Executors
 from wan_trt.engine.frames import FrameSink
 from wan_trt.engine.job import Job, JobSummary, OnEvent, describe
 from wan_trt.engine.models import REQUIRED_GRAPHS
-from wan_trt.engine.ort import load_executor
+from wan_trt.engine.ort import available_threads, load_executor
 from wan_trt.engine.request import JobState, Request
 from wan_trt.engine.scheduler import Scheduler, Unit
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
 
 REMEMBERED_JOBS = 1000
+THREADS_A_CORE = 4  # more only compete
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +47,8 @@ class Engine:
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         """`threads` for each graph; None means all cores that the process may use. Graphs are
-        loaded when they are first needed. Raises BundleError for a bundle that lacks graphs."""
+        loaded when they are first needed. Raises BundleError for a bundle that lacks graphs,
+        InputError for a number of threads that no machine has use for."""
         model = bundle.manifest.model
         if missing := sorted(set(REQUIRED_GRAPHS[model]) - set(bundle.manifest.graphs)):
             raise BundleError(
@@ -54,8 +56,14 @@ class Engine:
                 expected=f"all graphs of {model}",
                 action="export the bundle again",
             )
-        if threads is not None and threads < 1:
-            raise InputError(f"{threads}", expected="at least 1", field="threads")
+        most = THREADS_A_CORE * available_threads()
+        if threads is not None and not 1 <= threads <= most:
+            raise InputError(
+                f"{threads}",
+                expected=f"1 to {most}, {THREADS_A_CORE} for each core",
+                action="leave it out for one thread a core",
+                field="threads",
+            )
         self.bundle = bundle
         self._executors = Executors(bundle, partial(load_executor, threads=threads))
         self._pipeline = Pipeline(bundle, self._executors)

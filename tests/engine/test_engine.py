@@ -352,6 +352,12 @@ def test_submitting_from_other_threads(engine: Engine, make_request: MakeRequest
         assert told[-1].state is JobState.DONE
 
 
+@pytest.mark.parametrize("threads", [-1, 0, 100_000])
+def test_numbers_of_threads_that_make_no_sense(make_bundle: MakeBundle, threads: int) -> None:
+    with pytest.raises(InputError, match=f"threads: {threads}; expected 1 to"):
+        Engine(make_bundle(), threads)
+
+
 def test_a_bundle_without_a_graph_is_refused(make_bundle: MakeBundle) -> None:
     bundle = make_bundle()
     graphs = {k: v for k, v in bundle.manifest.graphs.items() if k != "denoiser"}
