@@ -19,6 +19,7 @@ from wan_trt.engine.executor import GraphSpec, TensorSpec
 from wan_trt.export.modeling.animate import FaceSizes, ImageSizes
 from wan_trt.export.modeling.attention import RMSNorm, attention, layer_norm, rotate
 from wan_trt.export.modeling.dit import DitSizes
+from wan_trt.export.modeling.face import FACE_EPS
 from wan_trt.export.modeling.module import ExportModule, Linear, WeightRule, default_rules
 
 TIMESTEPS = 1001
@@ -112,13 +113,12 @@ class FaceBlock(nn.Module):
         super().__init__()
         self.linear1_q = Linear(sizes.dim, sizes.dim)
         self.linear2 = Linear(sizes.dim, sizes.dim)
-        self.q_norm = RMSNorm(sizes.head_dim, sizes.eps)
+        self.q_norm = RMSNorm(sizes.head_dim, FACE_EPS)
         self.heads = sizes.heads
-        self.eps = sizes.eps
 
     def forward(self, x: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """x [frames, tokens of a frame, dim], key and value [frames, 5, dim] -> residual."""
-        query = self.linear1_q(layer_norm(x, self.eps))
+        query = self.linear1_q(layer_norm(x, FACE_EPS))
         query = self.q_norm(query.unflatten(2, (self.heads, -1))).flatten(2)
         result: torch.Tensor = self.linear2(attention(query, key, value, self.heads))
         return result

@@ -24,6 +24,7 @@ from wan_trt.export.modeling.module import (
 _STEM = "motion_encoder.enc.net_app.convs"
 _FC_LAYERS = 5
 _SQRT2 = math.sqrt(2.0)
+FACE_EPS = 1e-6  # of the face blocks' norms, whatever config.json says of the others
 
 
 class DownBlock(nn.Module):
@@ -153,12 +154,11 @@ class FaceKeys(nn.Module):
     def __init__(self, sizes: DitSizes) -> None:
         super().__init__()
         self.key, self.value = Linear(sizes.dim, sizes.dim), Linear(sizes.dim, sizes.dim)
-        self.k_norm = RMSNorm(sizes.head_dim, sizes.eps)
+        self.k_norm = RMSNorm(sizes.head_dim, FACE_EPS)
         self.heads = sizes.heads
-        self.eps = sizes.eps
 
     def forward(self, motion_tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x = layer_norm(motion_tokens, self.eps)
+        x = layer_norm(motion_tokens, FACE_EPS)
         key = self.k_norm(self.key(x).unflatten(2, (self.heads, -1))).flatten(2)
         return key, self.value(x)
 
