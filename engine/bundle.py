@@ -18,7 +18,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -117,20 +117,24 @@ def _parse(kind: Any, data: Any, where: str) -> Any:
         hints = typing.get_type_hints(kind)
         if unknown := sorted(set(data) - set(hints)):
             raise BundleError(f"{where} has unknown keys {unknown}", action="update wan-trt")
-        required = {f.name for f in fields(kind)} - set(data)
-        try:
-            return kind(**{k: _parse(hints[k], v, f"{where}.{k}") for k, v in data.items()})
-        except TypeError:
-            raise BundleError(
-                f"{where} lacks {sorted(required)}", action="export the bundle again"
-            ) from None
+        if missing := sorted(
+            f.name
+            for f in fields(kind)
+            if f.name not in data and f.default is MISSING and f.default_factory is MISSING
+        ):
+            raise BundleError(f"{where} lacks {missing}", action="export the bundle again")
+        return kind(**{k: _parse(hints[k], v, f"{where}.{k}") for k, v in data.items()})
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         optional = types.NoneType in arguments and data is not None
         return _parse(arguments[0], data, where) if optional else data
+    if origin is not None and not isinstance(data, list if origin is tuple else dict):
+        raise BundleError(
+            f"{where} is {data!r}", expected="a list" if origin is tuple else "an object"
+        )
     if origin is tuple:
         return tuple(_parse(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(data))
-    if origin is not None and isinstance(data, dict):  # Mapping[str, ..]
+    if origin is not None:  # Mapping[str, ..]
         return {k: _parse(arguments[1], v, f"{where}.{k}") for k, v in data.items()}
     if kind is Any:
         return data
@@ -163,6 +167,11 @@ class Bundle:
                 f"{root} has no {MANIFEST}",
                 expected="a folder written by `wan-trt export`",
                 action="check the path",
+            ) from None
+        except UnicodeDecodeError as error:
+            raise BundleError(
+                f"{root / MANIFEST} is not UTF-8 ({error.reason} at byte {error.start})",
+                action="copy or export the bundle again",
             ) from None
         manifest = Manifest.from_json(text, str(root / MANIFEST))
         for name, entry in manifest.files.items():
