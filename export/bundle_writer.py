@@ -39,8 +39,8 @@ from wan_trt.export.lora.match import LoraFile
 from wan_trt.export.lora.report import report
 from wan_trt.export.lora.spec import LoraStacks
 from wan_trt.export.modeling.module import ExportModule
-from wan_trt.export.staging import staged_folder
 from wan_trt.export.tensors import TensorSource
+from wan_trt.media.staged_folder import staged_folder
 
 _NEGATIVE = (
     "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，"
@@ -80,14 +80,14 @@ def export_bundle(
     """Write the bundle `out` from a checkpoint, LoRAs folded into each expert.
 
     The folder appears only when it is complete. Weights are float32, streamed tensor by tensor.
-    Raises CheckpointError, LoraError or InputError.
+    Raises CheckpointError, LoraError, InputError or ResourceError.
     """
     options = options or ExportOptions()
     with staged_folder(Path(out)) as stage:
         opened = Checkpoint.open(checkpoint)
         on_progress(f"checkpoint {opened.path}: {opened.model}\n{opened.layout}")
         contents = plan(opened)
-        stacks = _fold(opened, options)
+        stacks = _fold(opened, contents, options)
         writer = _Writer(stage, on_progress)
         entries = {
             graph.name: writer.graph(graph.name, graph.module, {SHARED: graph.source})
@@ -108,7 +108,7 @@ def export_bundle(
             boundary=_boundary(options, opened),
             geometry=contents.geometry,
             graphs=entries,
-            files=_hashes(stage),
+            files=_hashes(stage, writer.files),
             prompts=prompts,
             provenance=Provenance(
                 tool=f"wan-trt {_version()}",
@@ -135,10 +135,17 @@ class _Stack:
     tensors: FoldedTensors
 
 
-def _fold(checkpoint: Checkpoint, options: ExportOptions) -> Mapping[ExpertName, _Stack]:
-    """Each expert's files on its DiT."""
+def _fold(
+    checkpoint: Checkpoint, contents: BundlePlan, options: ExportOptions
+) -> Mapping[ExpertName, _Stack]:
+    """Each expert's files on its DiT. A key that no expert's graph would show is unmatched."""
     models = {expert: checkpoint.experts[expert].tensors for expert in ExpertName}
-    stacks = read_stacks(options.loras, models, allow_unmatched=options.allow_unmatched)
+    stacks = read_stacks(
+        options.loras,
+        models,
+        foldable=contents.expert_tensors,
+        allow_unmatched=options.allow_unmatched,
+    )
     return {
         expert: _Stack(models[expert], files, FoldedTensors(models[expert], files))
         for expert, files in stacks.items()
@@ -168,11 +175,12 @@ def _write_experts(
 
 
 class _Writer:
-    """Writes graphs and weight sets into the staged bundle."""
+    """Writes graphs and weight sets into the staged bundle; `files` are the weights written."""
 
     def __init__(self, stage: Path, on_progress: Callable[[str], None]) -> None:
         self._stage = stage
         self._on_progress = on_progress
+        self.files: dict[str, FileEntry] = {}
         (stage / "graphs").mkdir()
 
     def graph(
@@ -187,7 +195,8 @@ class _Writer:
         for weight_set, source in sources.items():
             path = self._stage / "weights" / weight_set / f"{name}.bin"
             path.parent.mkdir(parents=True, exist_ok=True)
-            weights.write(path, places, module.rules(), source)
+            sha256 = weights.write(path, places, module.rules(), source)
+            self.files[_inside(self._stage, path)] = FileEntry(sha256, path.stat().st_size)
         spec = module.spec
         return GraphEntry(spec.inputs, spec.outputs, {key: key for key in sources})
 
@@ -233,9 +242,14 @@ def _version() -> str:
         return "from a source tree"
 
 
-def _hashes(stage: Path) -> dict[str, FileEntry]:
+def _hashes(stage: Path, known: Mapping[str, FileEntry]) -> dict[str, FileEntry]:
+    """Every file; only those that are not yet known are read."""
+    files = [path for path in sorted(stage.rglob("*")) if path.is_file()]
     return {
-        str(path.relative_to(stage)): FileEntry(sha256_file(path), path.stat().st_size)
-        for path in sorted(stage.rglob("*"))
-        if path.is_file()
+        name: known[name] if name in known else FileEntry(sha256_file(path), path.stat().st_size)
+        for name, path in ((_inside(stage, path), path) for path in files)
     }
+
+
+def _inside(stage: Path, path: Path) -> str:
+    return str(path.relative_to(stage))

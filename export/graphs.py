@@ -45,6 +45,13 @@ class BundlePlan:
     shared: tuple[GraphPlan, ...]
     expert: Mapping[str, ExportModule]
 
+    @property
+    def expert_tensors(self) -> frozenset[str]:
+        """What an expert's graphs read of its DiT. The motion encoder is not among it: it is of
+        the DiT, but runs once for both experts."""
+        rules = (rule for module in self.expert.values() for rule in module.rules().values())
+        return frozenset(name for rule in rules for name in rule.sources)
+
 
 def plan(checkpoint: Checkpoint) -> BundlePlan:
     """Build all modules (without memory for their weights) and check that every tensor of the

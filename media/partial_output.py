@@ -80,10 +80,15 @@ def require_place(target: Path) -> None:
         )
 
 
+def is_exhausted(error: OSError) -> bool:
+    """Whether space, memory or handles ran out: another machine may do it."""
+    return error.errno in _EXHAUSTED
+
+
 def output_error(target: Path, error: OSError) -> WanTrtError:
     """The typed error for a failed write: ResourceError where space or handles ran out."""
     detail = error.strerror or one_line(error)
-    if error.errno in _EXHAUSTED:
+    if is_exhausted(error):
         return ResourceError(
             f"{target}: {detail}", action="free some space or write elsewhere", field=FIELD
         )
