@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from wan_trt.engine.errors import CheckpointError
 from wan_trt.export.tensors import TensorSource
@@ -44,7 +45,7 @@ class DitSizes:
         if patch != [1, 2, 2]:
             raise CheckpointError(f"patch_embedding has patches {patch}", expected="[1, 2, 2]")
         latent_channels = source.shape("head.head.weight")[0] // 4
-        heads = dim // head_dim if head_dim else int(config.get("num_heads", dim // HEAD_DIM))
+        heads = dim // head_dim if head_dim else _number(config, "num_heads", dim // HEAD_DIM)
         if heads < 1 or dim % heads or dim // heads % 2:
             raise CheckpointError(
                 f"config.json says num_heads = {heads}",
@@ -58,10 +59,10 @@ class DitSizes:
             layers=count_numbers(source.names(), r"blocks\.(\d+)\.modulation"),
             frequency_dim=source.shape("time_embedding.0.weight")[1],
             text_dim=source.shape("text_embedding.0.weight")[1],
-            text_tokens=int(config.get("text_len", 512)),
+            text_tokens=_number(config, "text_len", 512),
             latent_channels=latent_channels,
             condition_channels=total - latent_channels,
-            eps=float(config.get("eps", 1e-6)),
+            eps=float(_number(config, "eps", 1e-6)),
         )
         if sizes.condition_channels != 4 + latent_channels:
             raise CheckpointError(
@@ -75,7 +76,7 @@ class DitSizes:
                 raise CheckpointError(
                     f"config.json says {key} = {config[key]}", expected=str(required)
                 )
-        if list(config.get("window_size", (-1, -1))) != [-1, -1]:
+        if config.get("window_size", [-1, -1]) not in ([-1, -1], (-1, -1)):
             raise CheckpointError(
                 f"config.json says window_size = {config['window_size']}",
                 expected="full attention, [-1, -1]",
@@ -93,6 +94,26 @@ class DitSizes:
             "out_dim": self.latent_channels,
             "text_dim": self.text_dim,
         }
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _number(config: Mapping[str, Any], key: str, default: _Number) -> _Number:
+    """A number of config.json above 0, whole where the default is; else CheckpointError."""
+    value = config.get(key, default)
+    whole = isinstance(default, int)
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int if whole else (int, float))
+        or not 0 < value < math.inf
+    ):
+        raise CheckpointError(
+            f"config.json says {key} = {value!r}",
+            expected=f"a {'whole ' if whole else ''}number above 0",
+            action="use the config.json that belongs to these weights",
+        )
+    return cast(_Number, value)
 
 
 def check_config(config: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

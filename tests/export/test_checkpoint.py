@@ -161,6 +161,25 @@ def test_a_config_that_contradicts_the_tensors(broken: Path, key: str, value: ob
 
 
 @pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("eps", None),
+        ("eps", "x"),
+        ("eps", float("nan")),
+        ("text_len", "x"),
+        ("text_len", 0),
+        ("text_len", 1.5),
+        ("window_size", 7),
+    ],
+)
+def test_a_config_with_values_that_mean_nothing(broken: Path, key: str, value: object) -> None:
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(CheckpointError, match=rf"config\.json says {key} = {value!r}"):
+        plan(Checkpoint.open(broken))
+
+
+@pytest.mark.parametrize(
     ("file", "name", "label"),
     [
         (LAST_SHARD, "face_encoder.out_proj.bias", "DiT"),
