@@ -17,8 +17,8 @@ from pathlib import Path
 
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import NotFoundError, ResourceError, WanTrtError
+from wan_trt.engine.frames import FrameSink
 from wan_trt.engine.request import Event
-from wan_trt.engine.validation import validate_request
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.idempotency import OncePerKey
 from wan_trt.server.job_record import JobRecord
@@ -116,24 +116,22 @@ class Jobs:
             self._unfinished.add(job_id)
 
     def _queue(self, job_id: str, opened: OpenedSubmission) -> JobRecord:
-        # The sink is opened only for what can run, so that its complaints do not hide better ones.
-        validate_request(opened.request, self._engine.bundle.manifest)
         folder = self._folder / job_id
-        folder.mkdir(parents=True)
         record = JobRecord(
             job_id, opened.output_format, folder / f"result{opened.output_format.suffix}"
         )
+
+        def open_sink() -> FrameSink:
+            folder.mkdir(parents=True)
+            return opened.open_sink(record.path)
+
         try:
-            sink = opened.open_sink(record.path)
-            try:
-                self._engine.submit(
-                    opened.request, sink, lambda event: self._note(record, opened, event), job_id
-                )
-            except BaseException:
-                sink.abort()
-                raise
+            self._engine.submit(
+                opened.request, open_sink, lambda event: self._note(record, opened, event), job_id
+            )
         except BaseException:
-            folder.rmdir()
+            with contextlib.suppress(OSError):  # nothing is there before the sink is opened
+                folder.rmdir()
             raise
         return record
 
