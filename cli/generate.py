@@ -40,6 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     from wan_trt.engine import Bundle, Engine
     from wan_trt.engine.validation import validate_request
     from wan_trt.media import RequestFiles, open_request, open_sink
+    from wan_trt.media.audio_track import require_sound
+    from wan_trt.media.overwriting import require_no_input
+    from wan_trt.media.partial_output import try_place, write_text
 
     bundle = Bundle.open(arguments.bundle)
     files = RequestFiles(
@@ -51,6 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
         last_frame=arguments.last_frame,
         noise=arguments.noise,
     )
+    inputs = asdict(files) | {"audio": arguments.audio}
+    require_no_input(arguments.out, inputs)
+    if arguments.timings is not None:
+        require_no_input(arguments.timings, inputs)
+        try_place(arguments.timings, "timings")
+    if arguments.audio is not None:
+        require_sound(arguments.audio, "audio")
     with ExitStack() as resources:
         request = open_request(bundle.manifest.model, files, choices_from(arguments), resources)
         validate_request(request, bundle.manifest)
@@ -64,8 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
                 rate=request.rate,
                 audio_from=Path(sound) if sound else None,
             )
-            summary = engine.generate(request, sink, on_event=ProgressLine(sys.stderr).show)
-        if arguments.timings:
-            arguments.timings.write_text(json.dumps(asdict(summary), indent=1, default=str) + "\n")
+            try:
+                summary = engine.generate(request, sink, on_event=ProgressLine(sys.stderr).show)
+            finally:  # an interrupt may come before the engine has the sink; harmless once closed
+                sink.abort()
+        if arguments.timings is not None:
+            times = json.dumps(asdict(summary), indent=1, default=str)
+            write_text(arguments.timings, times + "\n", "timings")
     print(arguments.out)
     return 0

@@ -45,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     choices = choices_from(arguments)
     output_format = _output_format(arguments)
+    if arguments.out:
+        _require_place(arguments)
     with connected(arguments) as client:
         uploads = {
             field: client.upload(getattr(arguments, field), field=field)
@@ -69,6 +71,15 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.out:
             client.fetch(job_id, arguments.out)
     return 0
+
+
+def _require_place(arguments: argparse.Namespace) -> None:
+    """Before anything is sent: the result of a long job must find a place."""
+    from wan_trt.media.overwriting import require_no_input
+    from wan_trt.media.partial_output import try_place
+
+    require_no_input(arguments.out, {name: getattr(arguments, name) for name in MEDIA_FIELDS})
+    try_place(arguments.out)
 
 
 def _output_format(arguments: argparse.Namespace) -> OutputFormat:

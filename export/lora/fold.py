@@ -135,7 +135,8 @@ def read_stacks(
 
     What the experts share is opened once: equal deltas compare equal, so that experts with the
     same base need one weight set where they have the same stack. `foldable`: see `match`.
-    Raises LoraError like `read_files`, and for a file given to one expert that is all for the other.
+    Raises LoraError like `read_files`, and for a file given to one expert that is all for the
+    other.
     """
     own = {ExpertName.HIGH: stacks.high, ExpertName.LOW: stacks.low}
     used = {*stacks.both, *(spec for expert in models for spec in own[expert])}
