@@ -238,7 +238,9 @@ def test_nothing_large_stays_of_a_job_that_ended_early(
     engine.step()
     tensors = engine._jobs[job_id].tensors
     assert tensors is not None
-    left = [weakref.ref(tensors), weakref.ref(tensors.denoiser), weakref.ref(engine._jobs[job_id])]
+    left: list[weakref.ref[object]] = [
+        weakref.ref(held) for held in (tensors, tensors.denoiser, engine._jobs[job_id])
+    ]
     del tensors
     run_to_end(engine)
     gc.collect()
