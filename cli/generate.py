@@ -22,6 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from wan_trt.cli.request_options import add_request_arguments, choices_from
+from wan_trt.engine.frames import FrameSink
 
 SUMMARY = "make a video from a bundle, here"
 
@@ -38,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from wan_trt.cli.progress import ProgressLine
     from wan_trt.engine import Bundle, Engine
-    from wan_trt.engine.validation import validate_request
     from wan_trt.media import RequestFiles, open_request, open_sink
     from wan_trt.media.audio_track import require_sound
     from wan_trt.media.overwriting import require_no_input
@@ -63,10 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
         require_sound(arguments.audio, "audio")
     with ExitStack() as resources:
         request = open_request(bundle.manifest.model, files, choices_from(arguments), resources)
-        validate_request(request, bundle.manifest)
         sound = arguments.audio or arguments.pose
-        with Engine(bundle, threads=arguments.threads) as engine:
-            sink = open_sink(
+
+        def open_output() -> FrameSink:
+            return open_sink(
                 arguments.out,
                 height=request.height,
                 width=request.width,
@@ -74,10 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
                 rate=request.rate,
                 audio_from=Path(sound) if sound else None,
             )
-            try:
-                summary = engine.generate(request, sink, on_event=ProgressLine(sys.stderr).show)
-            finally:  # an interrupt may come before the engine has the sink; harmless once closed
-                sink.abort()
+
+        with Engine(bundle, threads=arguments.threads) as engine:
+            progress = ProgressLine(sys.stderr)
+            summary = engine.generate(request, open_output, on_event=progress.show)
         if arguments.timings is not None:
             times = json.dumps(asdict(summary), indent=1, default=str)
             write_text(arguments.timings, times + "\n", "timings")
