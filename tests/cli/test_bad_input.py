@@ -162,7 +162,7 @@ def test_an_interrupt_leaves_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) 
         assert list(job.folder.glob(".out.mp4.*")), "the sink is open"
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Engine, "generate", interrupted)
+    monkeypatch.setattr(Engine, "step", interrupted)
     before = sorted(job.folder.iterdir())
     assert job.run() == 4
     assert sorted(job.folder.iterdir()) == before
