@@ -21,14 +21,14 @@ from showcase.commands import Command
 from showcase.inputs import Inputs, write_inputs
 from showcase.job import make_video
 from showcase.stages import Stages
+from wan_trt.engine.choices import SamplingChoices
 from wan_trt.engine.frames import FrameSource
-from wan_trt.engine.request import Sampling
 from wan_trt.media import contact_sheet, open_frames
 
 SIDE = 352
 SEGMENT_FRAMES = 17
 SEGMENTS = 2
-SAMPLING = Sampling(steps=6)
+SAMPLING = SamplingChoices(steps=6)
 FRAMES = SEGMENTS * (SEGMENT_FRAMES - 1) + 1  # segments overlap by one frame
 SHOWN = 8
 

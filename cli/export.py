@@ -1,7 +1,9 @@
-"""Turn a Wan2.2-Animate checkpoint into a bundle that `generate` and `serve` run.
+"""Turn a Wan2.2 checkpoint into a bundle that `generate` and `serve` run.
 
-CHECKPOINT is the official repository's folder (config.json, diffusion_pytorch_model*.safetensors,
-Wan2.1_VAE.pth, models_clip_*.pth, models_t5_*.pth, google/umt5-xxl). LoRAs are folded in float32:
+CHECKPOINT is the folder of an official repository, and its files tell which model it is. Both have
+Wan2.1_VAE.pth, models_t5_*.pth and google/umt5-xxl; Animate-14B has config.json,
+diffusion_pytorch_model*.safetensors and models_clip_*.pth beside them, I2V-A14B its two experts in
+high_noise_model/ and low_noise_model/. LoRAs are folded in float32:
 --lora into both experts, --lora-high only into the one that runs at high noise (timesteps from
 1000 * boundary up), --lora-low only into the other. A LoRA key that fits no module is an error.
 """
@@ -24,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--boundary",
         type=float,
-        default=0.9,
-        help="where the experts change, as a share of 1000 timesteps (default: %(default)s)",
+        help="where the experts change, as a share of 1000 timesteps "
+        "(default: what the checkpoint says, or 0.9)",
     )
     parser.add_argument(
         "--precision",

@@ -1,11 +1,15 @@
 """Make a video from a bundle on this machine.
 
-The size of the pose video is the size of the result. OUT is .mp4, an image pattern such as
-frames/%04d.png, or .safetensors (float32 frames [T,H,W,3] in [-1,1] and latents.K of segment K).
-It appears under its name only when it is complete. An .mp4 keeps the exact frame rate of the pose
-video, and the sound of --audio or else of the pose video where there is one.
+The bundle's model decides which options are needed: Animate takes --pose and --face, and the pose
+video's size, rate and sound are the result's; image-to-video takes --reference alone, and makes
+16 frames a second in its aspect.
 
-  wan-trt generate bundle --reference hero.png --pose pose.mp4 --face face.mp4 --out hero.mp4
+OUT is .mp4, an image pattern such as frames/%04d.png, or .safetensors (float32 frames [T,H,W,3] in
+[-1,1] and latents.K of segment K). It appears under its name only when it is complete. An .mp4
+gets the sound of --audio where given.
+
+  wan-trt generate animate --reference hero.png --pose pose.mp4 --face face.mp4 --out hero.mp4
+  wan-trt generate i2v --reference first.png --prompt "the tide comes in" --out tide.mp4
 """
 
 from __future__ import annotations
@@ -14,10 +18,11 @@ import argparse
 import json
 import sys
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
-from wan_trt.cli.request_options import add_request_arguments, sampling_from
+from wan_trt.cli.request_options import add_request_arguments, choices_from
+from wan_trt.engine.frames import FrameSink
 
 SUMMARY = "make a video from a bundle, here"
 
@@ -34,9 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from wan_trt.cli.progress import ProgressLine
     from wan_trt.engine import Bundle, Engine
-    from wan_trt.engine.request import Mode
-    from wan_trt.engine.validation import validate_request
-    from wan_trt.media import RequestFiles, open_sink
+    from wan_trt.media import RequestFiles, open_request, open_sink
+    from wan_trt.media.audio_track import require_sound
+    from wan_trt.media.overwriting import require_no_input
+    from wan_trt.media.partial_output import try_place, write_text
 
     bundle = Bundle.open(arguments.bundle)
     files = RequestFiles(
@@ -45,32 +51,35 @@ def run(arguments: argparse.Namespace) -> int:
         face=arguments.face,
         background=arguments.background,
         mask=arguments.mask,
+        last_frame=arguments.last_frame,
         noise=arguments.noise,
     )
+    inputs = asdict(files) | {"audio": arguments.audio}
+    require_no_input(arguments.out, inputs)
+    if arguments.timings is not None:
+        require_no_input(arguments.timings, inputs)
+        try_place(arguments.timings, "timings")
+    if arguments.audio is not None:
+        require_sound(arguments.audio, "audio")
     with ExitStack() as resources:
-        request = replace(
-            files.open(resources),
-            mode=Mode(arguments.mode),
-            prompt=arguments.prompt,
-            negative_prompt=arguments.negative_prompt,
-            sampling=sampling_from(arguments),
-            seed=arguments.seed,
-            segment_frames=arguments.segment_frames,
-            overlap=arguments.overlap,
-        )
-        pose = request.pose
-        validate_request(request, bundle.manifest)
-        with Engine(bundle, threads=arguments.threads) as engine:
-            sink = open_sink(
+        request = open_request(bundle.manifest.model, files, choices_from(arguments), resources)
+        sound = arguments.audio or arguments.pose
+
+        def open_output() -> FrameSink:
+            return open_sink(
                 arguments.out,
-                height=pose.height,
-                width=pose.width,
-                frame_count=pose.count,
-                rate=pose.rate,
-                audio_from=arguments.audio or Path(arguments.pose),
+                height=request.height,
+                width=request.width,
+                frame_count=request.frame_count,
+                rate=request.rate,
+                audio_from=Path(sound) if sound else None,
             )
-            summary = engine.generate(request, sink, on_event=ProgressLine(sys.stderr).show)
-        if arguments.timings:
-            arguments.timings.write_text(json.dumps(asdict(summary), indent=1, default=str) + "\n")
+
+        with Engine(bundle, threads=arguments.threads) as engine:
+            progress = ProgressLine(sys.stderr)
+            summary = engine.generate(request, open_output, on_event=progress.show)
+        if arguments.timings is not None:
+            times = json.dumps(asdict(summary), indent=1, default=str)
+            write_text(arguments.timings, times + "\n", "timings")
     print(arguments.out)
     return 0

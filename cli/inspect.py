@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.executor import TensorSpec
@@ -45,7 +47,7 @@ def _lines(bundle: Bundle) -> list[str]:
         f"made by    {manifest.provenance.tool}",
         f"size       {nbytes / 1e6:.1f} MB in {len(manifest.files)} files",
         f"experts    high noise from timestep {1000 * manifest.boundary:g}, low noise below",
-        "geometry   " + ", ".join(f"{k} {v}" for k, v in asdict(manifest.geometry).items()),
+        "geometry   " + ", ".join(_sizes(asdict(manifest.geometry))),
     ]
     for lora in manifest.provenance.loras:
         lines.append(
@@ -59,6 +61,17 @@ def _lines(bundle: Bundle) -> list[str]:
         lines += [f"             in  {_tensor(spec)}" for spec in graph.inputs]
         lines += [f"             out {_tensor(spec)}" for spec in graph.outputs]
     return lines
+
+
+def _sizes(sizes: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Every number with its name; branches that the model does not have are left out."""
+    texts: list[str] = []
+    for name, value in sizes.items():
+        if isinstance(value, Mapping):
+            texts += _sizes(value, f"{prefix}{name} ")
+        elif value is not None:
+            texts.append(f"{prefix}{name} {value}")
+    return texts
 
 
 def _tensor(spec: TensorSpec) -> str:

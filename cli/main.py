@@ -11,8 +11,9 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from wan_trt.engine.errors import CancelledError, WanTrtError
+from wan_trt.engine.errors import CancelledError, InputError, ResourceError, WanTrtError
 
 # One module a command; it offers SUMMARY, add_arguments(parser) and run(arguments) -> exit code.
 COMMANDS = (
@@ -29,9 +30,9 @@ COMMANDS = (
 )
 
 _DESCRIPTION = """\
-Deploys Wan2.2-Animate: turn a checkpoint into a bundle once (export), then make videos from it
-here (generate) or through a server (serve, submit, watch, cancel, fetch). `fold` puts LoRAs into
-a plain safetensors file, for other runtimes."""
+Deploys Wan2.2 Animate and image-to-video: turn a checkpoint into a bundle once (export), then make
+videos from it here (generate) or through a server (serve, submit, watch, cancel, fetch). `fold`
+puts LoRAs into a plain safetensors file, for other runtimes."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,12 +50,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # what nobody nearer to it has translated
+        return _report(error)
     return code
+
+
+def _report(error: OSError) -> int:
+    from wan_trt.media.partial_output import is_exhausted
+
+    what = " ".join((error.strerror or str(error) or type(error).__name__).split())
+    where = f"{error.filename}: " if error.filename else ""
+    print(f"wan-trt: error: {where}{what}", file=sys.stderr)
+    return (ResourceError if is_exhausted(error) else InputError).exit_code
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the whole usage is for --help."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"wan-trt: error: {' '.join(message.split())}; see {self.prog} --help\n")
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """All commands' names; only the asked command's module is imported for its options."""
-    parser = argparse.ArgumentParser(prog="wan-trt", description=_DESCRIPTION)
+    parser = _Parser(prog="wan-trt", description=_DESCRIPTION)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     asked = next((word for word in words if word in COMMANDS), None)
     for name in COMMANDS:

@@ -4,7 +4,7 @@ The motion comes from a key-point file (COCO-WholeBody-133 JSON, see assets/keyp
 are drawn and faces cropped as the official preprocessing does. DIR gets the official names:
 src_pose, src_face, src_ref.png and, in replace mode, src_bg and src_mask; as .mp4, or with
 --lossless as .safetensors. `generate` takes them as they are. src_pose.mp4 carries the sound of
-the driving video, so that the result has it too.
+the driving video, so that the result has it too. DIR must be new: it appears when it is complete.
 
   wan-trt preprocess --video dance.mp4 --keypoints dance.json --reference hero.png --out prepared
 """
@@ -23,6 +23,7 @@ from wan_trt.engine.request import Mode
 SUMMARY = "driving video + key points -> pose, face, background and mask videos"
 
 _CHUNK_FRAMES = 8
+_HIGHEST_RATE = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the result, in the aspect of the reference (animate) or the video (replace)",
     )
     parser.add_argument("--face-size", type=int, default=512, help="default: %(default)s")
-    parser.add_argument("--fps", type=Fraction, help="of the result (default: the video's)")
+    parser.add_argument("--fps", type=_rate, help="of the result (default: the video's)")
     parser.add_argument("--frames", metavar="N", type=int, help="use only the first N frames")
     parser.add_argument("--lossless", action="store_true", help=".safetensors instead of .mp4")
 
@@ -52,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from PIL import Image
 
-    from wan_trt.media import open_frames, open_pixel_writer, read_image
+    from wan_trt.media import open_frames, read_image
+    from wan_trt.media.staged_folder import staged_folder
     from wan_trt.preprocess import Options, prepare, read_keypoints
 
     options = Options(
@@ -64,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         face_size=arguments.face_size,
     )
     out: Path = arguments.out
-    with ExitStack() as stack:
+    with staged_folder(out) as stage, ExitStack() as stack:
         driver = open_frames(arguments.video, field="video")
         stack.callback(driver.close)
         matte = None
@@ -80,30 +82,46 @@ def run(arguments: argparse.Namespace) -> int:
             "src_bg": prepared.background,
             "src_mask": prepared.mask,
         }
-        out.mkdir(parents=True, exist_ok=True)
+        suffix = ".safetensors" if arguments.lossless else ".mp4"
         for name, source in sources.items():
-            if source is None:
-                continue
-            writer = open_pixel_writer(
-                out / f"{name}.{'safetensors' if arguments.lossless else 'mp4'}",
-                height=source.height,
-                width=source.width,
-                frame_count=source.count,
-                rate=source.rate,
-                audio_from=arguments.video if name == "src_pose" else None,
-            )
-            try:
-                for start in range(0, source.count, _CHUNK_FRAMES):
-                    writer.write(source.read(start, min(start + _CHUNK_FRAMES, source.count)))
-                writer.close()
-            except BaseException:
-                writer.abort()
-                raise
-        Image.fromarray(reference).save(out / "src_ref.png")
+            if source is not None:
+                sound = arguments.video if name == "src_pose" else None
+                _write(source, stage / f"{name}{suffix}", sound)
+        Image.fromarray(reference).save(stage / "src_ref.png")
     if prepared.frames_without_face:
         print(f"{prepared.frames_without_face} frames show no face: the nearest box was used")
     print(out)
     return 0
+
+
+def _write(source: FrameSource, path: Path, sound: Path | None) -> None:
+    from wan_trt.media import open_pixel_writer
+
+    writer = open_pixel_writer(
+        path,
+        height=source.height,
+        width=source.width,
+        frame_count=source.count,
+        rate=source.rate,
+        audio_from=sound,
+    )
+    try:
+        for start in range(0, source.count, _CHUNK_FRAMES):
+            writer.write(source.read(start, min(start + _CHUNK_FRAMES, source.count)))
+        writer.close()
+    finally:
+        writer.abort()
+
+
+def _rate(text: str) -> Fraction:
+    """Frames per second, as 30, 23.976 or 24000/1001."""
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= _HIGHEST_RATE:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a rate such as 30 or 24000/1001")
+    return rate
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """Have a server make a video: send it the files and print the job's id.
 
 With --wait, show progress until the video is done; with --out, also fetch it then. The job does
-not depend on this command: `wan-trt watch`, `cancel` and `fetch` take its id at any time.
+not depend on this command: `wan-trt watch`, `cancel` and `fetch` take its id at any time. Which
+options are needed, the model of the server decides, as with `wan-trt generate`.
 
   wan-trt submit --reference hero.png --pose pose.mp4 --face face.mp4 --out hero.mp4
 """
@@ -13,10 +14,9 @@ import sys
 from pathlib import Path
 
 from wan_trt.cli.progress import ProgressLine
-from wan_trt.cli.request_options import add_request_arguments, sampling_from
+from wan_trt.cli.request_options import add_request_arguments, choices_from
 from wan_trt.cli.server_options import add_server_argument, connected
 from wan_trt.engine.errors import InputError
-from wan_trt.engine.request import Mode
 from wan_trt.server.submission import MEDIA_FIELDS, OutputFormat, Submission
 
 SUMMARY = "have a server make a video"
@@ -43,8 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    sampling = sampling_from(arguments)
+    choices = choices_from(arguments)
     output_format = _output_format(arguments)
+    if arguments.out:
+        _require_place(arguments)
     with connected(arguments) as client:
         uploads = {
             field: client.upload(getattr(arguments, field), field=field)
@@ -54,13 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         job_id = client.submit(
             Submission(
                 **uploads,
-                mode=Mode(arguments.mode),
-                prompt=arguments.prompt,
-                negative_prompt=arguments.negative_prompt,
-                sampling=sampling,
-                seed=arguments.seed,
-                segment_frames=arguments.segment_frames,
-                overlap=arguments.overlap,
+                choices=choices,
                 output_format=output_format,
                 idempotency_key=arguments.idempotency_key,
             )
@@ -75,6 +71,15 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.out:
             client.fetch(job_id, arguments.out)
     return 0
+
+
+def _require_place(arguments: argparse.Namespace) -> None:
+    """Before anything is sent: the result of a long job must find a place."""
+    from wan_trt.media.overwriting import require_no_input
+    from wan_trt.media.partial_output import try_place
+
+    require_no_input(arguments.out, {name: getattr(arguments, name) for name in MEDIA_FIELDS})
+    try_place(arguments.out)
 
 
 def _output_format(arguments: argparse.Namespace) -> OutputFormat:

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from wan_trt.engine.engine import Engine
     from wan_trt.engine.frames import ArrayFrames, CollectedFrames, FrameSink, FrameSource
     from wan_trt.engine.job import JobSummary
+    from wan_trt.engine.models import ModelName
     from wan_trt.engine.request import (
+        AnimateRequest,
         Event,
         ExpertName,
+        ImageToVideoRequest,
         JobState,
         Mode,
         NoiseSource,
@@ -34,8 +37,11 @@ _HOMES = {
     "FrameSink": "frames",
     "FrameSource": "frames",
     "JobSummary": "job",
+    "ModelName": "models",
+    "AnimateRequest": "request",
     "Event": "request",
     "ExpertName": "request",
+    "ImageToVideoRequest": "request",
     "JobState": "request",
     "Mode": "request",
     "NoiseSource": "request",
@@ -46,6 +52,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AnimateRequest",
     "ArrayFrames",
     "Bundle",
     "CollectedFrames",
@@ -54,9 +61,11 @@ __all__ = [
     "ExpertName",
     "FrameSink",
     "FrameSource",
+    "ImageToVideoRequest",
     "JobState",
     "JobSummary",
     "Mode",
+    "ModelName",
     "NoiseSource",
     "Request",
     "Sampling",

@@ -18,16 +18,18 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from wan_trt.engine.errors import BundleError
 from wan_trt.engine.executor import GraphSpec, TensorSpec
 from wan_trt.engine.geometry import Geometry
+from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
 SHARED = "shared"
 
@@ -76,7 +78,7 @@ class Manifest:
     """
 
     schema: int
-    model: str
+    model: ModelName
     precision: str
     boundary: float
     geometry: Geometry
@@ -97,11 +99,11 @@ class Manifest:
                 f"{where} is not JSON ({error})", action="export the bundle again"
             ) from None
         schema = data.get("schema") if isinstance(data, dict) else None
-        if not isinstance(schema, int) or schema > SCHEMA:
+        if schema != SCHEMA:
             raise BundleError(
                 f"{where} has schema {schema!r}",
-                expected=f"schema {SCHEMA} or older",
-                action="update wan-trt, or export the bundle with this version",
+                expected=f"schema {SCHEMA}",
+                action="export the bundle with this version, or use the one that made it",
             )
         manifest: Manifest = _parse(Manifest, data, where)
         return manifest
@@ -115,20 +117,33 @@ def _parse(kind: Any, data: Any, where: str) -> Any:
         hints = typing.get_type_hints(kind)
         if unknown := sorted(set(data) - set(hints)):
             raise BundleError(f"{where} has unknown keys {unknown}", action="update wan-trt")
-        required = {f.name for f in fields(kind)} - set(data)
-        try:
-            return kind(**{k: _parse(hints[k], v, f"{where}.{k}") for k, v in data.items()})
-        except TypeError:
-            raise BundleError(
-                f"{where} lacks {sorted(required)}", action="export the bundle again"
-            ) from None
+        if missing := sorted(
+            f.name
+            for f in fields(kind)
+            if f.name not in data and f.default is MISSING and f.default_factory is MISSING
+        ):
+            raise BundleError(f"{where} lacks {missing}", action="export the bundle again")
+        return kind(**{k: _parse(hints[k], v, f"{where}.{k}") for k, v in data.items()})
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        optional = types.NoneType in arguments and data is not None
+        return _parse(arguments[0], data, where) if optional else data
+    if origin is not None and not isinstance(data, list if origin is tuple else dict):
+        raise BundleError(
+            f"{where} is {data!r}", expected="a list" if origin is tuple else "an object"
+        )
     if origin is tuple:
         return tuple(_parse(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(data))
-    if origin is not None and isinstance(data, dict):
+    if origin is not None:  # Mapping[str, ..]
         return {k: _parse(arguments[1], v, f"{where}.{k}") for k, v in data.items()}
-    if origin in (types.UnionType, typing.Union) or kind is Any:
+    if kind is Any:
         return data
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        if data not in list(kind):
+            raise BundleError(
+                f"{where} is {data!r}", expected=" or ".join(kind), action="update wan-trt"
+            )
+        return kind(data)
     if not isinstance(data, (int, float) if kind is float else kind):
         raise BundleError(f"{where} is {data!r}", expected=f"a {kind.__name__}")
     return data
@@ -152,6 +167,11 @@ class Bundle:
                 f"{root} has no {MANIFEST}",
                 expected="a folder written by `wan-trt export`",
                 action="check the path",
+            ) from None
+        except UnicodeDecodeError as error:
+            raise BundleError(
+                f"{root / MANIFEST} is not UTF-8 ({error.reason} at byte {error.start})",
+                action="copy or export the bundle again",
             ) from None
         manifest = Manifest.from_json(text, str(root / MANIFEST))
         for name, entry in manifest.files.items():

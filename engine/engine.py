@@ -12,6 +12,7 @@ import errno
 import logging
 import threading
 import time
+import traceback
 import uuid
 from collections import OrderedDict
 from functools import partial
@@ -26,30 +27,20 @@ from wan_trt.engine.errors import (
     NotFoundError,
     ResourceError,
     WanTrtError,
+    without_frames,
 )
 from wan_trt.engine.executors import Executors
-from wan_trt.engine.frames import FrameSink
+from wan_trt.engine.frames import FrameSink, OpenSink
 from wan_trt.engine.job import Job, JobSummary, OnEvent, describe
-from wan_trt.engine.ort import load_executor
+from wan_trt.engine.models import REQUIRED_GRAPHS
+from wan_trt.engine.ort import available_threads, load_executor
 from wan_trt.engine.request import JobState, Request
 from wan_trt.engine.scheduler import Scheduler, Unit
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
 
-GRAPHS = (
-    "image_encoder",
-    "vae_encoder_first",
-    "vae_encoder_next",
-    "vae_decoder_first",
-    "vae_decoder_next",
-    "motion_encoder",
-    "face_context",
-    "text_context",
-    "image_context",
-    "segment_context",
-    "denoiser",
-)
 REMEMBERED_JOBS = 1000
+THREADS_A_CORE = 4  # more only compete
 _log = logging.getLogger(__name__)
 
 
@@ -58,15 +49,23 @@ class Engine:
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         """`threads` for each graph; None means all cores that the process may use. Graphs are
-        loaded when they are first needed. Raises BundleError for a bundle that lacks graphs."""
-        if missing := sorted(set(GRAPHS) - set(bundle.manifest.graphs)):
+        loaded when they are first needed. Raises BundleError for a bundle that lacks graphs,
+        InputError for a number of threads that no machine has use for."""
+        model = bundle.manifest.model
+        if missing := sorted(set(REQUIRED_GRAPHS[model]) - set(bundle.manifest.graphs)):
             raise BundleError(
                 f"{bundle.path} has no graphs {missing}",
-                expected="an Animate bundle",
+                expected=f"all graphs of {model}",
                 action="export the bundle again",
             )
-        if threads is not None and threads < 1:
-            raise InputError(f"{threads}", expected="at least 1", field="threads")
+        most = THREADS_A_CORE * available_threads()
+        if threads is not None and not 1 <= threads <= most:
+            raise InputError(
+                f"{threads}",
+                expected=f"1 to {most}, {THREADS_A_CORE} for each core",
+                action="leave it out for one thread a core",
+                field="threads",
+            )
         self.bundle = bundle
         self._executors = Executors(bundle, partial(load_executor, threads=threads))
         self._pipeline = Pipeline(bundle, self._executors)
@@ -80,37 +79,48 @@ class Engine:
     def submit(
         self,
         request: Request,
-        sink: FrameSink,
+        sink: FrameSink | OpenSink,
         on_event: OnEvent | None = None,
         job_id: str | None = None,
     ) -> str:
         """Queue a request and return its job's id. The engine closes the sink, or aborts it;
         the request's sources stay the caller's, who closes them after the final event.
 
+        A function that opens the sink is called once the request is found valid: what it opens is
+        the engine's from then on, even when this raises. What it raises goes to the caller.
         `on_event` is called here for the first event and by the stepping thread for all others.
-        Raises InputError for a request that cannot be run (the sink is then untouched), and
+        Raises InputError for a request that cannot be run (a sink is then untouched), and
         ResourceError when the engine is closed.
         """
         plan, schedule = validate_request(request, self.bundle.manifest)
+        opened = sink() if callable(sink) else sink
         job = Job(
             job_id or uuid.uuid4().hex,
             request,
-            sink,
+            opened,
             on_event,
             plan,
             schedule,
             self.bundle.manifest.boundary,
         )
         with job.reporting:  # nothing is reported before the arrival is
-            with self._changed:
-                if self._closed:
-                    raise ResourceError("the engine is closed", action="start another")
-                if job.job_id in self._jobs or job.job_id in self._finished:
-                    raise InputError(f"{job.job_id} is taken", expected="a new id", field="job_id")
-                self._jobs[job.job_id] = job
-                self._changed.notify_all()
+            try:
+                self._register(job)
+            except BaseException:
+                if callable(sink):
+                    opened.abort()
+                raise
             job.emit()
         return job.job_id
+
+    def _register(self, job: Job) -> None:
+        with self._changed:
+            if self._closed:
+                raise ResourceError("the engine is closed", action="start another")
+            if job.job_id in self._jobs or job.job_id in self._finished:
+                raise InputError(f"{job.job_id} is taken", expected="a new id", field="job_id")
+            self._jobs[job.job_id] = job
+            self._changed.notify_all()
 
     def cancel(self, job_id: str) -> None:
         """End a job at its next chunk or step; no effect on a finished one. Raises NotFoundError.
@@ -153,23 +163,24 @@ class Engine:
             return True
 
     def generate(
-        self, request: Request, sink: FrameSink, on_event: OnEvent | None = None
+        self, request: Request, sink: FrameSink | OpenSink, on_event: OnEvent | None = None
     ) -> JobSummary:
         """Submit and step until the job is done. Raises the error that ended it.
 
         An interrupt (Ctrl-C) cancels the job before it goes on to the caller.
         """
-        job_id = self.submit(request, sink, on_event)
-        job = self._jobs[job_id]
+        job_id = uuid.uuid4().hex
         try:
+            self.submit(request, sink, on_event, job_id)
+            job = self._jobs[job_id]
             while not job.state.final:
                 self.step()
         except BaseException:
-            if not job.state.final:
-                self._end(job, CancelledError(f"job {job_id} was interrupted"))
+            if unfinished := self._jobs.get(job_id):
+                self._end(unfinished, CancelledError(f"job {job_id} was interrupted"))
             raise
         if job.error is not None:
-            raise job.error
+            raise without_frames(job.error)  # the summary's own must not learn of our frames
         return job.summary()
 
     def close(self) -> None:
@@ -259,19 +270,26 @@ def _unknown(job_id: str) -> NotFoundError:
 
 
 def _typed(error: Exception, unit: Unit) -> WanTrtError:
-    """Any failure of a job as one of the tree's errors."""
+    """Any failure of a job as one of the tree's errors, to keep: without a traceback or a cause,
+    which go to the log."""
     if isinstance(error, WanTrtError):
-        return error
+        _note(logging.DEBUG, error, unit)
+        return without_frames(error)
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or isinstance(error, MemoryError):
-        typed: WanTrtError = ResourceError(
+        _note(logging.DEBUG, error, unit)
+        return ResourceError(
             f"{describe(unit)}: {error or 'out of memory'}",
             action="make room, or use another machine",
         )
-    else:
-        typed = ExecutionError(
-            f"{describe(unit)}: {type(error).__name__}: {error}",
-            action="report this with the request",
-        )
-    typed.__cause__ = error
-    return typed
+    _note(logging.ERROR, error, unit)
+    return ExecutionError(
+        f"{describe(unit)}: {type(error).__name__}: {error}",
+        action="report this with the request",
+    )
+
+
+def _note(level: int, error: Exception, unit: Unit) -> None:
+    """Log a job's failure as text: a handler that keeps records must not keep frames."""
+    text = "".join(traceback.format_exception(error))
+    _log.log(level, "job %s, %s\n%s", unit.job_id, describe(unit), text)

@@ -45,6 +45,14 @@ class WanTrtError(Exception):
         super().__init__(f"{field}: {message}" if field else message)
 
 
+def without_frames(error: WanTrtError) -> WanTrtError:
+    """A copy to keep. The traceback of the original, and those of its causes, hold the locals of
+    every frame that it came through: whole jobs."""
+    copy = type(error).__new__(type(error), *error.args)
+    copy.__dict__.update(error.__dict__)
+    return copy
+
+
 class InputError(WanTrtError):
     """The request, option or file is wrong; asking again unchanged cannot succeed."""
 

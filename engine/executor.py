@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-_DIMENSION = re.compile(r"^(?:(\d+)\*)?([a-z_]+)(?:([+-])(\d+))?$")
+_DIMENSION = re.compile(r"^(?:(\d+)\*)?([a-z_]+)(?:([+-]\d+))?$")
 
 
 def evaluate_dimension(dimension: int | str, sizes: Mapping[str, int]) -> int:
@@ -24,12 +24,17 @@ def evaluate_dimension(dimension: int | str, sizes: Mapping[str, int]) -> int:
     """
     if isinstance(dimension, int):
         return dimension
-    match = _DIMENSION.match(dimension)
+    factor, symbol, offset = parse_dimension(dimension)
+    return factor * sizes[symbol] + offset
+
+
+def parse_dimension(text: str) -> tuple[int, str, int]:
+    """`4*latents-3` -> (4, "latents", -3). Raises ValueError when it is of another form."""
+    match = _DIMENSION.match(text)
     if match is None:
-        raise ValueError(f"dimension {dimension!r} is not of the form [N*]name[+N|-N]")
-    factor, symbol, sign, offset = match.groups()
-    value = sizes[symbol] * int(factor or 1)
-    return value + int(offset) * (1 if sign == "+" else -1) if offset else value
+        raise ValueError(f"dimension {text!r} is not of the form [N*]name[+N|-N]")
+    factor, symbol, offset = match.groups()
+    return int(factor or 1), symbol, int(offset or 0)
 
 
 @dataclass(frozen=True)

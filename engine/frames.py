@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Protocol
 
@@ -56,6 +57,10 @@ class FrameSink(Protocol):
     def abort(self) -> None:
         """The job ended early: leave nothing behind."""
         ...
+
+
+OpenSink = Callable[[], FrameSink]
+"""Opens where a job's frames go, for an engine that first finds out whether the job can run."""
 
 
 class ArrayFrames:

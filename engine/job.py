@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from wan_trt.engine.errors import CancelledError, WanTrtError
 from wan_trt.engine.frames import FrameSink
 from wan_trt.engine.noise import SeededNoise
-from wan_trt.engine.request import Event, ExpertName, JobState, Request, Step
+from wan_trt.engine.request import Event, JobState, Request, Step
 from wan_trt.engine.schedule import Schedule, expert_for
 from wan_trt.engine.scheduler import Stage, Unit
 from wan_trt.engine.segments import Segment, SegmentPlan
 from wan_trt.engine.solver import History, StepCoefficients, solver_coefficients
-from wan_trt.engine.stages.conditioning import JobCondition, SegmentCondition
+from wan_trt.engine.stages.conditioning import Conditioning
 from wan_trt.engine.stages.denoise import Denoiser
 from wan_trt.engine.timing import StageTimes, StageUsage
 
@@ -67,8 +67,7 @@ class JobTensors:
     the first segment.
     """
 
-    condition: JobCondition
-    segment: SegmentCondition
+    conditioning: Conditioning
     denoiser: Denoiser
     carried: NDArray[np.float32]
     history: History = field(default_factory=History)
@@ -132,13 +131,9 @@ class Job:
     def coefficients(self, step: Step) -> StepCoefficients:
         return self._coefficients[step.index]
 
-    def guidance(self, expert: ExpertName) -> float:
-        high, low = self.request.sampling.guidance
-        return high if expert is ExpertName.HIGH else low
-
     def passes(self, step: Step) -> int:
         """Forward passes of the network in a step."""
-        return 2 if self.guidance(step.expert) > 1 else 1
+        return 1 if self.request.guidance(step.expert) == 1 else 2
 
     def check(self) -> None:
         """Raises CancelledError once the job is to be cancelled."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnxruntime.capi import (  # type: ignore[import-untyped]
     onnxruntime_pybind11_state as ort_state,
@@ -18,6 +19,7 @@ from onnxruntime.capi import (  # type: ignore[import-untyped]
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import BundleError, ExecutionError, ResourceError, WanTrtError
 from wan_trt.engine.executor import Bindings, GraphSpec, TensorSpec
+from wan_trt.engine.ort_graph import cpu_graph
 
 # The extension module declares its exceptions at run time, as plain subclasses of Exception.
 _ORT_ERRORS: tuple[type[Exception], ...] = (
@@ -29,6 +31,7 @@ _ORT_ERRORS: tuple[type[Exception], ...] = (
         if isinstance(kind, type) and issubclass(kind, Exception)
     ),
 )
+_LOAD_ERRORS: tuple[type[Exception], ...] = (*_ORT_ERRORS, DecodeError, OSError)
 _OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate", "out of memory", "Cannot allocate memory")
 _FATAL = 4
 _OWN_MAPPING_NBYTES = 1 << 20
@@ -113,9 +116,9 @@ class OrtExecutor:
             options.add_session_config_entry(key, value)
         try:
             session = onnxruntime.InferenceSession(
-                str(graph), options, providers=["CPUExecutionProvider"]
+                cpu_graph(graph), options, providers=["CPUExecutionProvider"]
             )
-        except _ORT_ERRORS as error:
+        except _LOAD_ERRORS as error:
             raise _translate(error, f"loading {graph}", BundleError) from error
         self._session: onnxruntime.InferenceSession | None = session
         self._check_interface(graph, session)

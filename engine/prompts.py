@@ -39,5 +39,8 @@ class PromptTokenizer:
         self._tokenizer.enable_truncation(max_length=text_tokens)
 
     def token_ids(self, prompt: str) -> NDArray[np.int64]:
-        """Ids of a prompt, int64 [tokens], with the closing `</s>`, not padded."""
+        """Ids of a prompt as it was written, int64 [tokens], with the closing `</s>`, not padded.
+
+        It is cleaned here and nowhere before: what is cleaned twice may come out different.
+        """
         return np.array(self._tokenizer.encode(clean_prompt(prompt)).ids, np.int64)

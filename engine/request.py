@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from fractions import Fraction
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.engine.frames import FrameSource
+from wan_trt.engine.geometry import video_size
+from wan_trt.engine.models import ModelName
 
 
 class Mode(StrEnum):
@@ -50,7 +53,10 @@ class NoiseSource(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a job is denoised. `guidance` is (high, low); 1 runs no unconditional branch."""
+    """How a job is denoised. `guidance` is (high, low); 1 runs no unconditional branch.
+
+    The defaults are Animate's.
+    """
 
     steps: int = 20
     solver: SolverName = SolverName.UNIPC
@@ -58,16 +64,24 @@ class Sampling:
     guidance: tuple[float, float] = (1.0, 1.0)
 
 
+IMAGE_TO_VIDEO_SAMPLING = Sampling(steps=40, guidance=(3.5, 3.5))
+
+
 @dataclass(frozen=True)
-class Request:
-    """One video to make. The pose video's size is the output's size (multiples of 16).
+class AnimateRequest:
+    """One video of a character that moves as a driver does. The pose video's size is the output's
+    size (multiples of 16).
 
     `reference` is uint8 [h, w, 3] RGB of any size: it is letterboxed to the output's size.
     `pose` holds drawn skeletons at the output's size, `face` square crops of any size (they are
     resized to the model's); `background` and `mask` (white = replace) are for replace mode only.
-    `prompt` None means the model's own prompt, stored in the bundle as an embedding; likewise
-    `negative_prompt`. `noise` None means drawn from `seed`.
+    `prompt` None or "" means the model's own prompt, stored in the bundle as an embedding;
+    likewise `negative_prompt`. `noise` None means drawn from `seed`.
     """
+
+    model: ClassVar[ModelName] = ModelName.ANIMATE
+    reference_latents: ClassVar[int] = 1
+    """Latents before those of the video: they are denoised with it and not decoded."""
 
     reference: NDArray[np.uint8] = field(repr=False)
     pose: FrameSource
@@ -82,6 +96,84 @@ class Request:
     noise: NoiseSource | None = field(default=None, repr=False)
     segment_frames: int = 77
     overlap: int = 1
+
+    @property
+    def height(self) -> int:
+        return self.pose.height
+
+    @property
+    def width(self) -> int:
+        return self.pose.width
+
+    @property
+    def frame_count(self) -> int:
+        return self.pose.count
+
+    @property
+    def rate(self) -> Fraction | None:
+        """Frames per second of the video; None where the driver has no clock."""
+        return self.pose.rate
+
+    def guidance(self, expert: ExpertName) -> float:
+        """By how much the expert's branches are extrapolated; upstream counts less than 1 as 1."""
+        return max(1.0, _of_expert(self.sampling.guidance, expert))
+
+
+@dataclass(frozen=True)
+class ImageToVideoRequest:
+    """One video that begins with a picture, and ends with another where `last_frame` is given.
+
+    `reference` and `last_frame` are uint8 [h, w, 3] RGB of any size. The video has about `area`
+    pixels a frame in the aspect of `reference`, and `frames` of them (4n+1). All else is as in
+    `AnimateRequest`.
+    """
+
+    model: ClassVar[ModelName] = ModelName.IMAGE_TO_VIDEO
+    reference_latents: ClassVar[int] = 0
+
+    reference: NDArray[np.uint8] = field(repr=False)
+    last_frame: NDArray[np.uint8] | None = field(default=None, repr=False)
+    frames: int = 81
+    area: int = 1280 * 720
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    sampling: Sampling = IMAGE_TO_VIDEO_SAMPLING
+    seed: int = 0
+    noise: NoiseSource | None = field(default=None, repr=False)
+
+    @property
+    def height(self) -> int:
+        return video_size(self.reference.shape[0], self.reference.shape[1], self.area)[0]
+
+    @property
+    def width(self) -> int:
+        return video_size(self.reference.shape[0], self.reference.shape[1], self.area)[1]
+
+    @property
+    def frame_count(self) -> int:
+        return self.frames
+
+    @property
+    def segment_frames(self) -> int:
+        """The video is made in one pass."""
+        return self.frames
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second that the model was trained on."""
+        return Fraction(16)
+
+    def guidance(self, expert: ExpertName) -> float:
+        """By how much the expert's branches are extrapolated; below 1 mixes them."""
+        return _of_expert(self.sampling.guidance, expert)
+
+
+Request = AnimateRequest | ImageToVideoRequest
+
+
+def _of_expert(guidance: tuple[float, float], expert: ExpertName) -> float:
+    high, low = guidance
+    return high if expert is ExpertName.HIGH else low
 
 
 @dataclass(frozen=True)

@@ -97,8 +97,8 @@ def plan_segments(frame_count: int, segment_frames: int, overlap: int) -> Segmen
         raise InputError(
             f"{overlap} frames", expected="1 or 5", action="choose one of them", field="overlap"
         )
-    if segment_frames % TIME_STRIDE != 1 or segment_frames < 2 * overlap:
-        least = TIME_STRIDE * -(-(2 * overlap - 1) // TIME_STRIDE) + 1
+    if segment_frames % TIME_STRIDE != 1 or segment_frames <= overlap:
+        least = TIME_STRIDE * (overlap // TIME_STRIDE + 1) + 1
         raise InputError(
             f"{segment_frames} frames",
             expected=f"4n+1, at least {least} with an overlap of {overlap}",
@@ -116,6 +116,16 @@ def plan_segments(frame_count: int, segment_frames: int, overlap: int) -> Segmen
     stride = segment_frames - overlap
     surplus = (frame_count - overlap) % stride
     target = frame_count + (stride - surplus if surplus else 0)
+    if segment_frames < 2 * overlap and target > overlap + 2 * stride:
+        # A segment that is between two others must bring forth all that it hands on.
+        enough = TIME_STRIDE * -(-(2 * overlap - 1) // TIME_STRIDE) + 1
+        raise InputError(
+            f"{segment_frames} frames for a driving video of {frame_count}",
+            expected=f"at least {enough} with an overlap of {overlap}, or at most two segments, "
+            f"which {overlap + 2 * stride} frames make",
+            action=f"use {enough}",
+            field="segment_frames",
+        )
     segments = []
     for index, start in enumerate(range(0, target - overlap, stride)):
         segments.append(
@@ -128,6 +138,19 @@ def plan_segments(frame_count: int, segment_frames: int, overlap: int) -> Segmen
             )
         )
     return SegmentPlan(frame_count, overlap, target, tuple(segments))
+
+
+def plan_clip(frames: int) -> SegmentPlan:
+    """A video that is made in one pass and kept whole, 4n+1 frames. Raises InputError."""
+    if frames < 1 or frames % TIME_STRIDE != 1:
+        raise InputError(
+            f"{frames} frames",
+            expected="4n+1, at least 1",
+            action=f"use {max(1, frames // TIME_STRIDE * TIME_STRIDE + 1)}",
+            field="frames",
+        )
+    segment = Segment(index=0, start=0, frames=frames, carried=0, kept_stop=frames)
+    return SegmentPlan(frames, 0, frames, (segment,))
 
 
 def read_frames(source: FrameSource, segment: Segment, start: int, stop: int) -> NDArray[np.uint8]:

@@ -26,40 +26,48 @@ from wan_trt.engine.bundle import (
 )
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.executor import run
+from wan_trt.engine.models import ModelName
 from wan_trt.engine.ort import OrtExecutor
 from wan_trt.engine.prompts import PromptTokenizer
 from wan_trt.engine.request import ExpertName
 from wan_trt.export import weights
-from wan_trt.export.checkpoint import OfficialCheckpoint
+from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.graph import trace
-from wan_trt.export.graphs import BundlePlan, GraphPlan, plan
+from wan_trt.export.graphs import BundlePlan, plan
 from wan_trt.export.lora.fold import FoldedTensors, read_stacks
 from wan_trt.export.lora.match import LoraFile
 from wan_trt.export.lora.report import report
 from wan_trt.export.lora.spec import LoraStacks
-from wan_trt.export.staging import staged_folder
+from wan_trt.export.modeling.module import ExportModule
+from wan_trt.export.tensors import TensorSource
+from wan_trt.media.staged_folder import staged_folder
 
-# Upstream's only prompt for Animate, and the negative prompt of all its models.
-PROMPTS = {
-    "positive": "视频中的人在做动作",
-    "negative": (
-        "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，"
-        "低质量，JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，"
-        "毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
-    ),
+_NEGATIVE = (
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，"
+    "低质量，JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，"
+    "毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
+)
+
+DEFAULT_BOUNDARY = 0.9  # of both models; a share of 1000 timesteps
+
+# Upstream has one prompt for Animate, none for image-to-video, and one negative prompt for all.
+PROMPTS: Mapping[ModelName, Mapping[str, str]] = {
+    ModelName.ANIMATE: {"positive": "视频中的人在做动作", "negative": _NEGATIVE},
+    ModelName.IMAGE_TO_VIDEO: {"positive": "", "negative": _NEGATIVE},
 }
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """`boundary`: the high-noise expert serves timesteps >= 1000 * boundary."""
+    """`boundary`: the high-noise expert serves timesteps >= 1000 * boundary; None means what the
+    checkpoint says, or else 0.9."""
 
     loras: LoraStacks = field(default_factory=LoraStacks)
-    boundary: float = 0.9
+    boundary: float | None = None
     allow_unmatched: bool = False
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.boundary <= 1.0:
+        if self.boundary is not None and not 0.0 <= self.boundary <= 1.0:
             raise InputError(f"boundary is {self.boundary}", expected="a share between 0 and 1")
 
 
@@ -69,35 +77,39 @@ def export_bundle(
     options: ExportOptions | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
-    """Write the bundle `out` from an official checkpoint, LoRAs folded into each expert.
+    """Write the bundle `out` from a checkpoint, LoRAs folded into each expert.
 
     The folder appears only when it is complete. Weights are float32, streamed tensor by tensor.
-    Raises CheckpointError, LoraError or InputError.
+    Raises CheckpointError, LoraError, InputError or ResourceError.
     """
     options = options or ExportOptions()
     with staged_folder(Path(out)) as stage:
-        opened = OfficialCheckpoint.open(checkpoint)
-        on_progress(f"checkpoint {opened.path}: {len(list(opened.dit.names()))} DiT tensors")
+        opened = Checkpoint.open(checkpoint)
+        on_progress(f"checkpoint {opened.path}: {opened.model}\n{opened.layout}")
         contents = plan(opened)
-        stacks = _fold(opened, options)
+        stacks = _fold(opened, contents, options)
         writer = _Writer(stage, on_progress)
-        entries = {graph.name: writer.graph(graph, {SHARED: graph}) for graph in contents.shared}
+        entries = {
+            graph.name: writer.graph(graph.name, graph.module, {SHARED: graph.source})
+            for graph in contents.shared
+        }
         entries |= _write_experts(writer, contents, stacks)
         shutil.copyfile(opened.tokenizer, stage / "tokenizer.json")
-        _encode_prompts(stage, entries, contents.geometry.text_tokens)
+        prompts = PROMPTS[opened.model]
+        _encode_prompts(stage, entries, prompts, contents.geometry.text_tokens)
         reports = _reports(stacks)
         if reports:
             (stage / "lora_report.json").write_text(json.dumps(reports, indent=1) + "\n")
         on_progress("hashing")
         manifest = Manifest(
             schema=SCHEMA,
-            model="wan2.2-animate",
+            model=opened.model,
             precision="fp32",
-            boundary=options.boundary,
+            boundary=_boundary(options, opened),
             geometry=contents.geometry,
             graphs=entries,
-            files=_hashes(stage),
-            prompts=PROMPTS,
+            files=_hashes(stage, writer.files),
+            prompts=prompts,
             provenance=Provenance(
                 tool=f"wan-trt {_version()}",
                 checkpoint={
@@ -116,17 +128,27 @@ def export_bundle(
 
 @dataclass(frozen=True)
 class _Stack:
+    """An expert's DiT with its LoRA files folded in."""
+
+    base: TensorSource
     files: tuple[LoraFile, ...]
     tensors: FoldedTensors
 
 
-def _fold(checkpoint: OfficialCheckpoint, options: ExportOptions) -> Mapping[ExpertName, _Stack]:
-    """Each expert's files on the checkpoint's one DiT."""
-    models = dict.fromkeys(ExpertName, checkpoint.dit)
-    files = read_stacks(options.loras, models, allow_unmatched=options.allow_unmatched)
+def _fold(
+    checkpoint: Checkpoint, contents: BundlePlan, options: ExportOptions
+) -> Mapping[ExpertName, _Stack]:
+    """Each expert's files on its DiT. A key that no expert's graph would show is unmatched."""
+    models = {expert: checkpoint.experts[expert].tensors for expert in ExpertName}
+    stacks = read_stacks(
+        options.loras,
+        models,
+        foldable=contents.expert_tensors,
+        allow_unmatched=options.allow_unmatched,
+    )
     return {
-        expert: _Stack(found, FoldedTensors(checkpoint.dit, found))
-        for expert, found in files.items()
+        expert: _Stack(models[expert], files, FoldedTensors(models[expert], files))
+        for expert, files in stacks.items()
     }
 
 
@@ -136,51 +158,55 @@ def _write_experts(
     """One weight set where both experts have the same weights, else one for each."""
     high, low = stacks[ExpertName.HIGH], stacks[ExpertName.LOW]
     entries = {}
-    for graph, high_graph, low_graph in zip(
-        contents.expert,
-        contents.with_source(high.tensors),
-        contents.with_source(low.tensors),
-        strict=True,
-    ):
-        touched = {name for rule in graph.module.rules().values() for name in rule.sources}
-        same = all(
+    for name, module in contents.expert.items():
+        touched = {name for rule in module.rules().values() for name in rule.sources}
+        same = high.base is low.base and all(
             high.tensors.targets.get(name) == low.tensors.targets.get(name) for name in touched
         )
-        sources = (
-            {SHARED: high_graph}
+        sources: Mapping[str, TensorSource] = (
+            {SHARED: high.tensors}
             if same
-            else {ExpertName.HIGH.value: high_graph, ExpertName.LOW.value: low_graph}
+            else {ExpertName.HIGH.value: high.tensors, ExpertName.LOW.value: low.tensors}
         )
-        entries[graph.name] = writer.graph(graph, sources)
+        entries[name] = writer.graph(name, module, sources)
         if same:  # what was measured on the one set that both read
             low.tensors.adopt_norms(high.tensors, touched)
     return entries
 
 
 class _Writer:
-    """Writes graphs and weight sets into the staged bundle."""
+    """Writes graphs and weight sets into the staged bundle; `files` are the weights written."""
 
     def __init__(self, stage: Path, on_progress: Callable[[str], None]) -> None:
         self._stage = stage
         self._on_progress = on_progress
+        self.files: dict[str, FileEntry] = {}
         (stage / "graphs").mkdir()
 
-    def graph(self, graph: GraphPlan, sources: Mapping[str, GraphPlan]) -> GraphEntry:
-        """Trace one graph and write its weights once for each source; {weight set: plan}."""
-        self._on_progress(f"graph {graph.name} ({', '.join(sources)})")
-        places = weights.lay_out(graph.module)
-        model = trace(graph.module)
-        weights.refer(model, places, f"{graph.name}.bin")
-        onnx_ir.save(model, self._stage / "graphs" / f"{graph.name}.onnx")
+    def graph(
+        self, name: str, module: ExportModule, sources: Mapping[str, TensorSource]
+    ) -> GraphEntry:
+        """Trace one graph and write its weights once for each source; {weight set: source}."""
+        self._on_progress(f"graph {name} ({', '.join(sources)})")
+        places = weights.lay_out(module)
+        model = trace(module)
+        weights.refer(model, places, f"{name}.bin")
+        onnx_ir.save(model, self._stage / "graphs" / f"{name}.onnx")
         for weight_set, source in sources.items():
-            path = self._stage / "weights" / weight_set / f"{graph.name}.bin"
+            path = self._stage / "weights" / weight_set / f"{name}.bin"
             path.parent.mkdir(parents=True, exist_ok=True)
-            weights.write(path, places, graph.module.rules(), source.source)
-        spec = graph.module.spec
-        return GraphEntry(spec.inputs, spec.outputs, {name: name for name in sources})
+            sha256 = weights.write(path, places, module.rules(), source)
+            self.files[_inside(self._stage, path)] = FileEntry(sha256, path.stat().st_size)
+        spec = module.spec
+        return GraphEntry(spec.inputs, spec.outputs, {key: key for key in sources})
 
 
-def _encode_prompts(stage: Path, entries: Mapping[str, GraphEntry], text_tokens: int) -> None:
+def _encode_prompts(
+    stage: Path,
+    entries: Mapping[str, GraphEntry],
+    prompts: Mapping[str, str],
+    text_tokens: int,
+) -> None:
     """Store the text rows of the model's own prompts: most jobs never need the text encoder."""
     tokenizer = PromptTokenizer(stage / "tokenizer.json", text_tokens)
     encoder = OrtExecutor(
@@ -189,7 +215,7 @@ def _encode_prompts(stage: Path, entries: Mapping[str, GraphEntry], text_tokens:
         entries["text_encoder"].spec,
     )
     rows = {}
-    for name, prompt in PROMPTS.items():
+    for name, prompt in prompts.items():
         ids = tokenizer.token_ids(prompt)
         rows[name] = run(encoder, {"tokens": len(ids)}, token_ids=ids)["text_rows"]
     encoder.close()
@@ -204,6 +230,11 @@ def _reports(stacks: Mapping[ExpertName, _Stack]) -> list[dict[str, Any]]:
     ]
 
 
+def _boundary(options: ExportOptions, checkpoint: Checkpoint) -> float:
+    given = (options.boundary, checkpoint.boundary)
+    return next((boundary for boundary in given if boundary is not None), DEFAULT_BOUNDARY)
+
+
 def _version() -> str:
     try:
         return importlib.metadata.version("wan-trt")
@@ -211,9 +242,14 @@ def _version() -> str:
         return "from a source tree"
 
 
-def _hashes(stage: Path) -> dict[str, FileEntry]:
+def _hashes(stage: Path, known: Mapping[str, FileEntry]) -> dict[str, FileEntry]:
+    """Every file; only those that are not yet known are read."""
+    files = [path for path in sorted(stage.rglob("*")) if path.is_file()]
     return {
-        str(path.relative_to(stage)): FileEntry(sha256_file(path), path.stat().st_size)
-        for path in sorted(stage.rglob("*"))
-        if path.is_file()
+        name: known[name] if name in known else FileEntry(sha256_file(path), path.stat().st_size)
+        for name, path in ((_inside(stage, path), path) for path in files)
     }
+
+
+def _inside(stage: Path, path: Path) -> str:
+    return str(path.relative_to(stage))

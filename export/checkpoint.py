@@ -1,191 +1,67 @@
-"""Checkpoints as lazy tensor sources: the official repository layout of Wan2.2-Animate-14B.
+"""A checkpoint, opened: its parts as lazy tensor sources with the original names.
 
-    config.json                                     sizes of the DiT
-    diffusion_pytorch_model*.safetensors            the DiT, one file or shards with an index
-    Wan2.1_VAE.pth                                  VAE
-    models_clip_open-clip-xlm-roberta-*.pth         CLIP (only its visual half is used)
-    models_t5_umt5-xxl-enc-bf16.pth                 UMT5 encoder
-    google/umt5-xxl/tokenizer.json                  tokenizer
-
-Other layouts will stand beside `OfficialCheckpoint` and offer the same five members.
+`layouts/` tells what a folder holds, official, diffusers or single files; from here on nobody
+needs to know.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-
-from wan_trt.engine.errors import CheckpointError
-from wan_trt.export.tensors import MemoryTensors, TensorSource
-
-
-class ShardedTensors:
-    """Safetensors files as one source; tensors are read from disk when asked for."""
-
-    def __init__(self, files: Iterable[Path]) -> None:
-        self._home: dict[str, Path] = {}
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        for file in files:
-            try:
-                with safe_open(file, framework="pt") as handle:
-                    for name in handle.keys():  # noqa: SIM118 (not a mapping)
-                        if name in self._home:
-                            raise CheckpointError(
-                                f"{name} is in {self._home[name].name} and in {file.name}",
-                                expected="every tensor once",
-                                action="remove the files of the other checkpoint",
-                            )
-                        self._home[name] = file
-                        self._shapes[name] = tuple(handle.get_slice(name).get_shape())
-            except (SafetensorError, OSError) as error:
-                raise CheckpointError(
-                    f"{file} cannot be read ({error})",
-                    expected="a complete safetensors file",
-                    action="fetch it again",
-                ) from None
-
-    def names(self) -> Iterable[str]:
-        return self._home.keys()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        self._require(name)
-        return self._shapes[name]
-
-    def read(self, name: str) -> torch.Tensor:
-        self._require(name)
-        with safe_open(self._home[name], framework="pt") as handle:
-            tensor: torch.Tensor = handle.get_tensor(name)
-        return tensor.to(torch.float32)
-
-    def _require(self, name: str) -> None:
-        if name not in self._home:
-            raise CheckpointError(
-                f"the checkpoint has no tensor {name}",
-                expected="a complete Wan2.2-Animate DiT with original names",
-                action="fetch the missing shard",
-            )
-
-
-class PickledTensors(MemoryTensors):
-    """A flat state dict in a .pth file, mapped into memory and unpickled with weights_only."""
-
-    def __init__(self, file: Path) -> None:
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        except FileNotFoundError:
-            raise CheckpointError(
-                f"{file} is missing", action="fetch it from the model's repository"
-            ) from None
-        except Exception as error:  # torch raises many kinds for a damaged or hostile pickle
-            raise CheckpointError(
-                f"{file} cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})",
-                expected="a state dict saved by torch, tensors only",
-                action="fetch it again",
-            ) from None
-        if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
-            raise CheckpointError(f"{file} is no flat state dict", action="fetch it again")
-        super().__init__(state)
-        self._file = file
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        self._require(name)
-        return super().shape(name)
-
-    def read(self, name: str) -> torch.Tensor:
-        self._require(name)
-        return super().read(name)
-
-    def _require(self, name: str) -> None:
-        if name not in self._tensors:
-            raise CheckpointError(
-                f"{self._file} has no tensor {name}",
-                expected="the file of the official repository",
-                action="fetch it again",
-            )
+from wan_trt.engine.models import ModelName
+from wan_trt.engine.request import ExpertName
+from wan_trt.export.layouts.detect import detect
+from wan_trt.export.tensors import TensorSource
 
 
 @dataclass(frozen=True)
-class OfficialCheckpoint:
-    """The parts of an Animate checkpoint. Opening reads headers only."""
+class Dit:
+    """A diffusion transformer: config.json, and its tensors with the original names."""
 
-    path: Path
     config: Mapping[str, Any]
-    dit: TensorSource
+    tensors: TensorSource
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The parts of a model, in whatever layout they came. Opening reads headers only.
+
+    `experts` are one and the same object where the model has a single DiT; `clip` is None where it
+    has no image branch. `boundary` is what the checkpoint says of itself, else None. `files` lie
+    under `path`; `layout` says what each part was found to be.
+    """
+
+    model: ModelName
+    path: Path
+    layout: str
+    experts: Mapping[ExpertName, Dit]
     vae: TensorSource
-    clip: TensorSource
     t5: TensorSource
     tokenizer: Path
+    clip: TensorSource | None
+    boundary: float | None
     files: tuple[Path, ...]
 
     @staticmethod
-    def open(path: str | Path) -> OfficialCheckpoint:
-        """Raises CheckpointError naming what is missing or damaged."""
-        root = Path(path)
-        if not root.is_dir():
-            raise CheckpointError(
-                f"{root} is not a folder",
-                expected="a Wan2.2-Animate-14B repository",
-                action="check the path",
-            )
-        config_file = _only(root, "config.json")
-        try:
-            config = json.loads(config_file.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise CheckpointError(f"{config_file} is not JSON ({error})") from None
-        if not isinstance(config, dict):
-            raise CheckpointError(f"{config_file} is no object", action="fetch it again")
-        shards = _shards(root)
-        vae = _only(root, "Wan2.1_VAE.pth")
-        clip = _only(root, "models_clip_*.pth")
-        t5 = _only(root, "models_t5_*.pth")
-        tokenizer = _only(root, "google/umt5-xxl/tokenizer.json")
-        return OfficialCheckpoint(
-            path=root,
-            config=config,
-            dit=ShardedTensors(shards),
-            vae=PickledTensors(vae),
-            clip=PickledTensors(clip),
-            t5=PickledTensors(t5),
-            tokenizer=tokenizer,
-            files=(config_file, *shards, vae, clip, t5, tokenizer),
+    def open(path: str | Path) -> Checkpoint:
+        """Raises CheckpointError naming what is missing, damaged or ambiguous."""
+        layout = detect(path)
+        opened = {
+            weights: Dit(layout.config, weights.open())
+            for weights in dict.fromkeys(layout.experts.values())
+        }
+        return Checkpoint(
+            model=layout.model,
+            path=layout.path,
+            layout=layout.describe(),
+            experts={expert: opened[weights] for expert, weights in layout.experts.items()},
+            vae=layout.vae.open(),
+            t5=layout.t5.open(),
+            tokenizer=layout.tokenizer,
+            clip=None if layout.clip is None else layout.clip.open(),
+            boundary=layout.boundary,
+            files=layout.files,
         )
-
-
-def _only(root: Path, pattern: str) -> Path:
-    found = sorted(root.glob(pattern))
-    if len(found) != 1:
-        raise CheckpointError(
-            f"{root} has {len(found)} files {pattern}",
-            expected="exactly one, as in the official Wan2.2-Animate-14B repository",
-            action="complete the download" if not found else "keep only one",
-        )
-    return found[0]
-
-
-def _shards(root: Path) -> list[Path]:
-    """The DiT's files: those of the index where there is one, else all that match."""
-    index = root / "diffusion_pytorch_model.safetensors.index.json"
-    if index.is_file():
-        try:
-            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            shards = sorted({root / name for name in weight_map.values()})
-        except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError):
-            raise CheckpointError(
-                f"{index} is no safetensors index", action="fetch it again"
-            ) from None
-    else:
-        shards = sorted(root.glob("diffusion_pytorch_model*.safetensors"))
-    missing = [shard.name for shard in shards if not shard.is_file()]
-    if missing or not shards:
-        raise CheckpointError(
-            f"{root} lacks {', '.join(missing) or 'diffusion_pytorch_model*.safetensors'}",
-            expected="all shards of the DiT",
-            action="complete the download",
-        )
-    return shards

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,14 +19,12 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import Dim
 
-from wan_trt.engine.executor import TensorSpec
+from wan_trt.engine.executor import TensorSpec, parse_dimension
 from wan_trt.export.modeling.module import ExportModule
 
 OPSET = 23
 
 _DTYPES = {"float32": torch.float32, "int64": torch.int64}
-_TERM = re.compile(r"^(?:(\d+)\*)?([a-z_]+)(?:([+-]\d+))?$")
-
 
 _LOUD = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
@@ -109,9 +106,6 @@ def _example(spec: TensorSpec, module: ExportModule) -> torch.Tensor:
 
 
 def _symbolic(dimension: str, symbols: dict[str, Any]) -> Any:
-    match = _TERM.match(dimension)
-    if match is None:
-        raise ValueError(f"dimension {dimension!r} is not of the form [N*]name[+N|-N]")
-    factor, name, offset = match.groups()
-    term = symbols[name] if factor is None else int(factor) * symbols[name]
-    return term if offset is None else term + int(offset)
+    factor, name, offset = parse_dimension(dimension)
+    term = symbols[name] if factor == 1 else factor * symbols[name]
+    return term + offset if offset else term

@@ -3,7 +3,7 @@
 from wan_trt.media.contact_sheet import contact_sheet
 from wan_trt.media.noise import FileNoise, open_noise
 from wan_trt.media.pixels import to_pixels
-from wan_trt.media.request_files import RequestFiles
+from wan_trt.media.request_files import RequestFiles, open_request
 from wan_trt.media.sinks import DEFAULT_RATE, PixelWriter, TeeSink, open_pixel_writer, open_sink
 from wan_trt.media.sources import open_frames, read_image
 
@@ -17,6 +17,7 @@ __all__ = [
     "open_frames",
     "open_noise",
     "open_pixel_writer",
+    "open_request",
     "open_sink",
     "read_image",
     "to_pixels",

@@ -158,6 +158,19 @@ def open_audio(path: Path, field: str | None = None) -> AudioTrack | None:
     return _open(path, field)
 
 
+def require_sound(path: Path, field: str | None = None) -> None:
+    """Raise MediaError where the file cannot be opened or has no sound."""
+    track = _open(path, field)
+    if track is None:
+        raise MediaError(
+            f"{path}: no sound",
+            expected="a file with an audio stream",
+            action="choose another file, or leave the option out",
+            field=field,
+        )
+    track.close()
+
+
 def _open(path: Path, field: str | None) -> AudioTrack | None:
     container = open_container(path, field)
     for stream in container.streams.audio:

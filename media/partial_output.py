@@ -23,11 +23,19 @@ class PartialFile:
     file of the final name stays whole until the new one replaces it.
     """
 
-    def __init__(self, target: Path) -> None:
-        """Raises MediaError when `target` cannot be written where it is."""
-        require_place(target)
+    def __init__(self, target: Path, field: str = FIELD) -> None:
+        """Raises MediaError when `target` cannot be written where it is; `field` names it."""
+        require_place(target, field)
         self.target = target
         self.path = partial_name(target)
+        self._field = field
+
+    def create(self) -> None:
+        """Make the empty file: it fails now where it would fail at the end of the work."""
+        try:
+            self.path.open("xb").close()
+        except OSError as error:
+            raise output_error(self.target, error, self._field) from error
 
     def commit(self) -> None:
         """Bring the file to disk and give it its name."""
@@ -39,6 +47,27 @@ class PartialFile:
         """Remove what was written; idempotent, and harmless after `commit`."""
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
+
+
+def try_place(target: Path, field: str = FIELD) -> None:
+    """Raise MediaError or ResourceError unless a file can be made beside `target` right now."""
+    partial = PartialFile(target, field)
+    try:
+        partial.create()
+    finally:
+        partial.discard()
+
+
+def write_text(target: Path, content: str, field: str = FIELD) -> None:
+    """Write a small file that appears, or is replaced, whole. Raises as `try_place`."""
+    partial = PartialFile(target, field)
+    try:
+        partial.path.write_text(content, encoding="utf-8")
+        partial.commit()
+    except OSError as error:
+        raise output_error(target, error, field) from error
+    finally:
+        partial.discard()
 
 
 def partial_name(target: Path) -> Path:
@@ -56,35 +85,40 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def require_place(target: Path) -> None:
+def require_place(target: Path, field: str = FIELD) -> None:
     """Raise MediaError unless a file `target` can be created or replaced."""
     folder = target.parent
     try:
         taken = target.is_dir()
     except OSError as error:  # a name that is too long, a folder that must not be entered
-        raise output_error(target, error) from error
+        raise output_error(target, error, field) from error
     if not folder.is_dir():
         raise MediaError(
             f"{target}: the folder {folder} does not exist",
             expected="an existing folder",
             action="create it first",
-            field=FIELD,
+            field=field,
         )
     if taken:
-        raise MediaError(f"{target}: a folder", expected="the name of a file to write", field=FIELD)
+        raise MediaError(f"{target}: a folder", expected="the name of a file to write", field=field)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise MediaError(
             f"{target}: the folder {folder} is not writable",
             expected="a folder this user may write to",
-            field=FIELD,
+            field=field,
         )
 
 
-def output_error(target: Path, error: OSError) -> WanTrtError:
+def is_exhausted(error: OSError) -> bool:
+    """Whether space, memory or handles ran out: another machine may do it."""
+    return error.errno in _EXHAUSTED
+
+
+def output_error(target: Path, error: OSError, field: str = FIELD) -> WanTrtError:
     """The typed error for a failed write: ResourceError where space or handles ran out."""
     detail = error.strerror or one_line(error)
-    if error.errno in _EXHAUSTED:
+    if is_exhausted(error):
         return ResourceError(
-            f"{target}: {detail}", action="free some space or write elsewhere", field=FIELD
+            f"{target}: {detail}", action="free some space or write elsewhere", field=field
         )
-    return MediaError(f"{target}: cannot be written ({detail})", field=FIELD)
+    return MediaError(f"{target}: cannot be written ({detail})", field=field)

@@ -1,13 +1,17 @@
-"""The media files of a request, opened together."""
+"""The media files of a request, opened together; with what else was chosen they make a Request."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wan_trt.engine.choices import RequestChoices
+from wan_trt.engine.errors import InputError
 from wan_trt.engine.frames import FrameSource
-from wan_trt.engine.request import Request
+from wan_trt.engine.models import ModelName
+from wan_trt.engine.request import AnimateRequest, ImageToVideoRequest, NoiseSource, Request
 from wan_trt.media.noise import open_noise
 from wan_trt.media.sources import open_frames, read_image
 
@@ -17,32 +21,117 @@ class RequestFiles:
     """What each medium of a request is read from; see `open_frames` for what a path may be."""
 
     reference: Path | str
-    pose: Path | str
-    face: Path | str
+    pose: Path | str | None = None
+    face: Path | str | None = None
     background: Path | str | None = None
     mask: Path | str | None = None
+    last_frame: Path | str | None = None
     noise: Path | str | None = None
 
-    def open(self, resources: ExitStack) -> Request:
-        """A Request with these media and all else at its default (see `dataclasses.replace`).
 
-        The files are closed with `resources`. Raises MediaError or InputError naming the field.
-        """
+# What a model has no use for.
+_FOREIGN: Mapping[ModelName, tuple[str, ...]] = {
+    ModelName.ANIMATE: ("last_frame", "frames", "area"),
+    ModelName.IMAGE_TO_VIDEO: (
+        "pose",
+        "face",
+        "background",
+        "mask",
+        "mode",
+        "segment_frames",
+        "overlap",
+    ),
+}
 
-        def frames(path: Path | str, field: str) -> FrameSource:
-            source = open_frames(path, field=field)
-            resources.callback(source.close)
-            return source
 
-        noise = None
-        if self.noise is not None:
-            noise = open_noise(self.noise)
-            resources.callback(noise.close)
-        return Request(
-            reference=read_image(self.reference, field="reference"),
-            pose=frames(self.pose, "pose"),
-            face=frames(self.face, "face"),
-            background=None if self.background is None else frames(self.background, "background"),
-            mask=None if self.mask is None else frames(self.mask, "mask"),
-            noise=noise,
-        )
+def open_request(
+    model: ModelName, files: RequestFiles, choices: RequestChoices, resources: ExitStack
+) -> Request:
+    """The request that a bundle of `model` understands by this.
+
+    The files are closed with `resources`. Raises MediaError or InputError naming the field: for
+    unusable files, for what the model needs and for what it has no use for.
+    """
+    for field in _FOREIGN[model]:
+        if getattr(files, field, None) is not None or getattr(choices, field, None) is not None:
+            raise InputError(
+                f"given, but the bundle holds {model}",
+                expected="no such option for this model",
+                action="leave it out, or use another bundle",
+                field=field,
+            )
+    opening = _Opening(resources)
+    match model:
+        case ModelName.ANIMATE:
+            return _animate(files, choices, opening)
+        case ModelName.IMAGE_TO_VIDEO:
+            return _image_to_video(files, choices, opening)
+
+
+def _animate(files: RequestFiles, choices: RequestChoices, opening: _Opening) -> AnimateRequest:
+    request = AnimateRequest(
+        reference=read_image(files.reference, field="reference"),
+        pose=opening.frames(files.pose, "pose"),
+        face=opening.frames(files.face, "face"),
+        background=opening.optional_frames(files.background, "background"),
+        mask=opening.optional_frames(files.mask, "mask"),
+        prompt=choices.prompt,
+        negative_prompt=choices.negative_prompt,
+        seed=choices.seed,
+        noise=opening.noise(files.noise),
+    )
+    return replace(
+        request,
+        sampling=choices.sampling.over(request.sampling),
+        mode=request.mode if choices.mode is None else choices.mode,
+        segment_frames=(
+            request.segment_frames if choices.segment_frames is None else choices.segment_frames
+        ),
+        overlap=request.overlap if choices.overlap is None else choices.overlap,
+    )
+
+
+def _image_to_video(
+    files: RequestFiles, choices: RequestChoices, opening: _Opening
+) -> ImageToVideoRequest:
+    last = files.last_frame
+    request = ImageToVideoRequest(
+        reference=read_image(files.reference, field="reference"),
+        last_frame=None if last is None else read_image(last, field="last_frame"),
+        prompt=choices.prompt,
+        negative_prompt=choices.negative_prompt,
+        seed=choices.seed,
+        noise=opening.noise(files.noise),
+    )
+    return replace(
+        request,
+        sampling=choices.sampling.over(request.sampling),
+        frames=request.frames if choices.frames is None else choices.frames,
+        area=request.area if choices.area is None else choices.area,
+    )
+
+
+class _Opening:
+    """Opens files that `resources` will close."""
+
+    def __init__(self, resources: ExitStack) -> None:
+        self._resources = resources
+
+    def frames(self, path: Path | str | None, field: str) -> FrameSource:
+        if path is None:
+            raise InputError(
+                "missing", expected="a video", action="give one: the model needs it", field=field
+            )
+        source = open_frames(path, field=field)
+        self._resources.callback(source.close)
+        return source
+
+    def optional_frames(self, path: Path | str | None, field: str) -> FrameSource | None:
+        return None if path is None else self.frames(path, field)
+
+    def noise(self, path: Path | str | None) -> NoiseSource | None:
+        if path is None:
+            return None
+        noise = open_noise(path)
+        self._resources.callback(noise.close)
+        return noise

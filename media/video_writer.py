@@ -53,7 +53,12 @@ class VideoWriter:
         self._partial = PartialFile(path)
         self._ended = False
         self._audio: AudioTrack | None = None
-        self._container = self._create()
+        self._partial.create()
+        try:
+            self._container = self._create()
+        except BaseException:
+            self._partial.discard()
+            raise
         try:
             self._stream = self._container.add_stream(
                 "libx264", rate=rate, options={"crf": str(_CRF)}

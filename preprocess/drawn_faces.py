@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wan_trt.media.frame_range import check_range
 from wan_trt.preprocess.face_crop import FaceBoxes
-from wan_trt.preprocess.frame_ranges import check_range
 from wan_trt.preprocess.gaps import stand_ins
 from wan_trt.preprocess.poses import PoseTrack
 

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.engine.frames import FrameSource
+from wan_trt.media.frame_range import check_range
 from wan_trt.preprocess.face_crop import FaceBoxes, crop_face
-from wan_trt.preprocess.frame_ranges import check_range, pieces
+from wan_trt.preprocess.frame_ranges import pieces
 
 
 class FaceFrames:

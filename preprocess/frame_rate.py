@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.frames import FrameSource
-from wan_trt.preprocess.frame_ranges import PIECE, check_range
+from wan_trt.media.frame_range import check_range
+from wan_trt.preprocess.frame_ranges import PIECE
 
 
 def sample_indices(count: int, rate: float, target_rate: float) -> list[int]:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.engine.frames import FrameSource
+from wan_trt.media.frame_range import check_range
 from wan_trt.preprocess.boxes import Box
-from wan_trt.preprocess.frame_ranges import check_range, pieces
+from wan_trt.preprocess.frame_ranges import pieces
 from wan_trt.preprocess.masks import MaskShape, black_out, replaced_region
 
 # A matte's pixel is the person's when it is brighter than this.

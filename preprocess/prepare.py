@@ -1,4 +1,4 @@
-"""From a driving video and its key points to what a Request needs."""
+"""From a driving video and its key points to what an AnimateRequest needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.frames import FrameSource
-from wan_trt.engine.request import Mode, Request
+from wan_trt.engine.request import AnimateRequest, Mode
 from wan_trt.preprocess.drawn_faces import DrawnFaces
 from wan_trt.preprocess.face_crop import face_boxes
 from wan_trt.preprocess.face_frames import FaceFrames
@@ -75,9 +75,9 @@ class Prepared:
     mask: FrameSource | None
     frames_without_face: int
 
-    def request(self) -> Request:
-        """A Request with these inputs, everything else at its default (`dataclasses.replace`)."""
-        return Request(
+    def request(self) -> AnimateRequest:
+        """A request with these inputs, everything else at its default (`dataclasses.replace`)."""
+        return AnimateRequest(
             self.reference, self.pose, self.face, self.background, self.mask, mode=self.mode
         )
 

@@ -13,7 +13,8 @@ _Result = TypeVar("_Result")
 
 
 class OncePerKey(Generic[_Result]):
-    """Remembers results by key. What failed is not remembered and may be tried again."""
+    """Remembers results by key until they are forgotten. What failed is not remembered and may be
+    tried again."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -38,9 +39,14 @@ class OncePerKey(Generic[_Result]):
             mine.set_result(action())
         except BaseException as error:
             with self._lock:
-                del self._done[key]
+                self._done.pop(key, None)
             mine.set_exception(error)
         return mine.result()
+
+    def forget(self, key: str) -> None:
+        """The next run with this key is a first one again."""
+        with self._lock:
+            self._done.pop(key, None)
 
     def _first(self, key: str, content: bytes, first: bytes, future: Future[_Result]) -> _Result:
         if content != first:

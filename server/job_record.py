@@ -19,9 +19,12 @@ class JobRecord:
     Events are kept whole, so that a watcher can come late or come back.
     """
 
-    def __init__(self, job_id: str, output_format: OutputFormat, path: Path) -> None:
+    def __init__(
+        self, job_id: str, output_format: OutputFormat, path: Path, idempotency_key: str = ""
+    ) -> None:
         """`path` is where the job's result will appear."""
         self.job_id = job_id
+        self.idempotency_key = idempotency_key
         self.output_format = output_format
         self.path = path
         self._events: list[Event] = []

@@ -3,8 +3,8 @@
     DATA/uploads/...            see uploads.py
     DATA/jobs/<id>/result.mp4   or result.safetensors
 
-It lives in memory: a server that is started again knows none of its earlier jobs, though their
-results stay in the folder.
+It lives in memory: a server that is started again knows none of its earlier jobs, and of finished
+jobs only the last so many are known, though the results of all stay in the folder.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import NotFoundError, ResourceError, WanTrtError
+from wan_trt.engine.frames import FrameSink
 from wan_trt.engine.request import Event
-from wan_trt.engine.validation import validate_request
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.idempotency import OncePerKey
 from wan_trt.server.job_record import JobRecord
@@ -30,15 +31,25 @@ from wan_trt.server.uploads import Uploads
 class Jobs:
     """All jobs of one server; safe to use from any thread."""
 
-    def __init__(self, engine: Engine, uploads: Uploads, folder: Path, max_unfinished: int) -> None:
-        """`folder` gets one folder a job; at most `max_unfinished` jobs wait or run."""
+    def __init__(
+        self,
+        engine: Engine,
+        uploads: Uploads,
+        folder: Path,
+        max_unfinished: int,
+        remembered: int,
+    ) -> None:
+        """`folder` gets one folder a job; at most `max_unfinished` jobs wait or run, and the last
+        `remembered` that are over are known, with their events and idempotency keys."""
         self._engine = engine
         self._uploads = uploads
         self._folder = folder
         self._max_unfinished = max_unfinished
+        self._remembered = remembered
         self._lock = threading.Lock()
         self._records: dict[str, JobRecord] = {}
         self._unfinished: set[str] = set()
+        self._finished: deque[JobRecord] = deque()  # the first is the next to be forgotten
         self._by_key: OncePerKey[JobRecord] = OncePerKey()
         self._refusal: UnavailableError | None = None
 
@@ -60,6 +71,7 @@ class Jobs:
         raise NotFoundError(
             f"no job {job_id[:100]!r}",
             expected="an id that Submit returned since this server was started",
+            action="check it; old jobs are forgotten",
             field="job_id",
         )
 
@@ -91,9 +103,9 @@ class Jobs:
         job_id = uuid.uuid4().hex
         self._reserve(job_id)
         try:
-            opened = open_submission(submission, self._uploads)
+            opened = open_submission(submission, self._uploads, self._engine.bundle.manifest.model)
             try:
-                return self._queue(job_id, opened)
+                return self._queue(job_id, submission, opened)
             except BaseException:
                 opened.close()
                 raise
@@ -115,25 +127,22 @@ class Jobs:
                 )
             self._unfinished.add(job_id)
 
-    def _queue(self, job_id: str, opened: OpenedSubmission) -> JobRecord:
-        # The sink is opened only for what can run, so that its complaints do not hide better ones.
-        validate_request(opened.request, self._engine.bundle.manifest)
+    def _queue(self, job_id: str, submission: Submission, opened: OpenedSubmission) -> JobRecord:
         folder = self._folder / job_id
-        folder.mkdir(parents=True)
-        record = JobRecord(
-            job_id, opened.output_format, folder / f"result{opened.output_format.suffix}"
-        )
+        path = folder / f"result{opened.output_format.suffix}"
+        record = JobRecord(job_id, opened.output_format, path, submission.idempotency_key)
+
+        def open_sink() -> FrameSink:
+            folder.mkdir(parents=True)
+            return opened.open_sink(record.path)
+
         try:
-            sink = opened.open_sink(record.path)
-            try:
-                self._engine.submit(
-                    opened.request, sink, lambda event: self._note(record, opened, event), job_id
-                )
-            except BaseException:
-                sink.abort()
-                raise
+            self._engine.submit(
+                opened.request, open_sink, lambda event: self._note(record, opened, event), job_id
+            )
         except BaseException:
-            folder.rmdir()
+            with contextlib.suppress(OSError):  # nothing is there before the sink is opened
+                folder.rmdir()
             raise
         return record
 
@@ -150,3 +159,8 @@ class Jobs:
             self._records[record.job_id] = record
             if event.state.final:
                 self._unfinished.discard(record.job_id)
+                self._finished.append(record)
+            while len(self._finished) > self._remembered:
+                forgotten = self._finished.popleft()
+                del self._records[forgotten.job_id]
+                self._by_key.forget(forgotten.idempotency_key)

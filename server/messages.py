@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from wan_trt.engine.choices import RequestChoices, SamplingChoices
 from wan_trt.engine.errors import InputError
-from wan_trt.engine.request import Event, ExpertName, JobState, Mode, Sampling, SolverName
+from wan_trt.engine.request import Event, ExpertName, JobState, Mode, SolverName
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.status import error_from_wire, error_to_wire
 from wan_trt.server.submission import MEDIA_FIELDS, JobStatus, OutputFormat, Submission
 
 _Number = TypeVar("_Number")
 _Value = TypeVar("_Value")
+_Default = TypeVar("_Default")
 
 _MODES = {wire.MODE_ANIMATE: Mode.ANIMATE, wire.MODE_REPLACE: Mode.REPLACE}
 _SOLVERS = {
@@ -37,22 +39,24 @@ _EXPERTS = {wire.EXPERT_HIGH: ExpertName.HIGH, wire.EXPERT_LOW: ExpertName.LOW}
 
 def submission_to_wire(submission: Submission) -> wire.SubmitRequest:
     """Raises InputError for numbers and texts that the wire cannot hold."""
-    high, low = submission.sampling.guidance
+    choices, sampling = submission.choices, submission.choices.sampling
     try:
         return wire.SubmitRequest(
             **{name: getattr(submission, name) or "" for name in MEDIA_FIELDS},
-            mode=_number(_MODES, submission.mode),
-            prompt=submission.prompt,
-            negative_prompt=submission.negative_prompt,
+            mode=_number(_MODES, choices.mode),
+            prompt=choices.prompt,
+            negative_prompt=choices.negative_prompt,
             sampling=wire.Sampling(
-                steps=submission.sampling.steps,
-                solver=_number(_SOLVERS, submission.sampling.solver),
-                shift=submission.sampling.shift,
-                guidance=wire.Guidance(high=high, low=low),
+                steps=sampling.steps,
+                solver=_number(_SOLVERS, sampling.solver),
+                shift=sampling.shift,
+                guidance=_guidance(sampling.guidance),
             ),
-            seed=submission.seed,
-            segment_frames=submission.segment_frames,
-            overlap=submission.overlap,
+            seed=choices.seed,
+            segment_frames=choices.segment_frames,
+            overlap=choices.overlap,
+            frames=choices.frames,
+            area=choices.area,
             output_format=_number(_FORMATS, submission.output_format),
             idempotency_key=submission.idempotency_key,
         )
@@ -64,24 +68,23 @@ def submission_to_wire(submission: Submission) -> wire.SubmitRequest:
 
 
 def submission_from_wire(message: wire.SubmitRequest) -> Submission:
-    """Raises InputError for a missing file or an unknown choice."""
-    for name in ("reference", "pose", "face"):
-        if not getattr(message, name):
-            raise InputError("missing", expected="an upload id", action="upload it", field=name)
+    """Raises InputError for a missing reference or an unknown choice."""
+    if not message.reference:
+        raise InputError("missing", expected="an upload id", action="upload it", field="reference")
+    media: dict[str, Any] = {name: getattr(message, name) or None for name in MEDIA_FIELDS}
     return Submission(
-        reference=message.reference,
-        pose=message.pose,
-        face=message.face,
-        background=message.background or None,
-        mask=message.mask or None,
-        noise=message.noise or None,
-        mode=_choice(_MODES, message.mode, Mode.ANIMATE, "mode"),
-        prompt=message.prompt if message.HasField("prompt") else None,
-        negative_prompt=message.negative_prompt if message.HasField("negative_prompt") else None,
-        sampling=_sampling(message.sampling),
-        seed=message.seed,
-        segment_frames=message.segment_frames if message.HasField("segment_frames") else 77,
-        overlap=message.overlap if message.HasField("overlap") else 1,
+        **media,
+        choices=RequestChoices(
+            prompt=_optional(message, "prompt"),
+            negative_prompt=_optional(message, "negative_prompt"),
+            sampling=_sampling(message.sampling),
+            seed=message.seed,
+            mode=_choice(_MODES, message.mode, None, "mode"),
+            segment_frames=_optional(message, "segment_frames"),
+            overlap=_optional(message, "overlap"),
+            frames=_optional(message, "frames"),
+            area=_optional(message, "area"),
+        ),
         output_format=_choice(_FORMATS, message.output_format, OutputFormat.MP4, "output_format"),
         idempotency_key=message.idempotency_key,
     )
@@ -148,22 +151,28 @@ def status_from_wire(message: wire.Job) -> JobStatus:
     )
 
 
-def _sampling(message: wire.Sampling) -> Sampling:
-    default = Sampling()
+def _guidance(guidance: tuple[float, float] | None) -> wire.Guidance | None:
+    return None if guidance is None else wire.Guidance(high=guidance[0], low=guidance[1])
+
+
+def _sampling(message: wire.Sampling) -> SamplingChoices:
     guidance = message.guidance
-    return Sampling(
-        steps=message.steps if message.HasField("steps") else default.steps,
-        solver=_choice(_SOLVERS, message.solver, default.solver, "solver"),
-        shift=message.shift if message.HasField("shift") else default.shift,
-        guidance=(guidance.high, guidance.low)
-        if message.HasField("guidance")
-        else default.guidance,
+    return SamplingChoices(
+        steps=_optional(message, "steps"),
+        solver=_choice(_SOLVERS, message.solver, None, "solver"),
+        shift=_optional(message, "shift"),
+        guidance=(guidance.high, guidance.low) if message.HasField("guidance") else None,
     )
 
 
+def _optional(message: wire.SubmitRequest | wire.Sampling, field: str) -> Any:
+    """The value of an `optional` field, None where it was not given."""
+    return getattr(message, field) if message.HasField(field) else None
+
+
 def _choice(
-    table: Mapping[_Number, _Value], number: _Number, default: _Value, field: str
-) -> _Value:
+    table: Mapping[_Number, _Value], number: _Number, default: _Default, field: str
+) -> _Value | _Default:
     if not number:  # UNSPECIFIED
         return default
     if number not in table:
@@ -176,5 +185,6 @@ def _choice(
     return table[number]
 
 
-def _number(table: Mapping[_Number, object], value: object) -> _Number:
-    return next(number for number, ours in table.items() if ours is value)
+def _number(table: Mapping[_Number, object], value: object) -> _Number | None:
+    """What stands for `value`; None where it was left to the server."""
+    return next((number for number, ours in table.items() if ours is value), None)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from wan_trt.engine.frames import FrameSink
+from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import Request
-from wan_trt.media import RequestFiles, open_pixel_writer, open_sink
+from wan_trt.media import RequestFiles, open_pixel_writer, open_request, open_sink
 from wan_trt.media.sinks import PixelSink
 from wan_trt.server.submission import OutputFormat, Submission
 from wan_trt.server.uploads import Uploads
@@ -16,10 +17,10 @@ from wan_trt.server.uploads import Uploads
 
 @dataclass(frozen=True)
 class OpenedSubmission:
-    """`pose_path` is where an MP4's sound comes from."""
+    """`sound` is the file that an MP4's sound comes from, if any."""
 
     request: Request
-    pose_path: Path
+    sound: Path | None
     output_format: OutputFormat
     resources: ExitStack
 
@@ -29,47 +30,37 @@ class OpenedSubmission:
 
     def open_sink(self, path: Path) -> FrameSink:
         """Where the result goes. Raises MediaError or ResourceError."""
-        pose = self.request.pose
+        request = self.request
+        height, width, count = request.height, request.width, request.frame_count
         if self.output_format is OutputFormat.UINT8:
-            return PixelSink(
-                open_pixel_writer(
-                    path, height=pose.height, width=pose.width, frame_count=pose.count
-                )
-            )
+            return PixelSink(open_pixel_writer(path, height=height, width=width, frame_count=count))
         return open_sink(
             path,
-            height=pose.height,
-            width=pose.width,
-            frame_count=pose.count,
-            rate=pose.rate,
-            audio_from=self.pose_path,
+            height=height,
+            width=width,
+            frame_count=count,
+            rate=request.rate,
+            audio_from=self.sound,
         )
 
 
-def open_submission(submission: Submission, uploads: Uploads) -> OpenedSubmission:
-    """Raises MediaError for unusable files, NotFoundError for unknown upload ids."""
+def open_submission(submission: Submission, uploads: Uploads, model: ModelName) -> OpenedSubmission:
+    """Raises MediaError for unusable files, InputError for what does not fit the model,
+    NotFoundError for unknown upload ids."""
 
     def path(upload_id: str | None, field: str) -> Path | None:
         return uploads.path(upload_id, field) if upload_id else None
 
-    pose_path = uploads.path(submission.pose, "pose")
+    pose = path(submission.pose, "pose")
     files = RequestFiles(
         reference=uploads.path(submission.reference, "reference"),
-        pose=pose_path,
-        face=uploads.path(submission.face, "face"),
+        pose=pose,
+        face=path(submission.face, "face"),
         background=path(submission.background, "background"),
         mask=path(submission.mask, "mask"),
+        last_frame=path(submission.last_frame, "last_frame"),
         noise=path(submission.noise, "noise"),
     )
     with ExitStack() as resources:
-        request = replace(
-            files.open(resources),
-            mode=submission.mode,
-            prompt=submission.prompt,
-            negative_prompt=submission.negative_prompt,
-            sampling=submission.sampling,
-            seed=submission.seed,
-            segment_frames=submission.segment_frames,
-            overlap=submission.overlap,
-        )
-        return OpenedSubmission(request, pose_path, submission.output_format, resources.pop_all())
+        request = open_request(model, files, submission.choices, resources)
+        return OpenedSubmission(request, pose, submission.output_format, resources.pop_all())

@@ -22,7 +22,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from wan_trt.engine.engine import Engine
+from wan_trt.engine.engine import REMEMBERED_JOBS, Engine
 from wan_trt.engine.errors import InputError
 from wan_trt.server.address import Address
 from wan_trt.server.errors import UnavailableError
@@ -49,13 +49,15 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """`max_unfinished` limits waiting and running jobs; `calls` the RPCs at one time, of which
-    `streams` may be uploads, watchers and fetches; `farewell_s` is what open calls get to end
-    after the last job."""
+    """`max_unfinished` limits waiting and running jobs; the last `remembered` jobs that are over
+    are known, the files of all stay. `calls` limits the RPCs at one time, of which `streams` may
+    be uploads, watchers and fetches; `farewell_s` is what open calls get to end after the last
+    job."""
 
     listen: Address
     max_upload_nbytes: int = 8 << 30
     max_unfinished: int = 100
+    remembered: int = REMEMBERED_JOBS
     calls: int = 64
     streams: int = 48
     farewell_s: float = 5.0
@@ -70,7 +72,7 @@ class Server:
         _require_free(options.listen)
         uploads, results = _folders(folder, options)
         self._options = options
-        self._jobs = Jobs(engine, uploads, results, options.max_unfinished)
+        self._jobs = Jobs(engine, uploads, results, options.max_unfinished, options.remembered)
         self._worker = Worker(engine, self._crashed)
         self._health = health.HealthServicer()
         self._threads = ThreadPoolExecutor(options.calls, thread_name_prefix="rpc")

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from wan_trt.engine.choices import RequestChoices
 from wan_trt.engine.errors import InputError
-from wan_trt.engine.request import Event, JobState, Mode, Sampling
+from wan_trt.engine.request import Event, JobState
 
-MEDIA_FIELDS = ("reference", "pose", "face", "background", "mask", "noise")
+MEDIA_FIELDS = ("reference", "pose", "face", "background", "mask", "last_frame", "noise")
 
 
 class OutputFormat(StrEnum):
@@ -42,22 +43,17 @@ class OutputFormat(StrEnum):
 
 @dataclass(frozen=True)
 class Submission:
-    """One video to make out of uploaded files. Media fields hold upload ids; the rest is as in
-    `Request`."""
+    """One video to make out of uploaded files. Media fields hold upload ids; which are needed and
+    what the choices' defaults are depends on the server's model."""
 
     reference: str
-    pose: str
-    face: str
+    pose: str | None = None
+    face: str | None = None
     background: str | None = None
     mask: str | None = None
+    last_frame: str | None = None
     noise: str | None = None
-    mode: Mode = Mode.ANIMATE
-    prompt: str | None = None
-    negative_prompt: str | None = None
-    sampling: Sampling = field(default_factory=Sampling)
-    seed: int = 0
-    segment_frames: int = 77
-    overlap: int = 1
+    choices: RequestChoices = field(default_factory=RequestChoices)
     output_format: OutputFormat = OutputFormat.MP4
     idempotency_key: str = ""
 

@@ -13,12 +13,15 @@ import hashlib
 import re
 import secrets
 import shutil
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from wan_trt.engine.errors import InputError, NotFoundError, ResourceError, WanTrtError
 
 MAX_CHUNK_NBYTES = 1 << 20
+REMEMBERED_NAMES = 10_000  # a file whose name is forgotten is told by its id
 _SHA256 = "[0-9a-f]{64}"
 _SUFFIX = r"\.[a-z0-9]{1,12}"
 _UPLOAD_ID = re.compile(f"{_SHA256}(?:{_SUFFIX})?")
@@ -32,7 +35,8 @@ class Uploads:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._max_nbytes = max_nbytes
-        self._names: dict[str, str] = {}
+        self._names: OrderedDict[str, str] = OrderedDict()
+        self._naming = threading.Lock()
         self._stored = re.compile(f"{re.escape(str(folder))}/({_UPLOAD_ID.pattern})")
 
     def receive(self, name: str, nbytes: int, sha256: str, chunks: Iterable[bytes]) -> str:
@@ -44,7 +48,7 @@ class Uploads:
         self._check_announced(name, nbytes, sha256)
         suffix = PurePosixPath(name).suffix.lower()
         upload_id = sha256 + (suffix if re.fullmatch(_SUFFIX, suffix) else "")
-        self._names[upload_id] = _shown(name)
+        self._remember(upload_id, _shown(name))
         target = self._folder / upload_id
         if target.is_file():
             return upload_id
@@ -78,6 +82,13 @@ class Uploads:
         if given == error.given:
             return error
         return type(error)(given, expected=error.expected, action=error.action, field=error.field)
+
+    def _remember(self, upload_id: str, name: str) -> None:
+        with self._naming:
+            self._names[upload_id] = name
+            self._names.move_to_end(upload_id)
+            while len(self._names) > REMEMBERED_NAMES:
+                self._names.popitem(last=False)
 
     def _check_announced(self, name: str, nbytes: int, sha256: str) -> None:
         if not re.fullmatch(_SHA256, sha256):

@@ -77,3 +77,68 @@ def golden_bundle(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Bun
 
     out = tmp_path_factory.mktemp("bundle") / "golden"
     return export_bundle(golden / "checkpoint", out)
+
+
+@pytest.fixture(scope="session")
+def i2v_golden(golden: Path) -> Path:
+    """Golden data of image-to-video."""
+    return golden / "i2v"
+
+
+@pytest.fixture(scope="session")
+def i2v_golden_checkpoint(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The golden experts with the files that the official repository has beside them."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "golden_i2v"
+    folder.mkdir()
+    experts = golden / "i2v" / "checkpoint"
+    for name in ("high_noise_model", "low_noise_model"):
+        (folder / name).symlink_to(experts / name)
+    for file in (*(golden / "checkpoint").glob("*.pth"), golden / "checkpoint" / "google"):
+        if "clip" not in file.name:
+            (folder / file.name).symlink_to(file)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def i2v_golden_bundle(
+    i2v_golden_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
+    """The golden experts exported: the bundle reproduces the golden image-to-video runs."""
+    from wan_trt.export.bundle_writer import export_bundle
+
+    return export_bundle(i2v_golden_checkpoint, tmp_path_factory.mktemp("bundle") / "golden_i2v")
+
+
+@pytest.fixture(scope="session")
+def i2v_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small two-expert checkpoint with random weights in the official layout; sizes `TINY`."""
+    from wan_trt.export.synthetic.checkpoint import write_two_expert_checkpoint
+    from wan_trt.export.synthetic.sizes import TINY
+
+    return write_two_expert_checkpoint(tmp_path_factory.mktemp("checkpoint") / "i2v", TINY)
+
+
+@pytest.fixture(scope="session")
+def i2v_loras(tmp_path_factory: pytest.TempPathFactory) -> LoraStacks:
+    """LoRAs for `i2v_checkpoint` as Circle-Rotate's are: one for each expert, rank 32, alpha 1."""
+    from wan_trt.export.lora.spec import LoraSpec, LoraStacks
+    from wan_trt.export.synthetic.lora import write_musubi_lora
+    from wan_trt.export.synthetic.sizes import TINY
+
+    folder = tmp_path_factory.mktemp("loras")
+    high, low = (
+        LoraSpec(write_musubi_lora(folder / f"{name}.safetensors", TINY, rank=32, seed=seed))
+        for name, seed in (("circle_high", 1), ("circle_low", 2))
+    )
+    return LoraStacks(high=(high,), low=(low,))
+
+
+@pytest.fixture(scope="session")
+def i2v_bundle(
+    i2v_checkpoint: Path, i2v_loras: LoraStacks, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
+    """`i2v_checkpoint` exported with `i2v_loras`."""
+    from wan_trt.export.bundle_writer import ExportOptions, export_bundle
+
+    out = tmp_path_factory.mktemp("bundle") / "i2v"
+    return export_bundle(i2v_checkpoint, out, ExportOptions(i2v_loras))

@@ -49,14 +49,13 @@ def test_a_package_imports_only_what_it_may(package: str) -> None:
 @pytest.mark.parametrize("package", sorted(set(ALLOWED) - {"export"}))
 def test_only_export_imports_torch(package: str) -> None:
     for file in (ROOT / package).rglob("*.py"):
-        assert not _imports(file) & {"torch", "tensorrt", "onnx", "onnxscript"}, file
+        assert not _imports(file) & {"torch", "tensorrt", "onnxscript"}, file
 
 
 @pytest.mark.parametrize("module", ["engine", "media", "preprocess", "server", "cli.main"])
 def test_importing_the_runtime_loads_neither_torch_nor_tensorrt(module: str) -> None:
     code = (
-        f"import wan_trt.{module}, sys; "
-        "print(sorted({'torch', 'tensorrt', 'onnx'} & set(sys.modules)))"
+        f"import wan_trt.{module}, sys; print(sorted({{'torch', 'tensorrt'}} & set(sys.modules)))"
     )
     path = f"{ROOT / 'tests' / '.path'}"
     result = subprocess.run(

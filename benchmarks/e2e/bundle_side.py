@@ -18,7 +18,7 @@ from wan_trt.engine.engine import Engine
 from wan_trt.engine.executor import Bindings
 from wan_trt.engine.frames import ArrayFrames, CollectedFrames
 from wan_trt.engine.ort import OrtExecutor
-from wan_trt.engine.request import Request, Sampling, SolverName
+from wan_trt.engine.request import AnimateRequest, Sampling, SolverName
 
 STAGES: Mapping[str, Stage] = {
     "text_encoder": Stage.TEXT,
@@ -72,7 +72,7 @@ def main() -> None:
     stopwatch = Stopwatch()
     watch(stopwatch, Path(job.profile) if job.profile is not None else None)
     inputs = Inputs.load(Path(job.inputs))
-    request = Request(
+    request = AnimateRequest(
         reference=inputs.reference,
         pose=ArrayFrames(inputs.pose),
         face=ArrayFrames(inputs.face),

@@ -13,17 +13,20 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5Enco
 
 from e2e import weight_names
 from e2e.weight_names import NameRule
-from wan_trt.export.checkpoint import OfficialCheckpoint
+from wan_trt.engine.request import ExpertName
+from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.modeling.animate import AnimateSizes
 from wan_trt.export.modeling.clip import ImageEncoderSizes
 from wan_trt.export.tensors import TensorSource
 
 
-def transformer(checkpoint: OfficialCheckpoint) -> torch.nn.Module:
+def transformer(checkpoint: Checkpoint) -> torch.nn.Module:
     """WanAnimateTransformer3DModel with the DiT, the motion encoder and the face encoder."""
-    image = ImageEncoderSizes.read(checkpoint.clip)
-    sizes = AnimateSizes.read(checkpoint.dit, checkpoint.config, image.tokens)
-    channels = {str(sizes.face_size >> i): n for i, n in enumerate(sizes.motion_channels)}
+    image = ImageEncoderSizes.read(clip_weights(checkpoint))
+    dit = checkpoint.experts[ExpertName.HIGH]
+    animate = AnimateSizes.read(dit.tensors, dit.config, image.tokens)
+    sizes, face = animate.dit, animate.face
+    channels = {str(face.size >> i): n for i, n in enumerate(face.motion_channels)}
     with init_empty_weights(include_buffers=False):
         model = WanAnimateTransformer3DModel(
             num_attention_heads=sizes.heads,
@@ -36,30 +39,35 @@ def transformer(checkpoint: OfficialCheckpoint) -> torch.nn.Module:
             ffn_dim=sizes.ffn,
             num_layers=sizes.layers,
             eps=sizes.eps,
-            image_dim=sizes.image_dim,
+            image_dim=animate.image.dim,
             added_kv_proj_dim=sizes.dim,
             motion_encoder_channel_sizes=channels,
-            motion_encoder_size=sizes.face_size,
-            motion_style_dim=sizes.motion_dim,
-            motion_dim=sizes.motion_code,
-            motion_encoder_dim=sizes.motion_dim,
-            face_encoder_hidden_dim=sizes.face_hidden,
-            face_encoder_num_heads=sizes.face_groups,
-            inject_face_latents_blocks=sizes.face_interval,
+            motion_encoder_size=face.size,
+            motion_style_dim=face.motion_dim,
+            motion_dim=face.motion_code,
+            motion_encoder_dim=face.motion_dim,
+            face_encoder_hidden_dim=face.hidden,
+            face_encoder_num_heads=face.groups,
+            inject_face_latents_blocks=face.interval,
         )
-    return _filled(model, checkpoint.dit, weight_names.TRANSFORMER)
+    return _filled(model, dit.tensors, weight_names.TRANSFORMER)
 
 
-def vae(checkpoint: OfficialCheckpoint) -> torch.nn.Module:
+def clip_weights(checkpoint: Checkpoint) -> TensorSource:
+    assert checkpoint.clip is not None, "an Animate checkpoint has CLIP"
+    return checkpoint.clip
+
+
+def vae(checkpoint: Checkpoint) -> torch.nn.Module:
     """AutoencoderKLWan; its latent statistics are the defaults, those of Wan2.1."""
     with init_empty_weights(include_buffers=False):
         model = AutoencoderKLWan(base_dim=checkpoint.vae.shape("encoder.conv1.weight")[0])
     return _filled(model, checkpoint.vae, weight_names.VAE)
 
 
-def image_encoder(checkpoint: OfficialCheckpoint) -> torch.nn.Module:
+def image_encoder(checkpoint: Checkpoint) -> torch.nn.Module:
     """CLIPVisionModel. It runs its last block, whose output the pipeline does not use."""
-    sizes = ImageEncoderSizes.read(checkpoint.clip)
+    sizes = ImageEncoderSizes.read(clip_weights(checkpoint))
     config = CLIPVisionConfig(
         hidden_size=sizes.width,
         intermediate_size=sizes.hidden,
@@ -71,10 +79,10 @@ def image_encoder(checkpoint: OfficialCheckpoint) -> torch.nn.Module:
     )
     with init_empty_weights(include_buffers=False):
         model = CLIPVisionModel(config)
-    return _filled(model, checkpoint.clip, weight_names.CLIP)
+    return _filled(model, clip_weights(checkpoint), weight_names.CLIP)
 
 
-def text_encoder(checkpoint: OfficialCheckpoint) -> torch.nn.Module:
+def text_encoder(checkpoint: Checkpoint) -> torch.nn.Module:
     """UMT5EncoderModel."""
     source = checkpoint.t5
     vocabulary, width = source.shape("token_embedding.weight")

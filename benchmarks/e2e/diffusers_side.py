@@ -24,7 +24,7 @@ from e2e.case import SHIFT, Inputs
 from e2e.measurement import Job, Stage, Stopwatch, measure_call, report
 from wan_trt.engine.request import SolverName
 from wan_trt.engine.schedule import make_schedule
-from wan_trt.export.checkpoint import OfficialCheckpoint
+from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.modeling.clip import ImageEncoderSizes
 
 TEXT_TOKENS = 512
@@ -57,7 +57,7 @@ class UpstreamImageProcessor:
         return BatchFeature({"pixel_values": ((square + 1) / 2 - mean) / std})
 
 
-def build(checkpoint: OfficialCheckpoint, with_text: bool) -> WanAnimatePipeline:
+def build(checkpoint: Checkpoint, with_text: bool) -> WanAnimatePipeline:
     """The pipeline over the checkpoint's weights; the text encoder only where it is needed."""
     tokenizer = text_encoder = None
     if with_text:
@@ -65,12 +65,13 @@ def build(checkpoint: OfficialCheckpoint, with_text: bool) -> WanAnimatePipeline
         tokenizer = PreTrainedTokenizerFast(
             tokenizer_file=str(checkpoint.tokenizer), pad_token="<pad>", eos_token="</s>"
         )
+    image_size = ImageEncoderSizes.read(diffusers_models.clip_weights(checkpoint)).image_size
     pipeline = WanAnimatePipeline(
         tokenizer=tokenizer,
         text_encoder=text_encoder,
         vae=diffusers_models.vae(checkpoint),
         scheduler=UpstreamEuler(),
-        image_processor=UpstreamImageProcessor(ImageEncoderSizes.read(checkpoint.clip).image_size),
+        image_processor=UpstreamImageProcessor(image_size),
         image_encoder=diffusers_models.image_encoder(checkpoint),
         transformer=diffusers_models.transformer(checkpoint),
     )
@@ -108,7 +109,7 @@ def main() -> None:
     inputs = Inputs.load(Path(job.inputs))
     stopwatch = Stopwatch()
     with torch.inference_mode():
-        pipeline = build(OfficialCheckpoint.open(job.checkpoint), job.prompt is not None)
+        pipeline = build(Checkpoint.open(job.checkpoint), job.prompt is not None)
         watch(pipeline, stopwatch)
         text = (
             {"prompt": job.prompt}

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from showcase.inputs import Inputs
 from wan_trt.cli.progress import ProgressLine
-from wan_trt.engine.request import Event, Sampling
+from wan_trt.engine.choices import RequestChoices, SamplingChoices
+from wan_trt.engine.request import Event
 from wan_trt.server.client import Client
 from wan_trt.server.submission import Submission
 
@@ -38,7 +39,7 @@ def make_video(
     address: str,
     inputs: Inputs,
     out: Path,
-    sampling: Sampling,
+    sampling: SamplingChoices,
     segment_frames: int,
     peak_nbytes: Callable[[], int],
 ) -> StageTimes:
@@ -56,8 +57,7 @@ def make_video(
             reference=client.upload(inputs.reference),
             pose=client.upload(inputs.pose),
             face=client.upload(inputs.face),
-            sampling=sampling,
-            segment_frames=segment_frames,
+            choices=RequestChoices(sampling=sampling, segment_frames=segment_frames),
         )
         job_id = client.submit(submission)
         print(f"job {job_id} submitted over gRPC in {time.perf_counter() - started:.1f} s")

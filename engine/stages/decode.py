@@ -14,6 +14,7 @@ from wan_trt.engine.stages.vae import Check, Vae
 def decode_segment(
     vae: Vae,
     latents: NDArray[np.float32],
+    reference_latents: int,
     segment: Segment,
     tail: NDArray[np.float32],
     sink: FrameSink,
@@ -21,14 +22,14 @@ def decode_segment(
 ) -> None:
     """Write the kept frames of a finished segment, and its last frames into `tail`.
 
-    `latents` float32 [16, latents + 1, h, w] with the reference latent first, which is dropped.
+    `latents` float32 [16, F, h, w]; the first `reference_latents` (0 or 1) are not the video's.
     `tail` float32 [3, overlap, height, width] is for the next segment: rounded to bfloat16 once,
     never passed through 8 bits. Chunks beyond the last kept frame, surplus of the padded driver,
     are not decoded; they are the last segment's, whose tail nobody needs.
     """
     sink.write_latents(segment.index, latents)
     position = 0
-    for chunk in vae.decode(latents[:, 1:]):
+    for chunk in vae.decode(latents[:, reference_latents:]):
         check()
         frames = chunk.shape[1]
         first = max(segment.carried - position, 0)

@@ -8,14 +8,16 @@ from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import ExecutionError
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.job import Job, JobTensors
-from wan_trt.engine.request import Step
+from wan_trt.engine.request import AnimateRequest, ImageToVideoRequest, Request, Step
 from wan_trt.engine.scheduler import Stage, Unit
 from wan_trt.engine.solver import History
-from wan_trt.engine.stages.conditioning import Conditioner
+from wan_trt.engine.stages.animate import AnimateConditioning
+from wan_trt.engine.stages.conditioning import Conditioning
 from wan_trt.engine.stages.decode import decode_segment
 from wan_trt.engine.stages.denoise import Denoiser
-from wan_trt.engine.stages.text import TextEncoder
-from wan_trt.engine.stages.vae import Vae
+from wan_trt.engine.stages.encoders import Encoders
+from wan_trt.engine.stages.image_to_video import ImageToVideoConditioning
+from wan_trt.engine.stages.vae import Check, Vae
 from wan_trt.engine.validation import latent_shape, read_noise
 
 
@@ -23,12 +25,10 @@ class Pipeline:
     """The stages of one bundle. What belongs to a job lies in its JobTensors."""
 
     def __init__(self, bundle: Bundle, executors: Executors) -> None:
-        self._bundle = bundle
+        self._manifest = bundle.manifest
         self._executors = executors
         self._vae = Vae(executors)
-        self._conditioner = Conditioner(
-            bundle.manifest.geometry, executors, TextEncoder(bundle, executors), self._vae
-        )
+        self._encoders = Encoders(bundle, executors, self._vae)
 
     def run(self, unit: Unit, job: Job) -> None:
         """Raises a WanTrtError, or whatever the job's sources and sink raise."""
@@ -43,10 +43,8 @@ class Pipeline:
         if job.tensors is None:
             job.tensors = self._tensors(job)
         tensors, segment = job.tensors, job.segment
-        self._conditioner.segment(
-            job.request, tensors.condition, segment, tensors.carried, tensors.segment, job.check
-        )
-        shape = latent_shape(job.request, self._bundle.manifest)
+        tensors.conditioning.encode(segment, tensors.carried, job.check)
+        shape = latent_shape(job.request, self._manifest)
         noise = (
             job.seeded_noise.segment(segment.index, shape)
             if job.request.noise is None
@@ -56,20 +54,25 @@ class Pipeline:
         tensors.history = History()
 
     def _tensors(self, job: Job) -> JobTensors:
-        condition = self._conditioner.job(job.request, job.check)
-        segment = self._conditioner.allocate(job.request)
-        guided = condition.negative_rows is not None
-        black_motion = self._conditioner.black_motion() if guided else None
-        denoiser = Denoiser(self._bundle, self._executors, condition, segment, black_motion)
-        pose = job.request.pose
-        carried = np.zeros((3, job.plan.overlap, pose.height, pose.width), np.float32)
-        return JobTensors(condition, segment, denoiser, carried)
+        request = job.request
+        conditioning = self._conditioning(request, job.check)
+        shape = latent_shape(request, self._manifest)
+        denoiser = Denoiser(self._manifest.geometry, self._executors, conditioning, shape)
+        carried = np.zeros((3, job.plan.overlap, request.height, request.width), np.float32)
+        return JobTensors(conditioning, denoiser, carried)
+
+    def _conditioning(self, request: Request, check: Check) -> Conditioning:
+        match request:
+            case AnimateRequest():
+                return AnimateConditioning(request, self._encoders, check)
+            case ImageToVideoRequest():
+                return ImageToVideoConditioning(request, self._encoders, check)
 
     def _denoise(self, job: Job, step: Step) -> None:
         tensors = _running(job)
         latents = tensors.denoiser.latents
         velocity = tensors.denoiser.velocity(
-            step.expert, step.timestep, job.guidance(step.expert), version=step.segment
+            step.expert, step.timestep, job.request.guidance(step.expert), version=step.segment
         )
         tensors.history.advance(job.coefficients(step), latents, velocity)
         if not np.isfinite(latents).all():
@@ -85,6 +88,7 @@ class Pipeline:
         decode_segment(
             self._vae,
             tensors.denoiser.latents,
+            job.request.reference_latents,
             job.segment,
             tensors.carried,
             job.sink,

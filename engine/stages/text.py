@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from wan_trt.engine.errors import BundleError
 from wan_trt.engine.executor import run
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.prompts import PromptTokenizer, clean_prompt
+from wan_trt.engine.stages.vae import Check
 
 REMEMBERED = 8
 
@@ -30,24 +32,33 @@ class TextEncoder:
         self._stored: dict[str, NDArray[np.float32]] = {}
         self._recent: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
 
-    def rows(self, prompt: str | None, name: str) -> NDArray[np.float32]:
-        """Rows of `prompt`, zero-padded to float32 [text_tokens, text_dim]; None takes the
-        model's own prompt `name` ("positive" or "negative").
+    def rows(
+        self, prompts: Mapping[str, str | None], check: Check
+    ) -> dict[str, NDArray[np.float32]]:
+        """Rows of prompts by their names ("positive", "negative"), each zero-padded to float32
+        [text_tokens, text_dim]; None and "" take the model's own prompt of that name.
 
         Upstream attends to the padding too: its rows are zeros here and become the text
         embedding's answer to zero in the denoiser.
         """
-        text = self._bundle.manifest.prompts.get(name, "") if prompt is None else prompt
-        cleaned = clean_prompt(text)
-        for stored, stored_text in self._bundle.manifest.prompts.items():
-            if clean_prompt(stored_text) == cleaned:
-                return self._padded(self._load_stored(stored))
-        if cleaned not in self._recent:
-            self._recent[cleaned] = self._encode(cleaned)
-        self._recent.move_to_end(cleaned)
+        own = self._bundle.manifest.prompts
+        texts = {name: prompt or own.get(name, "") for name, prompt in prompts.items()}
+        # Two prompts are the same where their cleaned texts are.
+        keys = {name: clean_prompt(text) for name, text in texts.items()}
+        stored = {clean_prompt(text): name for name, text in own.items()}
+        known = stored.keys() | self._recent.keys()
+        if unknown := {keys[name]: text for name, text in texts.items() if keys[name] not in known}:
+            self._encode(unknown, check)
+        rows = {}
+        for name, key in keys.items():
+            if key in stored:
+                rows[name] = self._padded(self._load_stored(stored[key]))
+            else:
+                self._recent.move_to_end(key)
+                rows[name] = self._padded(self._recent[key])
         while len(self._recent) > REMEMBERED:
             self._recent.popitem(last=False)
-        return self._padded(self._recent[cleaned])
+        return rows
 
     def _padded(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         geometry = self._bundle.manifest.geometry
@@ -68,15 +79,16 @@ class TextEncoder:
             )
         return self._stored[name]
 
-    def _encode(self, cleaned: str) -> NDArray[np.float32]:
+    def _encode(self, texts: Mapping[str, str], check: Check) -> None:
+        """Remember the rows of `texts` by their keys; the encoder is loaded once for all."""
         geometry = self._bundle.manifest.geometry
         tokenizer = PromptTokenizer(self._bundle.path / "tokenizer.json", geometry.text_tokens)
-        ids = tokenizer.token_ids(cleaned)
         try:
             encoder = self._executors.get("text_encoder")
-            rows: NDArray[np.float32] = run(encoder, {"tokens": len(ids)}, token_ids=ids)[
-                "text_rows"
-            ]
+            for key, text in texts.items():
+                check()
+                ids = tokenizer.token_ids(text)
+                rows = run(encoder, {"tokens": len(ids)}, token_ids=ids)["text_rows"]
+                self._recent[key] = rows
         finally:
             self._executors.release("text_encoder")
-        return rows

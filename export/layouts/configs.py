@@ -45,8 +45,9 @@ def original_config(config: Mapping[str, Any]) -> dict[str, Any]:
     result = {
         ours: config[theirs] for theirs, ours in _SAME_VALUE if config.get(theirs) is not None
     }
-    if "num_attention_heads" in config and "attention_head_dim" in config:
-        result["dim"] = config["num_attention_heads"] * config["attention_head_dim"]
+    heads, width = config.get("num_attention_heads"), config.get("attention_head_dim")
+    if isinstance(heads, int) and isinstance(width, int):
+        result["dim"] = heads * width
     if "qk_norm" in config:
         result["qk_norm"] = config["qk_norm"] == _QK_NORM
     return result

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from wan_trt.engine.errors import CheckpointError
+from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.layouts.configs import original_config, read_json
-from wan_trt.export.layouts.dit_models import Model
 from wan_trt.export.layouts.recognise import Part, Spelling, Weights, recognise
 from wan_trt.export.layouts.renamed import shown
 from wan_trt.export.layouts.tokenizers import is_umt5
@@ -43,7 +43,7 @@ class Layout:
     """
 
     path: Path
-    model: Model
+    model: ModelName
     experts: Mapping[ExpertName, Weights]
     vae: Weights
     t5: Weights
@@ -68,7 +68,7 @@ def detect(path: str | Path) -> Layout:
     models = sorted({w.model for w in dits if w.model})
     if len(models) != 1:
         raise found.error(f"{len(models)} models" if models else "no DiT", "one DiT")
-    if models[0] is Model.ANIMATE:
+    if models[0] is ModelName.ANIMATE:
         experts = dict.fromkeys(ExpertName, found.only(Part.DIT))
         clip = found.only(Part.CLIP)
     else:
@@ -215,7 +215,7 @@ def _config(weights: Weights) -> tuple[Path | None, Mapping[str, Any]]:
 def _heads(weights: Weights) -> dict[str, int]:
     """Only Animate's tensors have a head's width; in every Wan model it is 128."""
     dim = weights.headers["patch_embedding.weight"].shape[0]
-    known = weights.model is Model.ANIMATE or dim % _HEAD_DIM
+    known = weights.model is ModelName.ANIMATE or dim % _HEAD_DIM
     return {} if known else {"num_heads": dim // _HEAD_DIM}
 
 

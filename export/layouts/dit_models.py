@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from enum import StrEnum
 from math import prod
 
 from wan_trt.engine.errors import CheckpointError
+from wan_trt.engine.models import ModelName
 from wan_trt.export.layouts.headers import Header
 
 LATENT_CHANNELS = 16
 IN_CHANNELS = 36  # noise, mask and condition
-
-
-class Model(StrEnum):
-    """The models that can be exported, as a bundle's manifest spells them."""
-
-    ANIMATE = "wan2.2-animate"
-    IMAGE_TO_VIDEO = "wan2.2-i2v-a14b"
-
-    @property
-    def label(self) -> str:
-        return {Model.ANIMATE: "Animate", Model.IMAGE_TO_VIDEO: "I2V-A14B"}[self]
 
 
 # Tensors that only other models of the family have.
@@ -42,7 +31,7 @@ _IMAGE_EMBEDDING = r"(img_emb|condition_embedder\.image_embedder)\..+"
 _ANIMATE = r"(pose_patch_embedding|motion_encoder|face_encoder|face_adapter)\..+"
 
 
-def model_of(headers: Mapping[str, Header], where: str) -> Model:
+def model_of(headers: Mapping[str, Header], where: str) -> ModelName:
     """Raises CheckpointError for the DiT of another model, which it names where it can, and for
     one that lacks the tensors by which it would be known."""
     has = {
@@ -65,14 +54,14 @@ def model_of(headers: Mapping[str, Header], where: str) -> Model:
     if latents == 48 or dim == 3072:
         raise _foreign(where, "TI2V-5B")
     if has[_ANIMATE] and inputs == IN_CHANNELS:
-        return Model.ANIMATE
+        return ModelName.ANIMATE
     if inputs == LATENT_CHANNELS:
         raise _foreign(where, f"T2V (text to video; its patch embedding has {inputs} channels)")
     if inputs == IN_CHANNELS and has[_IMAGE_EMBEDDING]:
         raise _foreign(where, "Wan2.1 I2V (one expert, with image embedding)")
     if inputs != IN_CHANNELS or latents != LATENT_CHANNELS:
         raise _foreign(where, f"another kind (patch embedding of {inputs} channels)")
-    return Model.IMAGE_TO_VIDEO
+    return ModelName.IMAGE_TO_VIDEO
 
 
 def _foreign(where: str, title: str) -> CheckpointError:

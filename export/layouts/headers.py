@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from wan_trt.engine.errors import CheckpointError
-from wan_trt.export.checkpoint import PickledTensors
+from wan_trt.export.tensor_files import PickledTensors
 
 SAFETENSORS = ".safetensors"
 PICKLES = (".pth", ".pt", ".ckpt")

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from wan_trt.engine.errors import CheckpointError
+from wan_trt.engine.models import ModelName
 from wan_trt.export.layouts.clip_names import PREFIX as CLIP_PREFIX
 from wan_trt.export.layouts.clip_names import clip_table
 from wan_trt.export.layouts.correspondence import NameTable
-from wan_trt.export.layouts.dit_models import Model, model_of
+from wan_trt.export.layouts.dit_models import model_of
 from wan_trt.export.layouts.dit_names import dit_table
 from wan_trt.export.layouts.headers import Header
 from wan_trt.export.layouts.renamed import PrefixedTensors, RenamedTensors, shown
@@ -93,7 +94,7 @@ class Weights:
     prefix: str
     files: WeightFiles
     headers: Mapping[str, Header]
-    model: Model | None = None
+    model: ModelName | None = None
 
     @property
     def scaled(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import reduce
 from itertools import groupby
 from operator import itemgetter
@@ -128,13 +128,15 @@ def read_stacks(
     stacks: LoraStacks,
     models: Mapping[ExpertName, TensorSource],
     *,
+    foldable: Container[str] | None = None,
     allow_unmatched: bool = False,
 ) -> dict[ExpertName, tuple[LoraFile, ...]]:
     """Each expert's files, read against its model; a file for both experts is divided.
 
     What the experts share is opened once: equal deltas compare equal, so that experts with the
-    same base need one weight set where they have the same stack. Raises LoraError like
-    `read_files`, and for a file given to one expert that is all for the other.
+    same base need one weight set where they have the same stack. `foldable`: see `match`.
+    Raises LoraError like `read_files`, and for a file given to one expert that is all for the
+    other.
     """
     own = {ExpertName.HIGH: stacks.high, ExpertName.LOW: stacks.low}
     used = {*stacks.both, *(spec for expert in models for spec in own[expert])}
@@ -148,6 +150,7 @@ def read_stacks(
                 model,
                 expert=expert,
                 shared=index < len(stacks.both),
+                foldable=foldable,
                 allow_unmatched=allow_unmatched,
             )
             for index, spec in enumerate((*stacks.both, *own[expert]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from wan_trt.engine.errors import LoraError
@@ -59,12 +59,14 @@ def match(
     *,
     expert: ExpertName | None = None,
     shared: bool = False,
+    foldable: Container[str] | None = None,
     allow_unmatched: bool = False,
 ) -> LoraFile:
     """The file's deltas for `model`, which is `expert`, or the only DiT if that is None.
 
     Raises LoraError for damage, and for keys that fit nothing unless `allow_unmatched`; then
     only if no key fits. `shared`: the file is given to both experts and may be all for the other.
+    `foldable`: the tensors that may change, all if None; keys for others fit nothing.
     """
     grouped = group_keys(file, ModuleNames(model.names()), expert)
     problems = dict(grouped.problems)
@@ -74,6 +76,7 @@ def match(
     modules = 0
     for group in grouped.groups:
         made, problem, scale = read_module(group, spec, model)
+        problem = problem or _fixed(made, foldable)
         if problem is not None:
             problems |= dict.fromkeys(group.all_keys(), problem)
             continue
@@ -115,6 +118,14 @@ def match(
             + [text for text in [base.mismatch(*_sizes(model))] if text]
         ),
     )
+
+
+def _fixed(deltas: Sequence[Delta], foldable: Container[str] | None) -> Problem | None:
+    for delta in deltas:
+        if foldable is not None and delta.target not in foldable:
+            text = f"changes {delta.target}, which no expert's graph reads"
+            return Problem(Fault.UNKNOWN_MODULE, text)
+    return None
 
 
 def _algorithms(grouped: GroupedKeys) -> tuple[str, ...]:

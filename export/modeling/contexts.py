@@ -14,16 +14,19 @@ from torch import nn
 from torch.nn import functional as F
 
 from wan_trt.engine.executor import GraphSpec, TensorSpec
-from wan_trt.export.modeling.animate import AnimateSizes
+from wan_trt.export.modeling.animate import ImageSizes
 from wan_trt.export.modeling.attention import RMSNorm
 from wan_trt.export.modeling.denoiser import patch_matrix, patches
+from wan_trt.export.modeling.dit import DitSizes
 from wan_trt.export.modeling.module import ExportModule, Linear, WeightRule, default_rules
+
+_PLANE = ("2*rows", "2*columns")
 
 
 class TextKeys(nn.Module):
     """The key and value projections of one block's cross attention to text."""
 
-    def __init__(self, sizes: AnimateSizes) -> None:
+    def __init__(self, sizes: DitSizes) -> None:
         super().__init__()
         self.k, self.v = Linear(sizes.dim, sizes.dim), Linear(sizes.dim, sizes.dim)
         self.norm_k = RMSNorm(sizes.dim, sizes.eps)
@@ -35,7 +38,7 @@ class TextKeys(nn.Module):
 class ImageKeys(nn.Module):
     """The key and value projections of one block's cross attention to the image."""
 
-    def __init__(self, sizes: AnimateSizes) -> None:
+    def __init__(self, sizes: DitSizes) -> None:
         super().__init__()
         self.k_img, self.v_img = Linear(sizes.dim, sizes.dim), Linear(sizes.dim, sizes.dim)
         self.norm_k_img = RMSNorm(sizes.dim, sizes.eps)
@@ -54,7 +57,7 @@ class TextContext(ExportModule):
 
     example_sizes: Mapping[str, int] = {}
 
-    def __init__(self, sizes: AnimateSizes) -> None:
+    def __init__(self, sizes: DitSizes) -> None:
         super().__init__()
         self.text_embedding = nn.ModuleDict(
             {"0": Linear(sizes.text_dim, sizes.dim), "2": Linear(sizes.dim, sizes.dim)}
@@ -89,15 +92,15 @@ class ImageContext(ExportModule):
 
     example_sizes: Mapping[str, int] = {}
 
-    def __init__(self, sizes: AnimateSizes) -> None:
+    def __init__(self, sizes: DitSizes, image: ImageSizes) -> None:
         super().__init__()
         self.img_emb = nn.ModuleDict(
             {
                 "proj": nn.ModuleDict(
                     {
-                        "0": nn.LayerNorm(sizes.image_dim, eps=1e-5),
-                        "1": Linear(sizes.image_dim, sizes.image_dim),
-                        "3": Linear(sizes.image_dim, sizes.dim),
+                        "0": nn.LayerNorm(image.dim, eps=1e-5),
+                        "1": Linear(image.dim, image.dim),
+                        "3": Linear(image.dim, sizes.dim),
                         "4": nn.LayerNorm(sizes.dim, eps=1e-5),
                     }
                 )
@@ -106,8 +109,8 @@ class ImageContext(ExportModule):
         self.blocks = nn.ModuleList(
             nn.ModuleDict({"cross_attn": ImageKeys(sizes)}) for _ in range(sizes.layers)
         )
-        rows = (sizes.layers, sizes.image_tokens, sizes.dim)
-        features = (sizes.image_tokens, sizes.image_dim)
+        rows = (sizes.layers, image.tokens, sizes.dim)
+        features = (image.tokens, image.dim)
         self.spec = GraphSpec(
             inputs=(TensorSpec("image_features", "float32", features),),
             outputs=(
@@ -133,24 +136,49 @@ class ImageContext(ExportModule):
 
 
 class SegmentContext(ExportModule):
-    """condition, pose_latents -> tokens: the time-invariant part of the patch embedding.
+    """condition [20, frames, 2*rows, 2*columns] -> tokens: the time-invariant part of the patch
+    embedding.
 
     A convolution is linear in its channels, so the 20 condition channels (4 mask, 16 latent) and
-    the bias are embedded once, and pose is added to every frame but the reference frame.
+    the bias are embedded once.
     """
+
+    example_sizes: Mapping[str, int] = {"frames": 3, "rows": 5, "columns": 6}
+
+    def __init__(self, sizes: DitSizes) -> None:
+        super().__init__()
+        self.patch_embedding = Linear(4 * sizes.condition_channels, sizes.dim)
+        self.noise_channels = sizes.latent_channels
+        condition = (sizes.condition_channels, "frames", *_PLANE)
+        self.spec = GraphSpec(
+            inputs=(TensorSpec("condition", "float32", condition),),
+            outputs=(TensorSpec("tokens", "float32", ("frames", "rows", "columns", sizes.dim)),),
+        )
+
+    def forward(self, condition: torch.Tensor) -> torch.Tensor:
+        tokens: torch.Tensor = self.patch_embedding(patches(condition))
+        return tokens
+
+    def rules(self) -> dict[str, WeightRule]:
+        return default_rules(self) | _condition_rule(self.noise_channels)
+
+
+class PosedSegmentContext(ExportModule):
+    """condition, pose_latents -> tokens, where pose is added to every frame but the reference's."""
 
     example_sizes: Mapping[str, int] = {"latents": 3, "rows": 5, "columns": 6}
 
-    def __init__(self, sizes: AnimateSizes) -> None:
+    def __init__(self, sizes: DitSizes) -> None:
         super().__init__()
         self.patch_embedding = Linear(4 * sizes.condition_channels, sizes.dim)
         self.pose_patch_embedding = Linear(4 * sizes.latent_channels, sizes.dim)
         self.noise_channels = sizes.latent_channels
-        plane = ("2*rows", "2*columns")
+        condition = (sizes.condition_channels, "latents+1", *_PLANE)
+        pose = (sizes.latent_channels, "latents", *_PLANE)
         self.spec = GraphSpec(
             inputs=(
-                TensorSpec("condition", "float32", (sizes.condition_channels, "latents+1", *plane)),
-                TensorSpec("pose_latents", "float32", (sizes.latent_channels, "latents", *plane)),
+                TensorSpec("condition", "float32", condition),
+                TensorSpec("pose_latents", "float32", pose),
             ),
             outputs=(TensorSpec("tokens", "float32", ("latents+1", "rows", "columns", sizes.dim)),),
         )
@@ -161,11 +189,14 @@ class SegmentContext(ExportModule):
         return torch.cat([tokens[:1], tokens[1:] + pose])
 
     def rules(self) -> dict[str, WeightRule]:
-        rules = default_rules(self)
-        rules["patch_embedding.weight"] = WeightRule(
-            ("patch_embedding.weight",), lambda w: patch_matrix(w[:, self.noise_channels :])
-        )
+        rules = default_rules(self) | _condition_rule(self.noise_channels)
         rules["pose_patch_embedding.weight"] = WeightRule(
             ("pose_patch_embedding.weight",), patch_matrix
         )
         return rules
+
+
+def _condition_rule(noise_channels: int) -> dict[str, WeightRule]:
+    """The patch embedding's part for the condition: what follows the noise channels."""
+    name = "patch_embedding.weight"
+    return {name: WeightRule((name,), lambda kernel: patch_matrix(kernel[:, noise_channels:]))}

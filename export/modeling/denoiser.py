@@ -1,13 +1,14 @@
-"""The denoiser: the part of the Animate DiT that runs at every step.
+"""The denoiser: the part of a DiT that runs at every step.
 
-Upstream's forward pass (facts: 40 blocks of self attention, cross attention to text and image,
-feed-forward; a face block after every fifth) less everything that does not depend on the timestep,
-which `contexts.py` computes once. The residual stream and the modulation are float32.
+Upstream's forward pass (facts: 40 blocks of self attention, cross attention to text, feed-forward;
+in Animate also cross attention to the image, and a face block after every fifth) less everything
+that does not depend on the timestep, which `contexts.py` computes once. The residual stream and the
+modulation are float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -15,11 +16,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from wan_trt.engine.executor import GraphSpec, TensorSpec
-from wan_trt.export.modeling.animate import AnimateSizes
+from wan_trt.export.modeling.animate import FaceSizes, ImageSizes
 from wan_trt.export.modeling.attention import RMSNorm, attention, layer_norm, rotate
+from wan_trt.export.modeling.dit import DitSizes
+from wan_trt.export.modeling.face import FACE_EPS
 from wan_trt.export.modeling.module import ExportModule, Linear, WeightRule, default_rules
 
 TIMESTEPS = 1001
+_PIXELS = ("frames", "2*rows", "2*columns")
 
 
 def sinusoids(dim: int) -> torch.Tensor:
@@ -37,7 +41,7 @@ def sinusoids(dim: int) -> torch.Tensor:
 
 
 class SelfAttention(nn.Module):
-    def __init__(self, sizes: AnimateSizes) -> None:
+    def __init__(self, sizes: DitSizes) -> None:
         super().__init__()
         dim = sizes.dim
         self.q, self.k, self.v, self.o = (Linear(dim, dim) for _ in range(4))
@@ -51,32 +55,30 @@ class SelfAttention(nn.Module):
         return result
 
 
-class CrossAttention(nn.Module):
-    """One query, two attentions (text, image), summed before the output projection."""
+KeysAndValues = tuple[torch.Tensor, torch.Tensor]
 
-    def __init__(self, sizes: AnimateSizes) -> None:
+
+class CrossAttention(nn.Module):
+    """One query, an attention to each context (text, image), summed before the projection."""
+
+    def __init__(self, sizes: DitSizes) -> None:
         super().__init__()
         self.q, self.o = Linear(sizes.dim, sizes.dim), Linear(sizes.dim, sizes.dim)
         self.norm_q = RMSNorm(sizes.dim, sizes.eps)
         self.heads = sizes.heads
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        text_key: torch.Tensor,
-        text_value: torch.Tensor,
-        image_key: torch.Tensor,
-        image_value: torch.Tensor,
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, contexts: Sequence[KeysAndValues]) -> torch.Tensor:
         query = self.norm_q(self.q(x))
-        text = attention(query, text_key, text_value, self.heads)
-        image = attention(query, image_key, image_value, self.heads)
-        result: torch.Tensor = self.o(text + image)
+        mixed = [attention(query, key, value, self.heads) for key, value in contexts]
+        total = mixed[0]
+        for other in mixed[1:]:
+            total = total + other
+        result: torch.Tensor = self.o(total)
         return result
 
 
 class Block(nn.Module):
-    def __init__(self, sizes: AnimateSizes) -> None:
+    def __init__(self, sizes: DitSizes) -> None:
         super().__init__()
         self.self_attn = SelfAttention(sizes)
         self.norm3 = nn.LayerNorm(sizes.dim, eps=sizes.eps)
@@ -92,13 +94,13 @@ class Block(nn.Module):
         x: torch.Tensor,
         time: torch.Tensor,
         rope: tuple[torch.Tensor, torch.Tensor],
-        context: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+        contexts: Sequence[KeysAndValues],
     ) -> torch.Tensor:
-        """x [1, tokens, dim], time [1, 6, dim], rope and context as their attentions take them."""
+        """x [1, tokens, dim], time [1, 6, dim], rope and contexts as the attentions take them."""
         rows = self.modulation + time
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (rows[:, i : i + 1] for i in range(6))
         x = x + self.self_attn(layer_norm(x, self.eps) * (1 + scale) + shift, *rope) * gate
-        x = x + self.cross_attn(self.norm3(x), *context)
+        x = x + self.cross_attn(self.norm3(x), contexts)
         hidden = self.ffn["0"](layer_norm(x, self.eps) * (1 + ffn_scale) + ffn_shift)
         result: torch.Tensor = x + self.ffn["2"](F.gelu(hidden, approximate="tanh")) * ffn_gate
         return result
@@ -107,24 +109,23 @@ class Block(nn.Module):
 class FaceBlock(nn.Module):
     """Each latent frame's tokens attend to the five face tokens of that frame only."""
 
-    def __init__(self, sizes: AnimateSizes) -> None:
+    def __init__(self, sizes: DitSizes) -> None:
         super().__init__()
         self.linear1_q = Linear(sizes.dim, sizes.dim)
         self.linear2 = Linear(sizes.dim, sizes.dim)
-        self.q_norm = RMSNorm(sizes.head_dim, sizes.eps)
+        self.q_norm = RMSNorm(sizes.head_dim, FACE_EPS)
         self.heads = sizes.heads
-        self.eps = sizes.eps
 
     def forward(self, x: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """x [frames, tokens of a frame, dim], key and value [frames, 5, dim] -> residual."""
-        query = self.linear1_q(layer_norm(x, self.eps))
+        query = self.linear1_q(layer_norm(x, FACE_EPS))
         query = self.q_norm(query.unflatten(2, (self.heads, -1))).flatten(2)
         result: torch.Tensor = self.linear2(attention(query, key, value, self.heads))
         return result
 
 
 class Head(nn.Module):
-    def __init__(self, sizes: AnimateSizes) -> None:
+    def __init__(self, sizes: DitSizes) -> None:
         super().__init__()
         self.head = Linear(sizes.dim, 4 * sizes.latent_channels)
         self.modulation = nn.Parameter(torch.empty(1, 2, sizes.dim))
@@ -140,11 +141,17 @@ class Head(nn.Module):
 
 
 class Denoiser(ExportModule):
-    """latents, timestep, contexts -> velocity; see docs/architecture.md for every tensor."""
+    """latents, timestep, contexts -> velocity; see docs/architecture.md for every tensor.
+
+    `image` and `face` are the sizes of Animate's branches, None in a model without them: their
+    contexts are then no inputs.
+    """
 
     example_sizes: Mapping[str, int] = {"frames": 3, "rows": 4, "columns": 5}
 
-    def __init__(self, sizes: AnimateSizes) -> None:
+    def __init__(
+        self, sizes: DitSizes, image: ImageSizes | None = None, face: FaceSizes | None = None
+    ) -> None:
         super().__init__()
         dim, channels = sizes.dim, sizes.latent_channels
         self.patch_embedding = Linear(4 * channels, dim, bias=False)
@@ -154,32 +161,35 @@ class Denoiser(ExportModule):
         )
         self.time_projection = nn.ModuleDict({"1": Linear(dim, 6 * dim)})
         self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.layers))
-        self.face_adapter = nn.ModuleDict(
-            {"fuser_blocks": nn.ModuleList(FaceBlock(sizes) for _ in range(sizes.face_layers))}
-        )
+        if face is not None:
+            fusers = nn.ModuleList(FaceBlock(sizes) for _ in range(face.layers))
+            self.face_adapter = nn.ModuleDict({"fuser_blocks": fusers})
         self.head = Head(sizes)
-        self.sizes = sizes
-        grid = ("frames", "rows", "columns")
-        latents = (channels, "frames", "2*rows", "2*columns")
-        text = (sizes.layers, sizes.text_tokens, dim)
-        image = (sizes.layers, sizes.image_tokens, dim)
-        face = (sizes.face_layers, "frames", 5, dim)
+        self.sizes, self.image, self.face = sizes, image, face
         self.spec = GraphSpec(
-            inputs=(
-                TensorSpec("latents", "float32", latents),
-                TensorSpec("timestep", "int64", (1,)),
-                TensorSpec("tokens", "float32", (*grid, dim)),
-                TensorSpec("rope_cos", "float32", (*grid, sizes.head_dim // 2)),
-                TensorSpec("rope_sin", "float32", (*grid, sizes.head_dim // 2)),
-                TensorSpec("text_keys", "float32", text),
-                TensorSpec("text_values", "float32", text),
-                TensorSpec("image_keys", "float32", image),
-                TensorSpec("image_values", "float32", image),
-                TensorSpec("face_keys", "float32", face),
-                TensorSpec("face_values", "float32", face),
-            ),
-            outputs=(TensorSpec("velocity", "float32", latents),),
+            inputs=self._inputs(),
+            outputs=(TensorSpec("velocity", "float32", (channels, *_PIXELS)),),
         )
+
+    def _inputs(self) -> tuple[TensorSpec, ...]:
+        sizes, grid = self.sizes, ("frames", "rows", "columns")
+        text = (sizes.layers, sizes.text_tokens, sizes.dim)
+        inputs = [
+            TensorSpec("latents", "float32", (sizes.latent_channels, *_PIXELS)),
+            TensorSpec("timestep", "int64", (1,)),
+            TensorSpec("tokens", "float32", (*grid, sizes.dim)),
+            TensorSpec("rope_cos", "float32", (*grid, sizes.head_dim // 2)),
+            TensorSpec("rope_sin", "float32", (*grid, sizes.head_dim // 2)),
+            TensorSpec("text_keys", "float32", text),
+            TensorSpec("text_values", "float32", text),
+        ]
+        if self.image is not None:
+            image = (sizes.layers, self.image.tokens, sizes.dim)
+            inputs += [TensorSpec(f"image_{x}", "float32", image) for x in ("keys", "values")]
+        if self.face is not None:
+            face = (self.face.layers, "frames", self.face.groups + 1, sizes.dim)
+            inputs += [TensorSpec(f"face_{x}", "float32", face) for x in ("keys", "values")]
+        return tuple(inputs)
 
     def forward(
         self,
@@ -188,13 +198,9 @@ class Denoiser(ExportModule):
         tokens: torch.Tensor,
         rope_cos: torch.Tensor,
         rope_sin: torch.Tensor,
-        text_keys: torch.Tensor,
-        text_values: torch.Tensor,
-        image_keys: torch.Tensor,
-        image_values: torch.Tensor,
-        face_keys: torch.Tensor,
-        face_values: torch.Tensor,
+        *contexts: torch.Tensor,
     ) -> torch.Tensor:
+        """`contexts`: keys and values of the text, then of the image and the faces if any."""
         x = self.patch_embedding(patches(latents)) + tokens
         frames, rows, columns, dim = x.shape
         length = frames * rows * columns
@@ -203,15 +209,16 @@ class Denoiser(ExportModule):
         embedding = self.time_embedding["0"](F.embedding(timestep, self.time_table))
         embedding = self.time_embedding["2"](F.silu(embedding))
         time = self.time_projection["1"](F.silu(embedding)).unflatten(1, (6, dim))
+        pairs = list(zip(contexts[::2], contexts[1::2], strict=True))
+        faces = pairs.pop() if self.face is not None else None
         for index, block in enumerate(self.blocks):
             own = slice(index, index + 1)
-            context = text_keys[own], text_values[own], image_keys[own], image_values[own]
-            x = block(x, time, rope, context)
-            if index % self.sizes.face_interval == 0:
-                face = index // self.sizes.face_interval
+            x = block(x, time, rope, [(keys[own], values[own]) for keys, values in pairs])
+            if self.face is not None and faces is not None and index % self.face.interval == 0:
+                face = index // self.face.interval
                 fuser = cast(nn.ModuleList, self.face_adapter["fuser_blocks"])[face]
                 by_frame = x.reshape(frames, rows * columns, dim)
-                residual = fuser(by_frame, face_keys[face], face_values[face])
+                residual = fuser(by_frame, faces[0][face], faces[1][face])
                 x = x + residual.reshape(1, length, dim)
         out = self.head(x, embedding.unsqueeze(1))
         return unpatch(out.reshape(frames, rows, columns, -1))

@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from wan_trt.engine.executor import GraphSpec, TensorSpec
-from wan_trt.export.modeling.animate import AnimateSizes
+from wan_trt.export.modeling.animate import FaceSizes
 from wan_trt.export.modeling.attention import RMSNorm, layer_norm
+from wan_trt.export.modeling.dit import DitSizes
 from wan_trt.export.modeling.module import (
     ExportModule,
     Linear,
@@ -23,6 +24,7 @@ from wan_trt.export.modeling.module import (
 _STEM = "motion_encoder.enc.net_app.convs"
 _FC_LAYERS = 5
 _SQRT2 = math.sqrt(2.0)
+FACE_EPS = 1e-6  # of the face blocks' norms, whatever config.json says of the others
 
 
 class DownBlock(nn.Module):
@@ -55,20 +57,20 @@ class MotionEncoder(ExportModule):
 
     example_sizes: Mapping[str, int] = {"batch": 3}
 
-    def __init__(self, sizes: AnimateSizes) -> None:
+    def __init__(self, face: FaceSizes) -> None:
         super().__init__()
-        channels = sizes.motion_channels
+        channels = face.motion_channels
         self.stem = nn.Conv2d(3, channels[0], 1)
         self.blocks = nn.ModuleList(
             DownBlock(inputs, outputs) for inputs, outputs in pairwise(channels)
         )
-        kernel = sizes.face_size >> len(self.blocks)
-        self.final = nn.Conv2d(channels[-1], sizes.motion_dim, kernel, bias=False)
-        self.projection = Linear(sizes.motion_dim, sizes.motion_dim)
-        face = ("batch", 3, sizes.face_size, sizes.face_size)
+        kernel = face.size >> len(self.blocks)
+        self.final = nn.Conv2d(channels[-1], face.motion_dim, kernel, bias=False)
+        self.projection = Linear(face.motion_dim, face.motion_dim)
+        pixels = ("batch", 3, face.size, face.size)
         self.spec = GraphSpec(
-            inputs=(TensorSpec("faces", "float32", face),),
-            outputs=(TensorSpec("motion", "float32", ("batch", sizes.motion_dim)),),
+            inputs=(TensorSpec("faces", "float32", pixels),),
+            outputs=(TensorSpec("motion", "float32", ("batch", face.motion_dim)),),
         )
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
@@ -149,15 +151,14 @@ class CausalConv(nn.Module):
 class FaceKeys(nn.Module):
     """Keys and values of one face block."""
 
-    def __init__(self, sizes: AnimateSizes) -> None:
+    def __init__(self, sizes: DitSizes) -> None:
         super().__init__()
         self.key, self.value = Linear(sizes.dim, sizes.dim), Linear(sizes.dim, sizes.dim)
-        self.k_norm = RMSNorm(sizes.head_dim, sizes.eps)
+        self.k_norm = RMSNorm(sizes.head_dim, FACE_EPS)
         self.heads = sizes.heads
-        self.eps = sizes.eps
 
     def forward(self, motion_tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x = layer_norm(motion_tokens, self.eps)
+        x = layer_norm(motion_tokens, FACE_EPS)
         key = self.k_norm(self.key(x).unflatten(2, (self.heads, -1))).flatten(2)
         return key, self.value(x)
 
@@ -167,19 +168,19 @@ class FaceContext(ExportModule):
 
     example_sizes: Mapping[str, int] = {"latents": 4}
 
-    def __init__(self, sizes: AnimateSizes) -> None:
+    def __init__(self, sizes: DitSizes, face: FaceSizes) -> None:
         super().__init__()
-        hidden = sizes.face_hidden
-        self.conv1_local = CausalConv(sizes.motion_dim, sizes.face_groups * hidden)
+        hidden = face.hidden
+        self.conv1_local = CausalConv(face.motion_dim, face.groups * hidden)
         self.conv2 = CausalConv(hidden, hidden, stride=2)
         self.conv3 = CausalConv(hidden, hidden, stride=2)
         self.out_proj = Linear(hidden, sizes.dim)
         self.padding_tokens = nn.Parameter(torch.empty(1, 1, 1, sizes.dim))
-        self.fuser_blocks = nn.ModuleList(FaceKeys(sizes) for _ in range(sizes.face_layers))
-        self.groups, self.hidden, self.dim = sizes.face_groups, hidden, sizes.dim
-        rows = (sizes.face_layers, "latents+1", sizes.face_groups + 1, sizes.dim)
+        self.fuser_blocks = nn.ModuleList(FaceKeys(sizes) for _ in range(face.layers))
+        self.groups, self.hidden, self.dim = face.groups, hidden, sizes.dim
+        rows = (face.layers, "latents+1", face.groups + 1, sizes.dim)
         self.spec = GraphSpec(
-            inputs=(TensorSpec("motion", "float32", ("4*latents-3", sizes.motion_dim)),),
+            inputs=(TensorSpec("motion", "float32", ("4*latents-3", face.motion_dim)),),
             outputs=(
                 TensorSpec("face_keys", "float32", rows),
                 TensorSpec("face_values", "float32", rows),

@@ -1,4 +1,4 @@
-"""Writes a made-up checkpoint in the layout of the official repository Wan2.2-Animate-14B."""
+"""Writes made-up checkpoints in the layouts of the official repositories."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from wan_trt.engine.request import ExpertName
 from wan_trt.export.synthetic import values
-from wan_trt.export.synthetic.dit_shapes import Shape, dit_shapes
+from wan_trt.export.synthetic.dit_shapes import Shape, dit_shapes, image_to_video_shapes
 from wan_trt.export.synthetic.encoder_shapes import clip_file_shapes, t5_shapes, vae_shapes
 from wan_trt.export.synthetic.sizes import CheckpointSizes
 from wan_trt.export.synthetic.tokenizer import write_tokenizer
@@ -20,6 +21,9 @@ CLIP_FILE = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
 T5_FILE = "models_t5_umt5-xxl-enc-bf16.pth"
 INDEX_FILE = "diffusion_pytorch_model.safetensors.index.json"
 
+Tensors = Mapping[str, torch.Tensor]
+Spreads = tuple[tuple[str, values.Spread], ...]
+
 
 def write_checkpoint(
     folder: Path,
@@ -27,44 +31,86 @@ def write_checkpoint(
     *,
     seed: int = 0,
     shards: int = 3,
-    chosen: Mapping[str, torch.Tensor] | None = None,
+    chosen: Tensors | None = None,
 ) -> Path:
-    """Random weights of these sizes: DiT and UMT5 in bfloat16, VAE and CLIP in float32.
+    """A Wan2.2-Animate-14B of these sizes with random weights: DiT and UMT5 in bfloat16, VAE and
+    CLIP in float32.
 
     `chosen` replaces random tensors of the DiT and the VAE by given ones (float32), by name.
     The DiT is held in memory one shard at a time. Returns the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     chosen = chosen or {}
-
-    def make(
-        shapes: Mapping[str, Shape], spreads: tuple[tuple[str, values.Spread], ...]
-    ) -> dict[str, torch.Tensor]:
-        random = {
-            name: values.random_tensor(name, shape, spreads, seed) for name, shape in shapes.items()
-        }
-        return random | {name: chosen[name] for name in shapes.keys() & chosen.keys()}
-
-    (folder / "config.json").write_text(json.dumps(config(sizes), indent=2) + "\n")
-    weight_map: dict[str, str] = {}
-    for number, shapes in enumerate(_split(dit_shapes(sizes), shards), 1):
-        file = f"diffusion_pytorch_model-{number:05}-of-{shards:05}.safetensors"
-        save_file(_bfloat16(make(shapes, values.DIT)), folder / file, {"format": "pt"})
-        weight_map |= dict.fromkeys(shapes, file)
-    total = sum(2 * torch.Size(shape).numel() for shape in dit_shapes(sizes).values())
-    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n")
-    torch.save(make(vae_shapes(sizes), values.VAE), folder / VAE_FILE)
-    torch.save(make(clip_file_shapes(sizes), values.CLIP), folder / CLIP_FILE)
-    torch.save(_bfloat16(make(t5_shapes(sizes), values.T5)), folder / T5_FILE)
-    vocabulary = write_tokenizer(folder / "google" / "umt5-xxl" / "tokenizer.json")
-    if vocabulary > sizes.text_vocabulary:
-        raise ValueError(f"text_vocabulary {sizes.text_vocabulary} is below {vocabulary} pieces")
+    _write_dit(folder, config(sizes), dit_shapes(sizes), f"{seed}", shards, chosen)
+    _write_shared(folder, sizes, seed, chosen)
+    clip = _make(clip_file_shapes(sizes), values.CLIP, f"{seed}")
+    torch.save(clip, folder / CLIP_FILE)
     return folder
 
 
+def write_two_expert_checkpoint(
+    folder: Path, sizes: CheckpointSizes, *, seed: int = 0, shards: int = 2
+) -> Path:
+    """A Wan2.2-I2V-A14B of these sizes, as far as they apply: two DiTs with random weights of
+    their own in high_noise_model/ and low_noise_model/, the rest beside them. Returns the
+    folder."""
+    for expert in ExpertName:
+        _write_dit(
+            folder / f"{expert.value}_noise_model",
+            image_to_video_config(sizes),
+            image_to_video_shapes(sizes),
+            f"{seed}/{expert}",
+            shards,
+        )
+    _write_shared(folder, sizes, seed)
+    return folder
+
+
+def _write_dit(
+    folder: Path,
+    settings: Mapping[str, object],
+    shapes: Mapping[str, Shape],
+    label: str,
+    shards: int,
+    chosen: Tensors | None = None,
+) -> None:
+    """config.json, shards and their index."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    weight_map: dict[str, str] = {}
+    for number, part in enumerate(_split(shapes, shards), 1):
+        file = f"diffusion_pytorch_model-{number:05}-of-{shards:05}.safetensors"
+        tensors = _bfloat16(_make(part, values.DIT, label, chosen))
+        save_file(tensors, folder / file, {"format": "pt"})
+        weight_map |= dict.fromkeys(part, file)
+    total = sum(2 * torch.Size(shape).numel() for shape in shapes.values())
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _write_shared(
+    folder: Path, sizes: CheckpointSizes, seed: int, chosen: Tensors | None = None
+) -> None:
+    """VAE, UMT5 and tokenizer."""
+    torch.save(_make(vae_shapes(sizes), values.VAE, f"{seed}", chosen), folder / VAE_FILE)
+    torch.save(_bfloat16(_make(t5_shapes(sizes), values.T5, f"{seed}")), folder / T5_FILE)
+    vocabulary = write_tokenizer(folder / "google" / "umt5-xxl" / "tokenizer.json")
+    if vocabulary > sizes.text_vocabulary:
+        raise ValueError(f"text_vocabulary {sizes.text_vocabulary} is below {vocabulary} pieces")
+
+
+def _make(
+    shapes: Mapping[str, Shape], spreads: Spreads, label: str, chosen: Tensors | None = None
+) -> dict[str, torch.Tensor]:
+    """Random float32 tensors that `label` decides, or chosen ones."""
+    chosen = chosen or {}
+    random = {
+        name: values.random_tensor(name, shape, spreads, label) for name, shape in shapes.items()
+    }
+    return random | {name: chosen[name] for name in shapes.keys() & chosen.keys()}
+
+
 def config(sizes: CheckpointSizes) -> dict[str, object]:
-    """config.json with the keys of the official class."""
+    """config.json of Animate with the keys of the official class."""
     return {
         "_class_name": "WanAnimateModel",
         "_diffusers_version": "0.35.0",
@@ -88,7 +134,26 @@ def config(sizes: CheckpointSizes) -> dict[str, object]:
     }
 
 
-def _bfloat16(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def image_to_video_config(sizes: CheckpointSizes) -> dict[str, object]:
+    """config.json of an expert, with the keys of the official one and text_dim."""
+    return {
+        "_class_name": "WanModel",
+        "_diffusers_version": "0.33.0",
+        "dim": sizes.dim,
+        "eps": 1e-6,
+        "ffn_dim": sizes.ffn,
+        "freq_dim": sizes.frequency_dim,
+        "in_dim": sizes.latent_channels + sizes.condition_channels,
+        "model_type": "i2v",
+        "num_heads": sizes.heads,
+        "num_layers": sizes.layers,
+        "out_dim": sizes.latent_channels,
+        "text_dim": sizes.text_dim,
+        "text_len": sizes.text_tokens,
+    }
+
+
+def _bfloat16(tensors: Tensors) -> dict[str, torch.Tensor]:
     return {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}
 
 

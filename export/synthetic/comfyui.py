@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.layouts.clip_names import clip_table
 from wan_trt.export.layouts.detect import Layout
-from wan_trt.export.layouts.dit_models import Model
 from wan_trt.export.layouts.umt5_names import umt5_table
 from wan_trt.export.synthetic.diffusers import respelled
 from wan_trt.export.tensors import TensorSource
@@ -55,7 +55,7 @@ def write_comfyui(
     the DiTs' names. Every part is held in memory whole. Returns the folder."""
     for part in ("diffusion_models", "vae", "clip_vision", "text_encoders"):
         (folder / part).mkdir(parents=True)
-    if layout.model is Model.ANIMATE:
+    if layout.model is ModelName.ANIMATE:
         dits = {"wan2.2_animate_14B": layout.experts[ExpertName.HIGH]}
     else:
         dits = {f"wan2.2_i2v_{e}_noise_14B": w for e, w in layout.experts.items()}

@@ -10,24 +10,24 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.layouts.clip_names import clip_table
 from wan_trt.export.layouts.configs import diffusers_config
 from wan_trt.export.layouts.correspondence import NameTable
 from wan_trt.export.layouts.detect import Layout
-from wan_trt.export.layouts.dit_models import Model
 from wan_trt.export.layouts.dit_names import dit_table
 from wan_trt.export.layouts.umt5_names import umt5_table
 from wan_trt.export.layouts.vae_names import vae_table
 from wan_trt.export.tensors import TensorSource
 
 _TRANSFORMERS = {
-    Model.ANIMATE: "WanAnimateTransformer3DModel",
-    Model.IMAGE_TO_VIDEO: "WanTransformer3DModel",
+    ModelName.ANIMATE: "WanAnimateTransformer3DModel",
+    ModelName.IMAGE_TO_VIDEO: "WanTransformer3DModel",
 }
 _PIPELINES = {
-    Model.ANIMATE: "WanAnimatePipeline",
-    Model.IMAGE_TO_VIDEO: "WanImageToVideoPipeline",
+    ModelName.ANIMATE: "WanAnimatePipeline",
+    ModelName.IMAGE_TO_VIDEO: "WanImageToVideoPipeline",
 }
 _FOLDERS = {ExpertName.HIGH: "transformer", ExpertName.LOW: "transformer_2"}
 BOUNDARY = 0.9
@@ -36,7 +36,7 @@ BOUNDARY = 0.9
 def write_diffusers(folder: Path, layout: Layout, *, shards: int = 2) -> Path:
     """The tensors of `layout` under diffusers' names: transformers and UMT5 in bfloat16 and in
     shards, VAE and CLIP in float32. Every part is held in memory whole. Returns the folder."""
-    single = layout.model is Model.ANIMATE
+    single = layout.model is ModelName.ANIMATE
     dits = {ExpertName.HIGH: layout.experts[ExpertName.HIGH]} if single else layout.experts
     for expert, weights in dits.items():
         tensors = respelled(weights.open(), dit_table, torch.bfloat16)

@@ -1,4 +1,4 @@
-"""Names and shapes of the Animate DiT's tensors, as the official repository spells them."""
+"""Names and shapes of the DiTs' tensors, as the official repositories spell them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,32 @@ Shape = tuple[int, ...]
 
 
 def dit_shapes(sizes: CheckpointSizes) -> dict[str, Shape]:
-    """All tensors of diffusion_pytorch_model*.safetensors, blur kernels included."""
+    """All tensors of Animate's diffusion_pytorch_model*.safetensors, blur kernels included."""
+    dim = sizes.dim
+    shapes = image_to_video_shapes(sizes)
+    for i in range(sizes.layers):
+        attention = f"blocks.{i}.cross_attn"
+        shapes |= linear(f"{attention}.k_img", dim, dim) | linear(f"{attention}.v_img", dim, dim)
+        shapes[f"{attention}.norm_k_img.weight"] = (dim,)
+    return (
+        shapes
+        | _conv("pose_patch_embedding", dim, sizes.latent_channels, 1, 2, 2)
+        | norm("img_emb.proj.0", sizes.image_width)
+        | linear("img_emb.proj.1", sizes.image_width, sizes.image_width)
+        | linear("img_emb.proj.3", sizes.image_width, dim)
+        | norm("img_emb.proj.4", dim)
+        | _motion_encoder(sizes)
+        | _face_encoder(sizes)
+        | _face_adapter(sizes)
+    )
+
+
+def image_to_video_shapes(sizes: CheckpointSizes) -> dict[str, Shape]:
+    """All tensors of one expert of Wan2.2-I2V-A14B; they are also a part of Animate's DiT."""
     dim = sizes.dim
     channels = sizes.latent_channels
     return (
         _conv("patch_embedding", dim, channels + sizes.condition_channels, 1, 2, 2)
-        | _conv("pose_patch_embedding", dim, channels, 1, 2, 2)
         | linear("text_embedding.0", sizes.text_dim, dim)
         | linear("text_embedding.2", dim, dim)
         | linear("time_embedding.0", sizes.frequency_dim, dim)
@@ -22,13 +42,6 @@ def dit_shapes(sizes: CheckpointSizes) -> dict[str, Shape]:
         | _blocks(sizes)
         | {"head.modulation": (1, 2, dim)}
         | linear("head.head", dim, 4 * channels)
-        | norm("img_emb.proj.0", sizes.image_width)
-        | linear("img_emb.proj.1", sizes.image_width, sizes.image_width)
-        | linear("img_emb.proj.3", sizes.image_width, dim)
-        | norm("img_emb.proj.4", dim)
-        | _motion_encoder(sizes)
-        | _face_encoder(sizes)
-        | _face_adapter(sizes)
     )
 
 
@@ -55,9 +68,9 @@ def _blocks(sizes: CheckpointSizes) -> dict[str, Shape]:
         for part in ("self_attn.norm_q", "self_attn.norm_k"):
             shapes[f"{block}.{part}.weight"] = (dim,)
         shapes |= norm(f"{block}.norm3", dim)
-        for part in ("q", "k", "v", "o", "k_img", "v_img"):
+        for part in ("q", "k", "v", "o"):
             shapes |= linear(f"{block}.cross_attn.{part}", dim, dim)
-        for part in ("norm_q", "norm_k", "norm_k_img"):
+        for part in ("norm_q", "norm_k"):
             shapes[f"{block}.cross_attn.{part}.weight"] = (dim,)
         shapes |= linear(f"{block}.ffn.0", dim, sizes.ffn)
         shapes |= linear(f"{block}.ffn.2", sizes.ffn, dim)

@@ -67,7 +67,7 @@ T5 = (
 
 
 def random_tensor(
-    name: str, shape: Shape, spreads: tuple[tuple[str, Spread], ...], seed: int
+    name: str, shape: Shape, spreads: tuple[tuple[str, Spread], ...], seed: int | str
 ) -> torch.Tensor:
     """float32 values of the tensor `name`; equal arguments give equal values."""
     if name.endswith(".kernel"):

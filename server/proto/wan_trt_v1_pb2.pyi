@@ -109,7 +109,7 @@ class Sampling(_message.Message):
     def __init__(self, steps: _Optional[int] = ..., solver: _Optional[_Union[Solver, str]] = ..., shift: _Optional[float] = ..., guidance: _Optional[_Union[Guidance, _Mapping]] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
-    __slots__ = ("reference", "pose", "face", "background", "mask", "mode", "prompt", "negative_prompt", "sampling", "seed", "noise", "segment_frames", "overlap", "output_format", "idempotency_key")
+    __slots__ = ("reference", "pose", "face", "background", "mask", "mode", "prompt", "negative_prompt", "sampling", "seed", "noise", "segment_frames", "overlap", "output_format", "idempotency_key", "last_frame", "frames", "area")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     POSE_FIELD_NUMBER: _ClassVar[int]
     FACE_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +125,9 @@ class SubmitRequest(_message.Message):
     OVERLAP_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FORMAT_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    LAST_FRAME_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    AREA_FIELD_NUMBER: _ClassVar[int]
     reference: str
     pose: str
     face: str
@@ -140,7 +143,10 @@ class SubmitRequest(_message.Message):
     overlap: int
     output_format: OutputFormat
     idempotency_key: str
-    def __init__(self, reference: _Optional[str] = ..., pose: _Optional[str] = ..., face: _Optional[str] = ..., background: _Optional[str] = ..., mask: _Optional[str] = ..., mode: _Optional[_Union[Mode, str]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., seed: _Optional[int] = ..., noise: _Optional[str] = ..., segment_frames: _Optional[int] = ..., overlap: _Optional[int] = ..., output_format: _Optional[_Union[OutputFormat, str]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
+    last_frame: str
+    frames: int
+    area: int
+    def __init__(self, reference: _Optional[str] = ..., pose: _Optional[str] = ..., face: _Optional[str] = ..., background: _Optional[str] = ..., mask: _Optional[str] = ..., mode: _Optional[_Union[Mode, str]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., seed: _Optional[int] = ..., noise: _Optional[str] = ..., segment_frames: _Optional[int] = ..., overlap: _Optional[int] = ..., output_format: _Optional[_Union[OutputFormat, str]] = ..., idempotency_key: _Optional[str] = ..., last_frame: _Optional[str] = ..., frames: _Optional[int] = ..., area: _Optional[int] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("job_id", "state", "output_format", "result_nbytes", "latest")

@@ -16,7 +16,9 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from wan_trt.cli.main import main
+from wan_trt.engine import Engine
 from wan_trt.engine.bundle import Bundle
+from wan_trt.media import open_sink
 
 FRAMES, HEIGHT, WIDTH = 9, 32, 48
 
@@ -90,6 +92,14 @@ def _noise_with_nan(job: Job) -> None:
     job.give("noise", noise, "segment.0")
 
 
+def _silent_video(job: Job) -> None:
+    path = job.folder / "silent.mp4"
+    sink = open_sink(path, height=HEIGHT, width=WIDTH, frame_count=1)
+    sink.write(np.zeros((1, HEIGHT, WIDTH, 3), np.float32))
+    sink.close()
+    job.options["audio"] = str(path)
+
+
 SPOILT: Mapping[str, tuple[Callable[[Job], None], str]] = {
     "missing file": (_set(pose="/nowhere/pose.mp4"), "pose: "),
     "missing picture": (_set(reference="/nowhere/hero.png"), "reference: "),
@@ -112,6 +122,10 @@ SPOILT: Mapping[str, tuple[Callable[[Job], None], str]] = {
     "unknown overlap": (_set(overlap="2"), "overlap"),
     "segment of 4n frames": (_set(segment_frames="12"), "segment"),
     "output of unknown type": (_set(out="video.gif"), "out: "),
+    "output that is an input": (lambda job: job.options.update(out=job.options["pose"]), "--pose"),
+    "no place for the timings": (_set(timings="/nowhere/t.json"), "timings: /nowhere/t.json"),
+    "no file for the timings": (_set(timings="/proc/t.json"), "timings: /proc/t.json"),
+    "sound of a silent file": (_silent_video, "silent.mp4: no sound"),
 }  # fmt: skip
 
 
@@ -137,10 +151,42 @@ def test_the_job_is_good_unless_spoilt(job: Job) -> None:
     assert job.out.stat().st_size > 0
 
 
-def test_an_unknown_option_value_is_a_usage_error(job: Job) -> None:
-    job.options["solver"] = "magic"
+def test_timings_are_written(job: Job) -> None:
+    job.options["timings"] = str(job.folder / "timings.json")
+    assert job.run() == 0
+    assert json.loads((job.folder / "timings.json").read_text())["state"] == "done"
+
+
+def test_an_interrupt_leaves_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        assert list(job.folder.glob(".out.mp4.*")), "the sink is open"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Engine, "step", interrupted)
+    before = sorted(job.folder.iterdir())
+    assert job.run() == 4
+    assert sorted(job.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "required: COMMAND; see wan-trt --help"),
+        (["dance"], "see wan-trt --help"),
+        (["generate"], "see wan-trt generate --help"),
+        (["generate", "b", "--solver", "magic"], "invalid choice: 'magic'"),
+        (["inspect", "b", "--surprise"], "see wan-trt --help"),
+    ],
+)
+def test_usage_errors_are_one_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit, match="2"):
-        job.run()
+        main(words)
+    error = capsys.readouterr().err
+    assert error.startswith("wan-trt: error: ")
+    assert message in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("damage", ["missing", "newer", "truncated", "no JSON", "unknown key"])

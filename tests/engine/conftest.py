@@ -20,24 +20,21 @@ from wan_trt.engine.bundle import SCHEMA, Bundle, FileEntry, GraphEntry, Manifes
 from wan_trt.engine.bundle import sha256_file as sha256
 from wan_trt.engine.executor import GraphSpec, TensorSpec
 from wan_trt.engine.frames import ArrayFrames
-from wan_trt.engine.geometry import Geometry
-from wan_trt.engine.request import Request, Sampling
+from wan_trt.engine.geometry import FaceGeometry, Geometry, ImageGeometry
+from wan_trt.engine.models import ModelName
+from wan_trt.engine.request import AnimateRequest, Sampling
 
 MakeBundle = Callable[..., Bundle]
-MakeRequest = Callable[..., Request]
+MakeRequest = Callable[..., AnimateRequest]
 
 GEOMETRY = Geometry(
     dim=12,
     heads=2,
     layers=1,
-    face_layers=1,
     text_dim=3,
     text_tokens=8,
-    image_dim=2,
-    image_tokens=2,
-    image_size=14,
-    face_size=8,
-    motion_dim=2,
+    image=ImageGeometry(dim=2, tokens=2, size=14),
+    face=FaceGeometry(layers=1, size=8, motion_dim=2),
 )
 
 IMAGE, CLIP, GRID = ("8*height", "8*width"), ("height", "width"), ("2*rows", "2*columns")
@@ -230,7 +227,7 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
         }
         manifest = Manifest(
             schema=SCHEMA,
-            model="toy",
+            model=ModelName.ANIMATE,
             precision="fp32",
             boundary=boundary,
             geometry=GEOMETRY,
@@ -249,7 +246,7 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
 def make_request() -> MakeRequest:
     """make_request(frames=9, **fields): random media of 32x16 pixels, segments of 5 frames."""
 
-    def make(frames: int = 9, **fields: object) -> Request:
+    def make(frames: int = 9, **fields: object) -> AnimateRequest:
         generator = np.random.default_rng(0)
 
         def video(height: int, width: int) -> ArrayFrames:
@@ -266,7 +263,7 @@ def make_request() -> MakeRequest:
         }
         if fields.get("mode") == "replace":
             defaults |= {"background": video(16, 32), "mask": video(16, 32)}
-        return Request(**(defaults | fields))  # type: ignore[arg-type]
+        return AnimateRequest(**(defaults | fields))  # type: ignore[arg-type]
 
     return make
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 import wan_trt.engine
 from wan_trt.engine import (
+    AnimateRequest,
     ArrayFrames,
     Bundle,
     CollectedFrames,
@@ -22,7 +25,6 @@ from wan_trt.engine import (
     ExpertName,
     JobState,
     Mode,
-    Request,
     Sampling,
 )
 from wan_trt.engine.errors import (
@@ -35,7 +37,7 @@ from wan_trt.engine.errors import (
 )
 from wan_trt.engine.scheduler import Stage
 
-MakeRequest = Callable[..., Request]
+MakeRequest = Callable[..., AnimateRequest]
 MakeBundle = Callable[..., Bundle]
 
 
@@ -215,6 +217,88 @@ def test_a_failing_sink_ends_its_job_only(engine: Engine, make_request: MakeRequ
     assert whole.endings == ["close"]
 
 
+@pytest.mark.parametrize("end", ["a bug", "an error", "cancelled"])
+def test_nothing_large_stays_of_a_job_that_ended_early(
+    engine: Engine, make_request: MakeRequest, end: str
+) -> None:
+    """Errors that are kept must not keep the frames that they came through."""
+
+    class Ending(Sink):
+        def write(self, frames: NDArray[np.float32]) -> None:
+            del frames
+            if end == "cancelled":
+                engine.cancel(job_id)
+            elif end == "a bug":
+                raise RuntimeError("torn")
+            else:
+                raise ResourceError("full") from OSError("the disk")
+
+    events: list[Event] = []
+    job_id = engine.submit(make_request(), Ending(), events.append)
+    engine.step()
+    tensors = engine._jobs[job_id].tensors
+    assert tensors is not None
+    left: list[weakref.ref[object]] = [
+        weakref.ref(held) for held in (tensors, tensors.denoiser, engine._jobs[job_id])
+    ]
+    del tensors
+    run_to_end(engine)
+    gc.collect()
+    assert events[-1].state is (JobState.CANCELLED if end == "cancelled" else JobState.FAILED)
+    assert [ref() for ref in left] == [None, None, None]
+    error = engine.summary(job_id).error
+    assert error is not None
+    assert error is events[-1].error
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+
+
+def test_the_error_that_is_kept_does_not_learn_of_its_callers(
+    engine: Engine, make_request: MakeRequest
+) -> None:
+    events: list[Event] = []
+    with pytest.raises(ResourceError, match="full") as caught:
+        engine.generate(make_request(), Sink(fail=ResourceError("full")), events.append)
+    kept = events[-1].error
+    assert kept is not None
+    assert kept is not caught.value
+    assert kept.__traceback__ is None
+    assert str(kept) == str(caught.value)
+
+
+def test_a_sink_is_opened_for_valid_requests_only(
+    engine: Engine, make_request: MakeRequest
+) -> None:
+    opened: list[Sink] = []
+
+    def open_sink() -> Sink:
+        opened.append(Sink())
+        return opened[-1]
+
+    with pytest.raises(InputError, match="seed"):
+        engine.submit(make_request(seed=-1), open_sink)
+    assert not opened
+    engine.generate(make_request(), open_sink)
+    engine.submit(make_request(), open_sink, job_id="mine")
+    with pytest.raises(InputError, match="taken"):
+        engine.submit(make_request(), open_sink, job_id="mine")
+    run_to_end(engine)
+    assert [sink.endings for sink in opened] == [["close"], ["close"], ["abort"]]
+
+
+def test_an_interrupt_while_submitting_ends_the_job(
+    engine: Engine, make_request: MakeRequest
+) -> None:
+    def watch(event: Event) -> None:
+        if event.state is JobState.QUEUED:
+            raise KeyboardInterrupt
+
+    sink = Sink()
+    with pytest.raises(KeyboardInterrupt):
+        engine.generate(make_request(), lambda: sink, watch)
+    assert sink.endings == ["abort"]
+    assert not engine.step()
+
+
 def test_a_full_disk_is_a_resource_error(engine: Engine, make_request: MakeRequest) -> None:
     with pytest.raises(ResourceError, match="No space left"):
         engine.generate(make_request(), Sink(fail=OSError(28, "No space left on device")))
@@ -350,6 +434,12 @@ def test_submitting_from_other_threads(engine: Engine, make_request: MakeRequest
         assert [event.sequence for event in told] == list(range(1, len(told) + 1))
         assert told[0].state is JobState.QUEUED
         assert told[-1].state is JobState.DONE
+
+
+@pytest.mark.parametrize("threads", [-1, 0, 100_000])
+def test_numbers_of_threads_that_make_no_sense(make_bundle: MakeBundle, threads: int) -> None:
+    with pytest.raises(InputError, match=f"threads: {threads}; expected 1 to"):
+        Engine(make_bundle(), threads)
 
 
 def test_a_bundle_without_a_graph_is_refused(make_bundle: MakeBundle) -> None:

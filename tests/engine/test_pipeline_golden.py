@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from wan_trt.engine import (
+    AnimateRequest,
     ArrayFrames,
     Bundle,
     CollectedFrames,
     Engine,
     ExpertName,
     Mode,
-    Request,
     Sampling,
     SolverName,
 )
@@ -35,6 +35,7 @@ from wan_trt.engine.job import Job, JobTensors
 from wan_trt.engine.ort import load_executor
 from wan_trt.engine.scheduler import Stage
 from wan_trt.engine.stages import decode as decode_module
+from wan_trt.engine.stages.animate import AnimateConditioning
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
 
@@ -60,7 +61,7 @@ class StoredNoise:
 @dataclass(frozen=True)
 class Case:
     parameters: dict[str, Any]
-    request: Request
+    request: AnimateRequest
     outputs: dict[str, NDArray[Any]]
 
     @staticmethod
@@ -70,7 +71,7 @@ class Case:
         inputs = load_file(folder / f"{name}.inputs.safetensors")
         replace = parameters["mode"] == "replace"
         guidance = float(parameters["guide_scale"])
-        request = Request(
+        request = AnimateRequest(
             reference=inputs["ref"],
             pose=ArrayFrames(inputs["pose"]),
             face=ArrayFrames(inputs["face"]),
@@ -100,7 +101,7 @@ def executors(golden_bundle: Bundle) -> Iterator[Executors]:
 
 
 def step_through(
-    bundle: Bundle, executors: Executors, request: Request, sink: CollectedFrames
+    bundle: Bundle, executors: Executors, request: AnimateRequest, sink: CollectedFrames
 ) -> Iterator[tuple[Job, JobTensors]]:
     """Run a request unit by unit; yields before each segment's first step and after each unit."""
     plan, schedule = validate_request(request, bundle.manifest)
@@ -142,14 +143,16 @@ def test_every_intermediate_with_the_official_carried_frames(
         segment = f"seg{job.cursor.segment}"
         assert list(job.schedule.timesteps) == expected["timesteps"].tolist()
         if job.cursor.stage is Stage.CONDITIONING:
-            y, pose = tensors.segment.condition, tensors.segment.pose_latents
+            conditioning = tensors.conditioning
+            assert isinstance(conditioning, AnimateConditioning)
+            y, pose = conditioning.condition, conditioning.pose_latents
             np.testing.assert_array_equal(y[:4], expected[f"{segment}.y"][:4])
             np.testing.assert_allclose(y, expected[f"{segment}.y"], atol=1e-4)
             np.testing.assert_allclose(pose, expected[f"{segment}.pose_latents"][0], atol=1e-4)
             if "clip_fea" in expected:
-                features = tensors.condition.image_features
+                features = conditioning.image_features
                 np.testing.assert_allclose(features, expected["clip_fea"][0], atol=5e-4)
-            rows = tensors.condition.text_rows
+            rows = conditioning.text_rows
             context = expected["context"]
             np.testing.assert_allclose(rows[: len(context)], context, atol=1e-4)
             assert not rows[len(context) :].any()
@@ -173,7 +176,7 @@ def test_every_intermediate_with_the_official_carried_frames(
 def check_first_velocity(job: Job, tensors: JobTensors, expected: dict[str, NDArray[Any]]) -> None:
     """The velocity of a segment's first step, and with guidance that of both branches."""
     step = job.step(0)
-    guidance = job.guidance(step.expert)
+    guidance = job.request.guidance(step.expert)
 
     def velocity(scale: float) -> Array:
         found = tensors.denoiser.velocity(

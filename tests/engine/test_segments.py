@@ -74,6 +74,7 @@ def test_the_example_of_the_module() -> None:
         (30, 1, 1, "segment_frames"),
         (30, -3, 1, "segment_frames"),
         (30, 9, 5, "segment_frames"),
+        (6, 5, 5, "segment_frames"),
         (30, 77, 2, "overlap"),
         (30, 77, 0, "overlap"),
     ],
@@ -91,6 +92,19 @@ def test_what_upstream_crashes_on_is_refused(
 def test_the_smallest_segments_that_work() -> None:
     assert plan_segments(30, 5, 1).segments[0].frames == 5
     assert plan_segments(30, 13, 5).segments[0].frames == 13
+
+
+@pytest.mark.parametrize(("frames", "segments"), [(6, 1), (9, 1), (10, 2), (13, 2)])
+def test_two_segments_may_be_shorter_than_two_overlaps(frames: int, segments: int) -> None:
+    """The first one has nothing carried over, the last one hands nothing on."""
+    plan = plan_segments(frames, 9, 5)
+    assert len(plan.segments) == segments
+    assert sum(segment.kept for segment in plan.segments) == frames
+
+
+def test_a_third_segment_must_not_be() -> None:
+    with pytest.raises(InputError, match="at most two segments, which 13 frames make; use 13"):
+        plan_segments(14, 9, 5)
 
 
 @settings(deadline=None)

@@ -75,7 +75,7 @@ def test_decoding_drops_carried_and_surplus_frames(vae: Vae, overlap: int) -> No
     expected = []
     tail = np.zeros((3, overlap, 16, 32), np.float32)
     for segment in plan.segments:
-        decode_segment(vae, latents, segment, tail, sink, go_on)
+        decode_segment(vae, latents, 1, segment, tail, sink, go_on)
         expected.append(decoded[:, segment.carried : segment.kept_stop])
         if segment.index + 1 < len(plan.segments):
             np.testing.assert_array_equal(

@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wan_trt.engine import ArrayFrames, Bundle, CollectedFrames, Engine, Mode, Request, Sampling
+from wan_trt.engine import (
+    AnimateRequest,
+    ArrayFrames,
+    Bundle,
+    CollectedFrames,
+    Engine,
+    Mode,
+    Sampling,
+)
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.validation import validate_request
 
 MakeBundle = Callable[..., Bundle]
-MakeRequest = Callable[..., Request]
+MakeRequest = Callable[..., AnimateRequest]
 
 
 class Size:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wan_trt.engine import Bundle, CollectedFrames, Engine, JobSummary, Request, Sampling
+from wan_trt.engine import AnimateRequest, Bundle, CollectedFrames, Engine, JobSummary, Sampling
 from wan_trt.engine.executor import Bindings, Executor, GraphSpec
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.job import Job
@@ -19,7 +19,7 @@ from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
 
 MakeBundle = Callable[..., Bundle]
-MakeRequest = Callable[..., Request]
+MakeRequest = Callable[..., AnimateRequest]
 
 
 class Counted:
@@ -43,7 +43,7 @@ class Counted:
         self._executor.close()
 
 
-def count_launches(bundle: Bundle, request: Request) -> Counter[str]:
+def count_launches(bundle: Bundle, request: AnimateRequest) -> Counter[str]:
     """Launches of each "graph/weight set" over a whole job."""
     counter: Counter[str] = Counter()
 
@@ -123,6 +123,18 @@ def test_a_custom_prompt_loads_the_text_encoder_and_lets_it_go(
     assert counts["text_encoder/shared"] == counts["close text_encoder/shared"] == 1
     own = count_launches(bundle, make_request(frames=5, prompt="  a person   moves "))
     assert own["text_encoder/shared"] == 0
+
+
+def test_two_custom_prompts_load_the_text_encoder_once(
+    make_bundle: MakeBundle, make_request: MakeRequest, shared_tokenizer: bytes
+) -> None:
+    bundle = make_bundle()
+    (bundle.path / "tokenizer.json").write_bytes(shared_tokenizer)
+    guided = Sampling(steps=1, guidance=(2.0, 2.0))
+    request = make_request(frames=5, sampling=guided, prompt="a cat", negative_prompt="a dog")
+    counts = count_launches(bundle, request)
+    assert counts["text_encoder/shared"] == 2
+    assert counts["close text_encoder/shared"] == 1
 
 
 class Endless:

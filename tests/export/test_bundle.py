@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -15,14 +16,23 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from wan_trt.engine.bundle import MANIFEST, SCHEMA, Bundle, Manifest
-from wan_trt.engine.errors import BundleError, CheckpointError, InputError, LoraError
+from wan_trt.engine.bundle import MANIFEST, SCHEMA, Bundle, Manifest, sha256_file
+from wan_trt.engine.errors import (
+    BundleError,
+    CheckpointError,
+    InputError,
+    LoraError,
+    ResourceError,
+)
+from wan_trt.engine.geometry import FaceGeometry
 from wan_trt.engine.request import ExpertName
+from wan_trt.export import bundle_writer, weights
 from wan_trt.export.bundle_writer import ExportOptions, export_bundle
-from wan_trt.export.checkpoint import OfficialCheckpoint
+from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.lora.fold import FoldedTensors, read_files
 from wan_trt.export.lora.spec import LoraSpec, LoraStacks
 from wan_trt.export.synthetic.checkpoint import T5_FILE
+from wan_trt.export.synthetic.lora import write_musubi_lora
 from wan_trt.export.synthetic.sizes import TINY
 
 HIGH, LOW = ExpertName.HIGH, ExpertName.LOW
@@ -81,7 +91,7 @@ def test_experts_differ_in_the_touched_tensors_only(tiny_bundle: Bundle) -> None
 def test_weights_are_the_folded_ones(
     tiny_bundle: Bundle, tiny_checkpoint: Path, tiny_loras: LoraStacks
 ) -> None:
-    dit = OfficialCheckpoint.open(tiny_checkpoint).dit
+    dit = Checkpoint.open(tiny_checkpoint).experts[HIGH].tensors
     for expert, name, stack in (
         (HIGH, "blocks.1.self_attn.q.weight", tiny_loras.high),
         (HIGH, "blocks.0.self_attn.o.weight", ()),
@@ -135,7 +145,7 @@ def test_the_manifest_comes_back_as_it_was_written(tiny_bundle: Bundle) -> None:
     assert Bundle.open(tiny_bundle.path).manifest == manifest
     assert manifest.schema == SCHEMA
     assert manifest.geometry.head_dim == TINY.head_dim
-    assert manifest.geometry.face_size == TINY.face_size
+    assert manifest.geometry.face == FaceGeometry(2, TINY.face_size, TINY.motion_dim)
     files = {
         str(path.relative_to(tiny_bundle.path))
         for path in tiny_bundle.path.rglob("*")
@@ -171,11 +181,21 @@ def test_a_truncated_or_missing_weights_file(damaged: Path) -> None:
     [
         (lambda m: m.update(schema=SCHEMA + 1), f"has schema {SCHEMA + 1}"),
         (lambda m: m.update(schema="one"), "has schema 'one'"),
+        (lambda m: m.update(schema=SCHEMA - 1), f"has schema {SCHEMA - 1}"),
+        (
+            lambda m: m.update(model="wan9"),
+            "model is 'wan9'; expected wan2.2-animate or wan2.2-i2v",
+        ),
+        (lambda m: m["geometry"]["face"].update(tail=1), r"geometry\.face has unknown keys"),
         (lambda m: m.update(colour="red"), r"unknown keys \['colour'\]"),
         (lambda m: m["geometry"].update(tail=1), r"geometry has unknown keys \['tail'\]"),
         (lambda m: m["geometry"].pop("dim"), r"geometry lacks \['dim'\]"),
         (lambda m: m.update(boundary="high"), r"boundary is 'high'"),
         (lambda m: m["graphs"].update(denoiser=3), r"graphs\.denoiser is int"),
+        (lambda m: m.update(graphs=None), r"graphs is None; expected an object"),
+        (lambda m: m["graphs"]["denoiser"].update(inputs=7), r"inputs is 7; expected a list"),
+        (lambda m: m["graphs"]["denoiser"].update(inputs="abc"), r"inputs is 'abc'"),
+        (lambda m: m.pop("graphs"), r"lacks \['graphs'\]"),
     ],
 )
 def test_a_manifest_that_this_version_cannot_read(
@@ -193,6 +213,9 @@ def test_folders_that_are_no_bundle(damaged: Path, tmp_path: Path) -> None:
         (damaged / MANIFEST).write_text(content)
         with pytest.raises(BundleError):
             Bundle.open(damaged)
+    (damaged / MANIFEST).write_bytes(b'{"schema": "\xff"}')
+    with pytest.raises(BundleError, match=r"manifest\.json is not UTF-8"):
+        Bundle.open(damaged)
 
 
 def test_an_existing_folder_is_not_touched(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -223,6 +246,62 @@ def test_nan_weights_leave_nothing_behind(tiny_checkpoint: Path, tmp_path: Path)
     with pytest.raises(CheckpointError, match=r"norm\.weight contains NaN or infinity"):
         export_bundle(checkpoint, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+def test_a_lora_for_what_the_experts_share_is_unmatched(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    motion = "motion_encoder.enc.fc.0"
+    target = f"{motion}.weight"
+    path = write_musubi_lora(
+        tmp_path / "motion.safetensors", TINY, targets=["blocks.0.self_attn.q", motion]
+    )
+    spec = LoraSpec(path)
+    dit = Checkpoint.open(tiny_checkpoint).experts[HIGH].tensors
+    assert target in FoldedTensors(dit, read_files((spec,), dit)).targets  # as `wan-trt fold`
+    stacks, out = LoraStacks(both=(spec,)), tmp_path / "bundle"
+    with pytest.raises(LoraError, match=rf"{target}, which no expert's graph reads") as raised:
+        export_bundle(tiny_checkpoint, out, ExportOptions(stacks))
+    assert len(raised.value.keys) == 3
+    assert not out.exists()
+    bundle = export_bundle(tiny_checkpoint, out, ExportOptions(stacks, allow_unmatched=True))
+    for entry in json.loads((bundle.path / "lora_report.json").read_text()):
+        assert sorted(entry["unmatched_keys"]) == sorted(raised.value.keys)
+        assert list(entry["modules"]) == ["blocks.0.self_attn.q.weight"]
+
+
+def test_a_full_disk_is_a_resource_error(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(weights, "write", full)
+    with pytest.raises(ResourceError, match="No space left") as raised:
+        export_bundle(tiny_checkpoint, tmp_path / "bundle")
+    assert raised.value.exit_code == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("out", ["/proc/bundle", "x" * 300])
+def test_places_that_cannot_be_written(out: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be written"):
+        export_bundle(tiny_checkpoint, tmp_path / out)
+
+
+def test_weights_are_not_read_again_to_be_hashed(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def hashed(path: Path) -> str:
+        read.append(path)
+        return sha256_file(path)
+
+    monkeypatch.setattr(bundle_writer, "sha256_file", hashed)
+    export_bundle(tiny_checkpoint, tmp_path / "bundle").verify()
+    assert read
+    assert not [path for path in read if path.suffix == ".bin"]
 
 
 @pytest.mark.parametrize("boundary", [-0.1, 1.1, float("nan")])

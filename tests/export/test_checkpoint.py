@@ -13,9 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from wan_trt.engine.errors import CheckpointError
-from wan_trt.export.checkpoint import OfficialCheckpoint, PickledTensors, ShardedTensors
+from wan_trt.engine.request import ExpertName
+from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.graphs import plan
 from wan_trt.export.synthetic.checkpoint import CLIP_FILE, INDEX_FILE, T5_FILE, VAE_FILE
+from wan_trt.export.tensor_files import PickledTensors, ShardedTensors
 
 SHARD = "diffusion_pytorch_model-00001-of-00003.safetensors"
 LAST_SHARD = "diffusion_pytorch_model-00003-of-00003.safetensors"
@@ -52,34 +54,40 @@ def test_one_file_without_an_index_is_a_checkpoint_too(broken: Path) -> None:
     for file in (*shards, broken / INDEX_FILE):
         file.unlink()
     save_file(tensors, broken / "diffusion_pytorch_model.safetensors")
-    assert set(OfficialCheckpoint.open(broken).dit.names()) == set(tensors)
+    assert set(Checkpoint.open(broken).experts[ExpertName.LOW].tensors.names()) == set(tensors)
 
 
 def test_files_that_the_index_does_not_name_are_not_read(broken: Path) -> None:
     shutil.copyfile(broken / SHARD, broken / "diffusion_pytorch_model-old.safetensors")
-    assert len(OfficialCheckpoint.open(broken).files) == 8
+    assert len(Checkpoint.open(broken).files) == 8
 
 
 @pytest.mark.parametrize(
-    "name", [SHARD, "config.json", VAE_FILE, CLIP_FILE, T5_FILE, "google/umt5-xxl/tokenizer.json"]
+    ("name", "part"),
+    [
+        (SHARD, SHARD),
+        (VAE_FILE, "has no VAE"),
+        (CLIP_FILE, "has no CLIP"),
+        (T5_FILE, "has no UMT5"),
+        ("google/umt5-xxl/tokenizer.json", "tokenizer"),
+    ],
 )
-def test_a_missing_file_is_named(broken: Path, name: str) -> None:
+def test_a_missing_part_is_named(broken: Path, name: str, part: str) -> None:
     (broken / name).unlink()
-    stem = name.split("-")[0].split("_clip")[0].split("_t5")[0]
-    with pytest.raises(CheckpointError, match=stem):
-        OfficialCheckpoint.open(broken)
+    with pytest.raises(CheckpointError, match=part):
+        Checkpoint.open(broken)
 
 
 def test_no_folder_at_all(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="is not a folder"):
-        OfficialCheckpoint.open(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="is not there"):
+        Checkpoint.open(tmp_path / "nowhere")
 
 
 def test_a_tensor_in_two_files(broken: Path) -> None:
     tensor = load_file(broken / SHARD)["patch_embedding.bias"]
     _edit(broken / LAST_SHARD, lambda tensors: tensors.update({"patch_embedding.bias": tensor}))
     with pytest.raises(CheckpointError, match=rf"patch_embedding\.bias is in {SHARD} and in"):
-        OfficialCheckpoint.open(broken)
+        Checkpoint.open(broken)
 
 
 @pytest.mark.parametrize("length", [0, 5, 100, -10])
@@ -87,21 +95,21 @@ def test_a_truncated_shard(broken: Path, length: int) -> None:
     data = (broken / SHARD).read_bytes()
     (broken / SHARD).write_bytes(data[:length])
     with pytest.raises(CheckpointError, match=f"{SHARD} cannot be read"):
-        OfficialCheckpoint.open(broken)
+        Checkpoint.open(broken)
 
 
 @pytest.mark.parametrize("content", ["no json", "[]", '{"weight_map": ["a"]}', "{}"])
 def test_an_index_that_is_none(broken: Path, content: str) -> None:
     (broken / INDEX_FILE).write_text(content)
     with pytest.raises(CheckpointError, match="is no safetensors index"):
-        OfficialCheckpoint.open(broken)
+        Checkpoint.open(broken)
 
 
 @pytest.mark.parametrize("content", ["no json", "[]", ""])
 def test_a_config_that_is_none(broken: Path, content: str) -> None:
     (broken / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"config\.json is no"):
-        OfficialCheckpoint.open(broken)
+        Checkpoint.open(broken)
 
 
 @pytest.mark.parametrize("length", [0, 64, -64])
@@ -109,7 +117,7 @@ def test_a_truncated_pickle(broken: Path, length: int) -> None:
     data = (broken / VAE_FILE).read_bytes()
     (broken / VAE_FILE).write_bytes(data[:length])
     with pytest.raises(CheckpointError, match=f"{VAE_FILE} cannot be read"):
-        OfficialCheckpoint.open(broken)
+        Checkpoint.open(broken)
 
 
 class _Touch:
@@ -149,14 +157,33 @@ def test_a_config_that_contradicts_the_tensors(broken: Path, key: str, value: ob
     config = json.loads((broken / "config.json").read_text())
     (broken / "config.json").write_text(json.dumps(config | {key: value}))
     with pytest.raises(CheckpointError, match=rf"config\.json says {key} = {value}"):
-        plan(OfficialCheckpoint.open(broken))
+        plan(Checkpoint.open(broken))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("eps", None),
+        ("eps", "x"),
+        ("eps", float("nan")),
+        ("text_len", "x"),
+        ("text_len", 0),
+        ("text_len", 1.5),
+        ("window_size", 7),
+    ],
+)
+def test_a_config_with_values_that_mean_nothing(broken: Path, key: str, value: object) -> None:
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(CheckpointError, match=rf"config\.json says {key} = {value!r}"):
+        plan(Checkpoint.open(broken))
 
 
 @pytest.mark.parametrize(
     ("file", "name", "label"),
     [
-        (LAST_SHARD, "face_encoder.out_proj.bias", "the DiT"),
-        (VAE_FILE, "decoder.head.2.bias", "the VAE"),
+        (LAST_SHARD, "face_encoder.out_proj.bias", "DiT"),
+        (VAE_FILE, "decoder.head.2.bias", "VAE"),
         (CLIP_FILE, "visual.pre_norm.bias", "CLIP"),
         (T5_FILE, "norm.weight", "UMT5"),
     ],
@@ -165,14 +192,15 @@ def test_tensors_that_are_missing_or_left_over_are_named(
     broken: Path, file: str, name: str, label: str
 ) -> None:
     _edit(broken / file, lambda tensors: tensors.update({f"{name}_": tensors.pop(name)}))
-    with pytest.raises(CheckpointError, match=f"{label} lacks {name}"):
-        plan(OfficialCheckpoint.open(broken))
+    bare = name.removeprefix("visual.")
+    with pytest.raises(CheckpointError, match=f"{label} in .* lacks {bare}"):
+        plan(Checkpoint.open(broken))
     _edit(broken / file, lambda tensors: tensors.update({name: tensors[f"{name}_"].clone()}))
-    with pytest.raises(CheckpointError, match=f"{label} has tensors that nothing uses: {name}_"):
-        plan(OfficialCheckpoint.open(broken))
+    with pytest.raises(CheckpointError, match=f"{label} .*{bare}_"):
+        plan(Checkpoint.open(broken))
 
 
 def test_a_tensor_that_decides_sizes_is_missing(broken: Path) -> None:
     _edit(broken / SHARD, lambda tensors: tensors.pop("patch_embedding.weight"))
-    with pytest.raises(CheckpointError, match=r"no tensor patch_embedding\.weight"):
-        plan(OfficialCheckpoint.open(broken))
+    with pytest.raises(CheckpointError, match="without its patch embedding"):
+        plan(Checkpoint.open(broken))

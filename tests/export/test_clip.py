@@ -11,7 +11,7 @@ import torch
 from exported import export_module, run_exported
 from safetensors.torch import load_file
 
-from wan_trt.export.checkpoint import OfficialCheckpoint
+from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.graph import trace
 from wan_trt.export.modeling.clip import ImageEncoder, ImageEncoderSizes, unused
 from wan_trt.export.synthetic.sizes import TINY
@@ -38,14 +38,20 @@ def _exported(source: TensorSource, folder: Path) -> Encode:
     return encode
 
 
+def _clip(folder: Path) -> TensorSource:
+    source = Checkpoint.open(folder).clip
+    assert source is not None
+    return source
+
+
 @pytest.fixture(scope="module")
 def source(golden: Path) -> TensorSource:
-    return OfficialCheckpoint.open(golden / "checkpoint").clip
+    return _clip(golden / "checkpoint")
 
 
 @pytest.fixture(scope="module")
 def tiny(tiny_checkpoint: Path) -> TensorSource:
-    return OfficialCheckpoint.open(tiny_checkpoint).clip
+    return _clip(tiny_checkpoint)
 
 
 @pytest.fixture(scope="module")

@@ -11,25 +11,26 @@ import torch
 from exported import export_module, run_exported
 from safetensors.torch import load_file
 
+from wan_trt.engine.request import ExpertName
 from wan_trt.engine.rope import rope_tables
-from wan_trt.export.checkpoint import OfficialCheckpoint
+from wan_trt.export.checkpoint import Checkpoint
+from wan_trt.export.checkpoint import Dit as OpenedDit
 from wan_trt.export.modeling.animate import AnimateSizes
-from wan_trt.export.modeling.contexts import ImageContext, SegmentContext, TextContext
+from wan_trt.export.modeling.contexts import ImageContext, PosedSegmentContext, TextContext
 from wan_trt.export.modeling.denoiser import Denoiser, patches, sinusoids, unpatch
+from wan_trt.export.modeling.dit import DitSizes
 from wan_trt.export.modeling.face import FaceContext, MotionEncoder
 from wan_trt.export.modeling.module import ExportModule
 from wan_trt.export.tensors import TensorSource
 
 Run = Callable[..., tuple[torch.Tensor, ...]]
 
-MODULES = (MotionEncoder, FaceContext, TextContext, ImageContext, SegmentContext, Denoiser)
-
 
 @dataclass(frozen=True)
 class Dit:
     """The six graphs as functions of (sizes, tensors)."""
 
-    sizes: AnimateSizes
+    sizes: DitSizes
     motion_encoder: Run
     face_context: Run
     text_context: Run
@@ -39,8 +40,8 @@ class Dit:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(golden: Path) -> OfficialCheckpoint:
-    return OfficialCheckpoint.open(golden / "checkpoint")
+def opened(golden: Path) -> OpenedDit:
+    return Checkpoint.open(golden / "checkpoint").experts[ExpertName.HIGH]
 
 
 def _eager(module: ExportModule, source: TensorSource) -> Run:
@@ -56,19 +57,27 @@ def _eager(module: ExportModule, source: TensorSource) -> Run:
 @pytest.fixture(scope="module", params=["eager", "exported"])
 def dit(
     request: pytest.FixtureRequest,
-    checkpoint: OfficialCheckpoint,
+    opened: OpenedDit,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Dit:
-    sizes = AnimateSizes.read(checkpoint.dit, checkpoint.config, image_tokens=257)
+    sizes = AnimateSizes.read(opened.tensors, opened.config, image_tokens=257)
 
-    def make(kind: Callable[[AnimateSizes], ExportModule]) -> Run:
-        module = kind(sizes)
+    def make(module: ExportModule) -> Run:
         if request.param == "eager":
-            return _eager(module, checkpoint.dit)
-        executor = export_module(module, checkpoint.dit, tmp_path_factory.mktemp("module"))
+            return _eager(module, opened.tensors)
+        executor = export_module(module, opened.tensors, tmp_path_factory.mktemp("module"))
         return lambda symbols, *inputs: run_exported(executor, symbols, *inputs)
 
-    return Dit(sizes, *(make(kind) for kind in MODULES))
+    trunk, image, face = sizes.dit, sizes.image, sizes.face
+    return Dit(
+        trunk,
+        motion_encoder=make(MotionEncoder(face)),
+        face_context=make(FaceContext(trunk, face)),
+        text_context=make(TextContext(trunk)),
+        image_context=make(ImageContext(trunk, image)),
+        segment_context=make(PosedSegmentContext(trunk)),
+        denoiser=make(Denoiser(trunk, image, face)),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +99,11 @@ def test_motion_of_faces(dit: Dit, faces: dict[str, torch.Tensor]) -> None:
     torch.testing.assert_close(motion, faces["motion_black_face"], atol=1e-4, rtol=0)
 
 
-def test_face_tokens_for_every_length(checkpoint: OfficialCheckpoint, golden: Path) -> None:
+def test_face_tokens_for_every_length(opened: OpenedDit, golden: Path) -> None:
     expected = load_file(golden / "modules" / "face_encoder.safetensors")
-    module = FaceContext(AnimateSizes.read(checkpoint.dit, checkpoint.config, 257))
-    module.load(checkpoint.dit)
+    sizes = AnimateSizes.read(opened.tensors, opened.config, 257)
+    module = FaceContext(sizes.dit, sizes.face)
+    module.load(opened.tensors)
     lengths = [name.removesuffix(".motion") for name in expected if name.endswith(".motion")]
     assert len(lengths) >= 3
     for length in lengths:
@@ -101,22 +111,22 @@ def test_face_tokens_for_every_length(checkpoint: OfficialCheckpoint, golden: Pa
         torch.testing.assert_close(tokens, expected[f"{length}.tokens"][0], atol=1e-4, rtol=0)
 
 
-def test_text_and_image_embeddings(checkpoint: OfficialCheckpoint, golden: Path) -> None:
+def test_text_and_image_embeddings(opened: OpenedDit, golden: Path) -> None:
     expected = load_file(golden / "modules" / "embeddings.safetensors")
     clip = load_file(golden / "modules" / "clip.safetensors")
-    sizes = AnimateSizes.read(checkpoint.dit, checkpoint.config, 257)
-    text, image = TextContext(sizes), ImageContext(sizes)
-    text.load(checkpoint.dit)
-    image.load(checkpoint.dit)
-    features = clip["img0.features"].reshape(sizes.image_tokens, -1)
+    sizes = AnimateSizes.read(opened.tensors, opened.config, 257)
+    text, image = TextContext(sizes.dit), ImageContext(sizes.dit, sizes.image)
+    text.load(opened.tensors)
+    image.load(opened.tensors)
+    features = clip["img0.features"].reshape(sizes.image.tokens, -1)
     torch.testing.assert_close(
         image.embed(features), expected["img.out"].reshape(257, -1), atol=1e-4, rtol=0
     )
-    rows = expected["text.rows"].reshape(-1, sizes.text_dim)
+    rows = expected["text.rows"].reshape(-1, sizes.dit.text_dim)
     torch.testing.assert_close(
         text.embed(rows), expected["text.out_rows"].reshape(len(rows), -1), atol=1e-4, rtol=0
     )
-    padding = text.embed(torch.zeros(1, sizes.text_dim))
+    padding = text.embed(torch.zeros(1, sizes.dit.text_dim))
     torch.testing.assert_close(
         padding.flatten(), expected["text.out_padding_row"].flatten(), atol=1e-4, rtol=0
     )

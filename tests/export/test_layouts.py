@@ -13,9 +13,9 @@ from official_i2v import write_official_i2v
 from safetensors.torch import load_file, save_file
 
 from wan_trt.engine.errors import CheckpointError
+from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.layouts.detect import Layout, detect, detect_dit
-from wan_trt.export.layouts.dit_models import Model
 from wan_trt.export.layouts.recognise import Spelling, Weights
 from wan_trt.export.modeling import clip, umt5, vae
 from wan_trt.export.modeling.animate import AnimateSizes
@@ -73,7 +73,7 @@ def assert_same(layout: Layout, official: Layout) -> None:
 
 
 def test_the_official_layout(animate: Layout) -> None:
-    assert animate.model is Model.ANIMATE
+    assert animate.model is ModelName.ANIMATE
     assert animate.experts[ExpertName.HIGH] is animate.experts[ExpertName.LOW]
     assert animate.experts[ExpertName.HIGH].spelling is Spelling.ORIGINAL
     assert animate.boundary is None
@@ -81,13 +81,13 @@ def test_the_official_layout(animate: Layout) -> None:
     assert animate.clip is not None
     image = clip.ImageEncoderSizes.read(animate.clip.open())
     dit = animate.experts[ExpertName.HIGH].open()
-    assert AnimateSizes.read(dit, animate.config, image.tokens).layers == TINY.layers
+    assert AnimateSizes.read(dit, animate.config, image.tokens).dit.layers == TINY.layers
     assert umt5.TextEncoderSizes.read(animate.t5.open()).layers == TINY.text_layers
     assert vae.VaeSizes.read(animate.vae.open())
 
 
 def test_the_official_layout_of_two_experts(i2v: Layout) -> None:
-    assert i2v.model is Model.IMAGE_TO_VIDEO
+    assert i2v.model is ModelName.IMAGE_TO_VIDEO
     assert i2v.clip is None
     high, low = (i2v.experts[name].open() for name in (ExpertName.HIGH, ExpertName.LOW))
     name = "blocks.1.ffn.0.weight"
@@ -99,7 +99,7 @@ def test_diffusers(official: Layout, tmp_path: Path, shards: int) -> None:
     layout = detect(write_diffusers(tmp_path / "any", official, shards=shards))
     assert_same(layout, official)
     assert {part.spelling for part in parts(layout)} == {Spelling.DIFFUSERS}
-    assert layout.boundary == (None if official.model is Model.ANIMATE else BOUNDARY)
+    assert layout.boundary == (None if official.model is ModelName.ANIMATE else BOUNDARY)
     for key, value in layout.config.items():
         assert official.config[key] == value
     assert layout.config["num_heads"] == TINY.heads
@@ -256,7 +256,7 @@ def test_heads_of_single_files_are_those_of_every_wan_model(tmp_path: Path) -> N
 def test_one_file_alone_is_a_dit(animate: Layout, tmp_path: Path) -> None:
     file = tmp_path / "base.safetensors"
     save_file(_dit(animate), file)
-    assert detect_dit(file).model is Model.ANIMATE
+    assert detect_dit(file).model is ModelName.ANIMATE
     with pytest.raises(CheckpointError, match=r"no CLIP \(found: .*base.safetensors: Animate DiT"):
         detect(file)
 

@@ -9,7 +9,7 @@ import torch
 
 from wan_trt.engine.rope import rope_tables
 from wan_trt.export.modeling.animate import AnimateSizes
-from wan_trt.export.modeling.contexts import ImageContext, SegmentContext, TextContext
+from wan_trt.export.modeling.contexts import ImageContext, PosedSegmentContext, TextContext
 from wan_trt.export.modeling.denoiser import Denoiser
 from wan_trt.export.modeling.face import FaceContext
 from wan_trt.export.modeling.module import ExportModule
@@ -68,12 +68,12 @@ def test_the_dit_points_at_the_reference_under_the_skeleton() -> None:
     }
     source = MemoryTensors(random | structured_dit(DEMO))
     sizes = AnimateSizes.read(source, config(DEMO), DEMO.image_tokens)
-    context = [
-        kind(sizes) for kind in (TextContext, ImageContext, FaceContext, SegmentContext, Denoiser)
-    ]
-    for module in context:
+    trunk = sizes.dit
+    text, image = TextContext(trunk), ImageContext(trunk, sizes.image)
+    face, segment = FaceContext(trunk, sizes.face), PosedSegmentContext(trunk)
+    denoiser = Denoiser(trunk, sizes.image, sizes.face)
+    for module in (text, image, face, segment, denoiser):
         module.load(source)
-    text, image, face, segment, denoiser = context
 
     random_numbers = torch.Generator().manual_seed(0)
 
@@ -91,10 +91,10 @@ def test_the_dit_points_at_the_reference_under_the_skeleton() -> None:
         noise,
         torch.tensor([900]),
         segment(condition, black),
-        *(torch.from_numpy(t) for t in rope_tables(latents + 1, rows, columns, sizes.head_dim)),
-        *text(normal(sizes.text_tokens, sizes.text_dim)),
-        *image(normal(sizes.image_tokens, sizes.image_dim)),
-        *face(normal(4 * latents - 3, sizes.motion_dim)),
+        *(torch.from_numpy(t) for t in rope_tables(latents + 1, rows, columns, trunk.head_dim)),
+        *text(normal(trunk.text_tokens, trunk.text_dim)),
+        *image(normal(sizes.image.tokens, sizes.image.dim)),
+        *face(normal(4 * latents - 3, sizes.face.motion_dim)),
     )
     wanted = (noise - reference)[:, 1:]
     found = velocity[:, 1:]

@@ -10,7 +10,7 @@ import torch
 from exported import export_module, run_exported
 from safetensors.torch import load_file
 
-from wan_trt.export.checkpoint import OfficialCheckpoint
+from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.modeling.umt5 import (
     MAX_TOKENS,
     TextEncoder,
@@ -43,14 +43,14 @@ def _exported(source: TensorSource, folder: Path) -> Encode:
 
 @pytest.fixture(scope="module")
 def tiny(tiny_checkpoint: Path) -> TensorSource:
-    return OfficialCheckpoint.open(tiny_checkpoint).t5
+    return Checkpoint.open(tiny_checkpoint).t5
 
 
 @pytest.fixture(scope="module", params=["eager", "exported"])
 def encode(
     request: pytest.FixtureRequest, golden: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Encode:
-    source = OfficialCheckpoint.open(golden / "checkpoint").t5
+    source = Checkpoint.open(golden / "checkpoint").t5
     if request.param == "eager":
         return _eager(source)
     return _exported(source, tmp_path_factory.mktemp("module"))

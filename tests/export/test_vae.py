@@ -14,7 +14,7 @@ from exported import export_module, run_exported
 from safetensors.torch import load_file
 
 from wan_trt.engine.errors import CheckpointError
-from wan_trt.export.checkpoint import OfficialCheckpoint
+from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.modeling.module import ExportModule
 from wan_trt.export.modeling.vae import VaeDecoder, VaeEncoder, VaeSizes, unused
 from wan_trt.export.modeling.vae_history import History
@@ -85,12 +85,12 @@ def make(
 
 @pytest.fixture(scope="module")
 def source(golden: Path) -> TensorSource:
-    return OfficialCheckpoint.open(golden / "checkpoint").vae
+    return Checkpoint.open(golden / "checkpoint").vae
 
 
 @pytest.fixture(scope="module")
 def tiny(tiny_checkpoint: Path) -> TensorSource:
-    return OfficialCheckpoint.open(tiny_checkpoint).vae
+    return Checkpoint.open(tiny_checkpoint).vae
 
 
 @pytest.fixture(scope="module")

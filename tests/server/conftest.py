@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from PIL import Image
 from safetensors.numpy import save_file
 from serving import FRAMES, SIZE, MakeServer, MakeSubmission, MediaFiles
 
-from wan_trt.engine import Bundle, Engine, Sampling
+from wan_trt.engine import Bundle, Engine
+from wan_trt.engine.choices import RequestChoices, SamplingChoices
 from wan_trt.server.address import Address
 from wan_trt.server.client import Client
 from wan_trt.server.server import Server, ServerOptions
@@ -75,10 +78,13 @@ def make_submission(media_files: MediaFiles) -> MakeSubmission:
             "pose": client.upload(media_files.pose),
             "face": client.upload(media_files.face),
             "segment_frames": 5,
-            "sampling": Sampling(steps=steps),
+            "sampling": SamplingChoices(steps=steps),
             "output_format": OutputFormat.FLOAT32,
             "seed": 3,
-        }
-        return Submission(**(values | fields))  # type: ignore[arg-type]
+        } | fields
+        names = {field.name for field in dataclasses.fields(RequestChoices)} & values.keys()
+        choices: Any = {name: values.pop(name) for name in names}
+        media: Any = values
+        return Submission(**media, choices=RequestChoices(**choices))
 
     return make

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from serving import FRAMES, SIZE, MakeSubmission, MediaFiles
 
-from wan_trt.engine import Bundle, CollectedFrames, Engine, JobState, Request, Sampling
+from wan_trt.engine import AnimateRequest, Bundle, CollectedFrames, Engine, JobState, Sampling
 from wan_trt.media import open_frames, read_image, to_pixels
 from wan_trt.server.client import Client
 from wan_trt.server.errors import ConflictError
@@ -24,7 +24,7 @@ def direct(tiny_bundle: Bundle, media_files: MediaFiles) -> CollectedFrames:
     """The same job without a server."""
     sink = CollectedFrames()
     with Engine(tiny_bundle, threads=1) as engine:
-        request = Request(
+        request = AnimateRequest(
             reference=read_image(media_files.reference),
             pose=open_frames(media_files.pose),
             face=open_frames(media_files.face),

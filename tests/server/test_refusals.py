@@ -13,7 +13,8 @@ import pytest
 from safetensors.numpy import save_file
 from serving import MakeServer, MakeSubmission, MediaFiles
 
-from wan_trt.engine import Mode, Sampling
+from wan_trt.engine import Mode
+from wan_trt.engine.choices import SamplingChoices
 from wan_trt.engine.errors import (
     InputError,
     MediaError,
@@ -92,14 +93,16 @@ def test_fetching_before_the_end(
 @pytest.mark.parametrize(
     ("fields", "field", "words"),
     [
-        ({"sampling": Sampling(steps=0)}, "steps", "whole number"),
-        ({"sampling": Sampling(shift=float("nan"))}, "shift", "nan"),
-        ({"sampling": Sampling(guidance=(-1, 1))}, "guidance", "-1"),
+        ({"sampling": SamplingChoices(steps=0)}, "steps", "whole number"),
+        ({"sampling": SamplingChoices(shift=float("nan"))}, "shift", "nan"),
+        ({"sampling": SamplingChoices(guidance=(-1, 1))}, "guidance", "-1"),
         ({"overlap": 3}, "overlap", "1 or 5"),
         ({"segment_frames": 6}, "segment_frames", r"4n\+1"),
         ({"mode": Mode.REPLACE}, "background", "missing in replace mode"),
         ({"pose": "../../etc/passwd"}, "pose", "what Upload returned"),
         ({"pose": ""}, "pose", "missing"),
+        ({"last_frame": "../../etc/passwd"}, "last_frame", "what Upload returned"),
+        ({"frames": 9}, "frames", "the bundle holds wan2.2-animate"),
         ({"seed": -1}, None, "seed"),
         ({"prompt": "\udc00"}, None, "Unicode"),
     ],

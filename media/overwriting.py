@@ -1,0 +1,42 @@
+"""Refuses an output that would replace one of its own inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from wan_trt.engine.errors import MediaError
+from wan_trt.media.image_pattern import ImagePattern, is_pattern
+from wan_trt.media.partial_output import FIELD
+
+
+def require_no_input(out: Path | str, inputs: Mapping[str, Path | str | None]) -> None:
+    """Raise MediaError when a file of `out` is one of `inputs`, whose keys name them.
+
+    Files that are not there are left to those who open them.
+    """
+    written = _identities(Path(out), FIELD)
+    for field, given in inputs.items():
+        if given is not None and written & _identities(Path(given), field):
+            raise MediaError(
+                f"{out} is read as --{field.replace('_', '-')}",
+                expected="a file of its own",
+                action="choose another name",
+                field=FIELD,
+            )
+
+
+def _identities(path: Path, field: str) -> set[tuple[int, int]]:
+    """(device, inode) of each file that is there: the same under every name."""
+    files = [path]
+    if is_pattern(path):
+        pattern = ImagePattern(path, field)
+        files = [pattern.file(index) for index in pattern.indices()]
+    found = set()
+    for file in files:
+        try:
+            status = file.stat()
+        except (OSError, ValueError):
+            continue
+        found.add((status.st_dev, status.st_ino))
+    return found

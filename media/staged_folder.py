@@ -1,0 +1,55 @@
+"""A folder that appears under its name only when it is complete."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wan_trt.engine.errors import InputError
+from wan_trt.media.partial_output import FIELD, is_exhausted, output_error, partial_name
+
+
+@contextmanager
+def staged_folder(out: Path) -> Iterator[Path]:
+    """A temporary sibling of `out` that is renamed to it on success and removed on failure.
+
+    Raises InputError when `out` is there already or cannot be made where it is, and ResourceError
+    when the disk becomes full, inside too.
+    """
+    stage = partial_name(_new(out))
+    try:
+        try:
+            stage.mkdir()
+        except OSError as error:
+            raise output_error(out, error) from error
+        yield stage
+        stage.rename(out)
+    except OSError as error:
+        if is_exhausted(error):
+            raise output_error(out, error) from error
+        raise  # it may be about a file that was read
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _new(out: Path) -> Path:
+    """The absolute path of `out`, whose last part must be free."""
+    out = out.absolute()
+    if not out.parent.is_dir():
+        raise InputError(
+            f"the folder of {out} does not exist", action="create it first", field=FIELD
+        )
+    try:
+        out.lstat()
+    except FileNotFoundError:
+        return out
+    except OSError as error:  # a name that is too long, a folder that must not be entered
+        raise output_error(out, error) from error
+    raise InputError(
+        f"{out} exists",
+        expected="a new folder",
+        action="remove it or choose another name",
+        field=FIELD,
+    )

@@ -1,0 +1,92 @@
+"""`generate` on a bundle with two experts: which options it takes, and what comes out."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wan_trt.cli.main import main
+from wan_trt.engine.bundle import Bundle
+from wan_trt.media import open_frames
+
+
+@pytest.fixture
+def hero(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "hero.png")
+    return tmp_path / "hero.png"
+
+
+SMALL = ("--frames", "5", "--area", "1536", "--steps", "2")
+
+
+def _generate(bundle: Bundle, hero: Path, *options: str) -> int:
+    out = str(hero.parent / "out.mp4")
+    return main(["generate", str(bundle.path), "--reference", str(hero), *options, "--out", out])
+
+
+def test_a_video_at_the_models_own_rate(i2v_bundle: Bundle, hero: Path) -> None:
+    options = (*SMALL, "--last-frame", str(hero), "--guidance", "3.5,1")
+    assert _generate(i2v_bundle, hero, *options) == 0
+    video = open_frames(hero.parent / "out.mp4")
+    assert (video.count, video.height, video.width) == (5, 32, 48)
+    assert video.rate == Fraction(16)
+    video.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--pose", "pose.mp4"), "pose: given, but the bundle holds wan2.2-i2v-a14b"),
+        (("--mode", "animate"), "mode: given, but"),
+        (("--overlap", "1"), "overlap: given, but"),
+        (("--last-frame", "/nowhere/last.png"), "last_frame: "),
+        (("--frames", "8"), "frames: 8 frames; expected 4n+1"),
+        (("--area", "10"), "area: 10; expected"),
+        (("--guidance", "1,2,3"), "--guidance: "),
+    ],
+)
+def test_options_that_are_refused(
+    i2v_bundle: Bundle,
+    hero: Path,
+    options: tuple[str, ...],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert _generate(i2v_bundle, hero, *options) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert [file.name for file in hero.parent.iterdir()] == ["hero.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "pose: missing; expected a video"),
+        (SMALL, "frames: given, but the bundle holds wan2.2-animate"),
+        (("--last-frame", "last.png"), "last_frame: given, but"),
+    ],
+)
+def test_options_that_animate_needs_or_refuses(
+    tiny_bundle: Bundle,
+    hero: Path,
+    options: tuple[str, ...],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert _generate(tiny_bundle, hero, *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_inspect_names_the_model(i2v_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(i2v_bundle.path), "--verify"]) == 0
+    shown = capsys.readouterr().out
+    assert "wan2.2-i2v-a14b" in shown
+    assert "circle_high.safetensors" in shown
+    assert "denoiser [high, low]" in shown
+    assert "face" not in shown
