@@ -30,6 +30,8 @@ from e2e.machine import describe_machine
 from e2e.measurement import Job, Measurement
 from e2e.profile import profile_table, read_profiles
 from e2e.report import psnr_db, share_table, summary, table
+from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.errors import BundleError
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "e2e_cpu.json"
@@ -91,11 +93,20 @@ def _prepare(folder: Path, case: Case) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     description = json.dumps(asdict(case))
     marker = folder / "case.json"
-    if marker.is_file() and marker.read_text() == description and (folder / "bundle").is_dir():
+    if marker.is_file() and marker.read_text() == description and _opens(folder / "bundle"):
         return
     marker.write_text(description)
     print("writing checkpoint and bundle", file=sys.stderr)
     _python("e2e.prepare", str(folder))
+
+
+def _opens(bundle: Path) -> bool:
+    """Whether there is a complete bundle of this version."""
+    try:
+        Bundle.open(bundle)
+    except BundleError:
+        return False
+    return True
 
 
 def _compare(

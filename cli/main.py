@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -38,6 +40,7 @@ puts LoRAs into a plain safetensors file, for other runtimes."""
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code; prints errors as one line on stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _end_cleanly_when_terminated()
     try:
         arguments = _parser(words).parse_args(words)
         code: int = arguments.run(arguments)
@@ -53,6 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # what nobody nearer to it has translated
         return _report(error)
     return code
+
+
+def _end_cleanly_when_terminated() -> None:
+    """SIGTERM ends a command as Ctrl-C does: what is half-written is removed. `serve` has its own
+    way to stop. Only a main thread may set handlers, and only a fresh process has none."""
+    fresh = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if fresh and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _report(error: OSError) -> int:

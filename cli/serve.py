@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not options.listen.loopback:
             _say("no encryption, no authentication: whoever reaches this port may use it")
         print(f"listening on {server.address}", flush=True)
-        signals.get()
+        _wait(signals)
         _say("stopping: no more jobs are taken")
         _drain(server, arguments.grace, signals)
     return 0
@@ -93,6 +93,13 @@ def _caught_signals() -> Iterator[Signals]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _wait(signals: Signals) -> None:
+    """Until a signal came. A wait without end would not: the interpreter may then be asleep in a
+    lock when two signals arrive together, and run neither's handler."""
+    while signals.empty():
+        time.sleep(0.2)
 
 
 def _drain(server: Server, grace_s: float, signals: Signals) -> None:

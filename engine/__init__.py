@@ -7,7 +7,12 @@ load an inference backend.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime's wheel writes a device id below the home folder and reports to its maker as soon as
+# it is imported. Nothing leaves a machine that runs this engine unless its operator says so.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from wan_trt.engine.bundle import Bundle

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import weakref
 from pathlib import Path
 
 from wan_trt.engine.errors import MediaError, ResourceError, WanTrtError
@@ -29,6 +30,8 @@ class PartialFile:
         self.target = target
         self.path = partial_name(target)
         self._field = field
+        # An interrupt may come between any two lines, also before somebody can discard this.
+        weakref.finalize(self, _remove, self.path)
 
     def create(self) -> None:
         """Make the empty file: it fails now where it would fail at the end of the work."""
@@ -45,8 +48,12 @@ class PartialFile:
 
     def discard(self) -> None:
         """Remove what was written; idempotent, and harmless after `commit`."""
-        with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
+        _remove(self.path)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def try_place(target: Path, field: str = FIELD) -> None:
