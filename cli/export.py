@@ -1,11 +1,13 @@
 """Turn a Wan2.2 checkpoint into a bundle that `generate` and `serve` run.
 
-CHECKPOINT is the folder of an official repository, and its files tell which model it is. Both have
-Wan2.1_VAE.pth, models_t5_*.pth and google/umt5-xxl; Animate-14B has config.json,
-diffusion_pytorch_model*.safetensors and models_clip_*.pth beside them, I2V-A14B its two experts in
-high_noise_model/ and low_noise_model/. LoRAs are folded in float32:
+CHECKPOINT is a folder as the official repositories, diffusers or ComfyUI have it, or holds their
+single files; the files tell which model it is and in which layout. LoRAs are folded in float32:
 --lora into both experts, --lora-high only into the one that runs at high noise (timesteps from
 1000 * boundary up), --lora-low only into the other. A LoRA key that fits no module is an error.
+
+Memory holds a few tensors at a time, whatever the model's size. BUNDLE appears only when it is
+complete. Where it is there already, made from the same checkpoint, it is replaced in the end, and
+only what changes is made again: another LoRA or strength costs the tensors that it touches.
 """
 
 from __future__ import annotations
@@ -14,41 +16,70 @@ import argparse
 import sys
 from pathlib import Path
 
+from wan_trt.cli.export_progress import ExportProgress
 from wan_trt.cli.lora_options import add_lora_options, lora_stacks, without_export
 
 SUMMARY = "checkpoint (+ LoRAs) -> bundle; needs the extra `export`"
 
+EXAMPLES = """\
+examples:
+  wan-trt export Wan2.2-Animate-14B --out animate --precision bf16
+  wan-trt export Wan2.2-Animate-14B --out animate --precision bf16 --lora relight.safetensors
+  wan-trt export Wan2.2-I2V-A14B --out rotate --lora-high high.safetensors,strength=0.8 \\
+      --lora-low low.safetensors,strength=0.8
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path)
-    parser.add_argument("--out", metavar="BUNDLE", type=Path, required=True, help="folder to make")
+    parser.add_argument(
+        "--out",
+        metavar="BUNDLE",
+        type=Path,
+        required=True,
+        help="folder to make, or a bundle of this checkpoint to bring up to date",
+    )
     add_lora_options(parser)
     parser.add_argument(
         "--boundary",
+        metavar="SHARE",
         type=float,
         help="where the experts change, as a share of 1000 timesteps "
         "(default: what the checkpoint says, or 0.9)",
     )
     parser.add_argument(
         "--precision",
-        choices=["fp32"],
+        choices=["fp32", "bf16"],
         default="fp32",
-        help="of weights and arithmetic (default: %(default)s)",
+        help="of stored matrices; all else is float32, and so is the arithmetic "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--reuse",
+        metavar="BUNDLE",
+        type=Path,
+        action="append",
+        default=[],
+        help="take tensors that would be the same from this bundle too, by hard links where the "
+        "file system has them (repeatable)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     try:
-        from wan_trt.export.bundle_writer import ExportOptions, export_bundle
+        from wan_trt.export.bundle_writer import export_bundle
+        from wan_trt.export.options import ExportOptions
+        from wan_trt.export.precision import Precision
     except ModuleNotFoundError as error:
         raise without_export(error) from None
 
-    stacks = lora_stacks(arguments)
-    export_bundle(
-        arguments.checkpoint,
-        arguments.out,
-        ExportOptions(stacks, arguments.boundary, arguments.allow_unmatched),
-        on_progress=lambda message: print(message, file=sys.stderr, flush=True),
+    options = ExportOptions(
+        loras=lora_stacks(arguments),
+        boundary=arguments.boundary,
+        allow_unmatched=arguments.allow_unmatched,
+        precision=Precision(arguments.precision),
+        reuse=tuple(arguments.reuse),
     )
+    export_bundle(arguments.checkpoint, arguments.out, options, ExportProgress(sys.stderr))
     print(arguments.out)
     return 0

@@ -11,11 +11,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 
+from wan_trt.cli.byte_progress import ByteProgress
 from wan_trt.cli.lora_options import add_lora_options, lora_stacks, without_export
-from wan_trt.cli.progress import bar, clock
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.request import ExpertName
 
@@ -62,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out,
         lora_stacks(arguments),
         FoldOptions(expert, arguments.dtype, arguments.allow_unmatched),
-        on_progress=_Progress(),
+        on_progress=ByteProgress(sys.stderr).show,
     )
     for entry in report["files"]:
         print(text(entry), file=sys.stderr)
@@ -81,24 +80,3 @@ def _write_report(path: Path, content: str) -> None:
             action="choose another file",
             field="--report",
         ) from None
-
-
-class _Progress:
-    """A bar with bytes, rate and remaining time, on a terminal only."""
-
-    def __init__(self) -> None:
-        self._moves = sys.stderr.isatty()
-        self._start = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        if not self._moves:
-            return
-        elapsed = max(time.monotonic() - self._start, 1e-6)
-        rate = done / elapsed
-        left = clock((total - done) / rate) if rate else "?"
-        end = "\n" if done == total else ""
-        sys.stderr.write(
-            f"\r{bar(done / total)} {done / 1e9:.2f}/{total / 1e9:.2f} GB  "
-            f"{rate / 1e6:.0f} MB/s  ETA {left}\x1b[K{end}"
-        )
-        sys.stderr.flush()

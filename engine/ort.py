@@ -79,17 +79,23 @@ class OrtBindings:
 
 
 class OrtExecutor:
-    """One graph file with one folder of weights.
+    """One graph file with one set of weights.
 
     The weights are mapped from their file, not read: pages of them come and go with use. Bindings
     are owned by whoever asked for them and are freed when dropped.
     """
 
     def __init__(
-        self, graph: Path, weights: Path, spec: GraphSpec, threads: int | None = None
+        self,
+        graph: Path,
+        weights: Path,
+        spec: GraphSpec,
+        threads: int | None = None,
+        files: Mapping[str, str] | None = None,
     ) -> None:
-        """Load `graph`, whose external data lie in the folder `weights`; `threads` None means
-        all cores that the process may use.
+        """Load `graph`, whose parameters lie in the folder `weights`: each in the file that `files`
+        names, or where the graph says if that is None. `threads` None means all cores that the
+        process may use.
 
         Raises BundleError where the files do not fit each other or `spec`, ResourceError where
         they do not fit into memory.
@@ -116,7 +122,7 @@ class OrtExecutor:
             options.add_session_config_entry(key, value)
         try:
             session = onnxruntime.InferenceSession(
-                cpu_graph(graph), options, providers=["CPUExecutionProvider"]
+                cpu_graph(graph, files), options, providers=["CPUExecutionProvider"]
             )
         except _LOAD_ERRORS as error:
             raise _translate(error, f"loading {graph}", BundleError) from error
@@ -173,9 +179,10 @@ def load_executor(
     """The executor of a bundle's graph with one of its weight sets."""
     return OrtExecutor(
         bundle.graph_path(graph),
-        bundle.weights_folder(weight_set),
+        bundle.weights_folder,
         bundle.manifest.graphs[graph].spec,
         threads,
+        bundle.tensor_files(graph, weight_set),
     )
 
 

@@ -7,21 +7,30 @@ lengths, with the same result. Only the graph in memory changes, never the bundl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
+from onnx.external_data_helper import uses_external_data
+
+from wan_trt.engine.errors import BundleError
 
 _DOMAIN = "com.microsoft"
 _QUERY_KEY_VALUE = 3
 _PLAIN = {"q_num_heads", "kv_num_heads"}
 
 
-def cpu_graph(path: Path) -> bytes:
-    """The graph in `path`, without its weights, as the CPU provider runs it fastest.
+def cpu_graph(path: Path, files: Mapping[str, str] | None = None) -> bytes:
+    """The graph in `path`, without its weights, as the CPU provider runs it fastest. `files` says
+    where each parameter's data lie, if not where the graph says.
 
-    Raises what `onnx.load` raises for a file that is no graph.
+    Raises what `onnx.load` raises for a file that is no graph, and BundleError for a parameter
+    that has no file.
     """
     model = onnx.load(str(path), load_external_data=False)
+    if files is not None:
+        for parameter in filter(uses_external_data, model.graph.initializer):
+            _place(parameter, files, path)
     changed = [_use_blockwise_attention(node) for node in model.graph.node]
     if any(changed):
         model.opset_import.append(onnx.helper.make_opsetid(_DOMAIN, 1))
@@ -40,3 +49,15 @@ def _use_blockwise_attention(node: onnx.NodeProto) -> bool:
     node.op_type, node.domain = "MultiHeadAttention", _DOMAIN
     node.attribute.append(onnx.helper.make_attribute("num_heads", heads["q_num_heads"]))
     return True
+
+
+def _place(parameter: onnx.TensorProto, files: Mapping[str, str], path: Path) -> None:
+    if parameter.name not in files:
+        raise BundleError(
+            f"{path} has a parameter {parameter.name} that the manifest does not list",
+            action="export the bundle again",
+        )
+    location = onnx.StringStringEntryProto(key="location", value=files[parameter.name])
+    others = [entry for entry in parameter.external_data if entry.key != "location"]
+    del parameter.external_data[:]
+    parameter.external_data.extend([location, *others])

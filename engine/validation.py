@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.engine.animate_validation import check_mask_shows, plan_animate
-from wan_trt.engine.bundle import Manifest
 from wan_trt.engine.checks import check_number
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.image_to_video_validation import plan_image_to_video
+from wan_trt.engine.manifest import Manifest
 from wan_trt.engine.noise import MAX_SEED
 from wan_trt.engine.request import (
     AnimateRequest,

@@ -45,6 +45,18 @@ class Checkpoint:
     boundary: float | None
     files: tuple[Path, ...]
 
+    def part(self, source: TensorSource) -> str:
+        """What the part is called that `source` is, in recipes."""
+        experts = {expert: dit.tensors for expert, dit in self.experts.items()}
+        single = experts[ExpertName.HIGH] is experts[ExpertName.LOW]
+        parts = {
+            **{"dit" if single else f"dit.{expert}": dit for expert, dit in experts.items()},
+            "vae": self.vae,
+            "t5": self.t5,
+            "clip": self.clip,
+        }
+        return next(name for name, part in parts.items() if part is source)
+
     @staticmethod
     def open(path: str | Path) -> Checkpoint:
         """Raises CheckpointError naming what is missing, damaged or ambiguous."""

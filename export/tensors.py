@@ -17,8 +17,9 @@ class TensorSource(Protocol):
         """Raises CheckpointError when there is no such tensor."""
         ...
 
-    def read(self, name: str) -> torch.Tensor:
-        """The tensor as float32, in memory of its own. Raises CheckpointError when absent."""
+    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
+        """The tensor, or some of its rows, as float32 in memory of its own. Raises
+        CheckpointError when absent."""
         ...
 
 
@@ -34,5 +35,6 @@ class MemoryTensors:
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._tensors[name].shape)
 
-    def read(self, name: str) -> torch.Tensor:
-        return self._tensors[name].to(torch.float32, copy=True)
+    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
+        tensor = self._tensors[name]
+        return (tensor if rows is None else tensor[rows]).to(torch.float32, copy=True)

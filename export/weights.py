@@ -1,88 +1,104 @@
-"""External weights: where each initializer lies in NAME.bin, and writing it tensor by tensor."""
+"""Makes the tensors of a bundle, one at a time, and stores them."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from itertools import groupby
 
-import onnx_ir
 import torch
 
 from wan_trt.engine.errors import CheckpointError
-from wan_trt.export.modeling.module import ExportModule, WeightRule
-from wan_trt.export.tensors import TensorSource
+from wan_trt.engine.manifest import FoldNorms, StoredTensor
+from wan_trt.export.lora.finite import is_finite
+from wan_trt.export.precision import TORCH_DTYPES
+from wan_trt.export.progress import OnProgress, Progress, Stage
+from wan_trt.export.tensor_plan import TensorPlan
+from wan_trt.export.tensor_store import TensorStore
 
-# ONNX Runtime maps external data into memory: tensors that start on a page need no copy.
-_PAGE = 4096
-_LINE = 64
-
-
-@dataclass(frozen=True)
-class Place:
-    """An initializer's position in the weights file; float32."""
-
-    name: str
-    shape: tuple[int, ...]
-    offset: int
-    nbytes: int
+_ROWS_NBYTES = 1 << 26  # float32, of a tensor that passes through in rows
 
 
-def lay_out(module: ExportModule) -> tuple[Place, ...]:
-    """Places of all parameters, in the module's own order; the same for every weight set."""
-    places, end = [], 0
-    for name, tensor in module.state_dict().items():
-        nbytes = tensor.numel() * 4
-        step = _PAGE if nbytes >= _PAGE else _LINE
-        offset = -(-end // step) * step
-        places.append(Place(name, tuple(tensor.shape), offset, nbytes))
-        end = offset + nbytes
-    return tuple(places)
+def write_weights(
+    plans: Sequence[TensorPlan], store: TensorStore, on_progress: OnProgress
+) -> dict[TensorPlan, StoredTensor]:
+    """Make and store all tensors. The plans of one parameter follow one another: what both experts
+    are made of is read once.
+
+    Raises CheckpointError for weights of another shape than the graph's or that are not finite,
+    LoraError for folds that are not finite, OSError when the disk is full.
+    """
+    total = sum(plan.nbytes for plan in plans)
+    done = 0
+    made: list[tuple[TensorPlan, Future[str], tuple[FoldNorms, ...]]] = []
+    for (graph, parameter), group in groupby(plans, lambda plan: (plan.graph, plan.parameter)):
+        on_progress(Progress(Stage.WEIGHTS, f"{graph} {parameter}", done, total))
+        read: dict[tuple[str, str], torch.Tensor] = {}
+        for plan in group:
+            if plan.in_rows:
+                pieces: Iterable[torch.Tensor] = _rows(plan)
+                norms: tuple[FoldNorms, ...] = ()
+            else:
+                tensor, norms = _make(plan, read)
+                pieces = (tensor,)
+            made.append((plan, store.put(pieces), norms))
+            done += plan.nbytes
+    stored = {
+        plan: StoredTensor(name.result(), plan.shape, plan.recipe, norms)
+        for plan, name, norms in made
+    }
+    on_progress(Progress(Stage.WEIGHTS, f"{len(plans)} tensors", done, total))
+    return stored
 
 
-def refer(model: onnx_ir.Model, places: tuple[Place, ...], location: str) -> None:
-    """Make the model's parameters external tensors in the file `location`."""
-    for place in places:
-        value = model.graph.initializers[place.name]
-        value.const_value = onnx_ir.ExternalTensor(
-            location,
-            place.offset,
-            place.nbytes,
-            onnx_ir.DataType.FLOAT,
-            shape=onnx_ir.Shape(place.shape),
-            name=place.name,
+def _make(
+    plan: TensorPlan, read: dict[tuple[str, str], torch.Tensor]
+) -> tuple[torch.Tensor, tuple[FoldNorms, ...]]:
+    """The tensor as it is stored, and the norms of its folds. `read` keeps the base for the next
+    plan of this parameter."""
+    source = plan.sources[0]
+    tensors: list[torch.Tensor] = []
+    norms: list[FoldNorms] = []
+    for name in plan.rule.sources:
+        key = source.part, name
+        if key not in read:
+            read[key] = source.tensors.base.read(name)
+        folded, measured = source.tensors.fold(name, read[key])
+        tensors.append(folded)
+        norms += measured
+    tensor = plan.rule.make(*tensors)
+    del tensors
+    _check(plan, tensor)
+    return tensor.to(TORCH_DTYPES[plan.recipe.dtype]).contiguous(), tuple(norms)
+
+
+def _rows(plan: TensorPlan) -> Iterator[torch.Tensor]:
+    """The tensor in parts of some rows each."""
+    base, (name,) = plan.sources[0].tensors.base, plan.rule.sources
+    count, *rest = base.shape(name)
+    if (count, *rest) != plan.shape:
+        raise _misshapen(plan, (count, *rest))
+    step = max(1, _ROWS_NBYTES // (4 * torch.Size(rest).numel()))
+    for first in range(0, count, step):
+        rows = base.read(name, slice(first, min(first + step, count)))
+        _check(plan, rows, whole=False)
+        yield rows.to(TORCH_DTYPES[plan.recipe.dtype])
+
+
+def _check(plan: TensorPlan, tensor: torch.Tensor, *, whole: bool = True) -> None:
+    if whole and tuple(tensor.shape) != plan.shape:
+        raise _misshapen(plan, tuple(tensor.shape))
+    if not is_finite(tensor):
+        raise CheckpointError(
+            f"{', '.join(plan.rule.sources)} contains NaN or infinity",
+            expected="finite weights",
+            action="fetch the checkpoint (or the LoRA) again",
         )
 
 
-def write(
-    path: Path,
-    places: tuple[Place, ...],
-    rules: Mapping[str, WeightRule],
-    source: TensorSource,
-) -> str:
-    """Stream the weights to `path`, one tensor in memory at a time. Returns the file's sha256.
-
-    Raises CheckpointError when a tensor has another shape than the graph or is not finite.
-    """
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for place in places:
-            rule = rules[place.name]
-            tensor = rule.apply(source).to(torch.float32).contiguous()
-            if tuple(tensor.shape) != place.shape:
-                raise CheckpointError(
-                    f"{', '.join(rule.sources)} gives {place.name} of shape {list(tensor.shape)}",
-                    expected=str(list(place.shape)),
-                    action="check that config.json belongs to these weights",
-                )
-            if not torch.isfinite(tensor).all():
-                raise CheckpointError(
-                    f"{', '.join(rule.sources)} contains NaN or infinity",
-                    expected="finite weights",
-                    action="fetch the checkpoint (or the LoRA) again",
-                )
-            for data in (bytes(place.offset - file.tell()), tensor.numpy().tobytes()):
-                file.write(data)
-                digest.update(data)
-    return digest.hexdigest()
+def _misshapen(plan: TensorPlan, shape: tuple[int, ...]) -> CheckpointError:
+    return CheckpointError(
+        f"{', '.join(plan.rule.sources)} gives {plan.parameter} of shape {list(shape)}",
+        expected=str(list(plan.shape)),
+        action="check that config.json belongs to these weights",
+    )

@@ -64,7 +64,8 @@ def tiny_bundle(
     tiny_checkpoint: Path, tiny_loras: LoraStacks, tmp_path_factory: pytest.TempPathFactory
 ) -> Bundle:
     """`tiny_checkpoint` exported with `tiny_loras`: its two experts differ."""
-    from wan_trt.export.bundle_writer import ExportOptions, export_bundle
+    from wan_trt.export.bundle_writer import export_bundle
+    from wan_trt.export.options import ExportOptions
 
     out = tmp_path_factory.mktemp("bundle") / "tiny"
     return export_bundle(tiny_checkpoint, out, ExportOptions(tiny_loras))
@@ -138,7 +139,8 @@ def i2v_bundle(
     i2v_checkpoint: Path, i2v_loras: LoraStacks, tmp_path_factory: pytest.TempPathFactory
 ) -> Bundle:
     """`i2v_checkpoint` exported with `i2v_loras`."""
-    from wan_trt.export.bundle_writer import ExportOptions, export_bundle
+    from wan_trt.export.bundle_writer import export_bundle
+    from wan_trt.export.options import ExportOptions
 
     out = tmp_path_factory.mktemp("bundle") / "i2v"
     return export_bundle(i2v_checkpoint, out, ExportOptions(i2v_loras))

@@ -10,21 +10,35 @@ import onnx_ir
 import torch
 
 from wan_trt.engine.executor import run
+from wan_trt.engine.manifest import SHARED
 from wan_trt.engine.ort import OrtExecutor
-from wan_trt.export import weights
 from wan_trt.export.graph import trace
+from wan_trt.export.lora.fold import FoldedTensors
 from wan_trt.export.modeling.module import ExportModule
+from wan_trt.export.parameters import refer
+from wan_trt.export.precision import Precision, stored_dtypes
+from wan_trt.export.tensor_plan import WeightSource, plan_tensors
+from wan_trt.export.tensor_store import TensorStore
 from wan_trt.export.tensors import TensorSource
+from wan_trt.export.weights import write_weights
 
 
-def export_module(module: ExportModule, source: TensorSource, folder: Path) -> OrtExecutor:
+def export_module(
+    module: ExportModule,
+    source: TensorSource,
+    folder: Path,
+    precision: Precision = Precision.FP32,
+) -> OrtExecutor:
     """The module as an executor, by the path that the bundle takes."""
-    places = weights.lay_out(module)
     model = trace(module)
-    weights.refer(model, places, "module.bin")
+    refer(model, stored_dtypes(module, precision))
     onnx_ir.save(model, folder / "module.onnx")
-    weights.write(folder / "module.bin", places, module.rules(), source)
-    return OrtExecutor(folder / "module.onnx", folder, module.spec)
+    sources = {SHARED: WeightSource("part", FoldedTensors(source))}
+    plans = plan_tensors("module", module, sources, precision)
+    with TensorStore(folder / "weights") as store:
+        stored = write_weights(plans, store, lambda _: None)
+    files = {plan.parameter: tensor.sha256 for plan, tensor in stored.items()}
+    return OrtExecutor(folder / "module.onnx", folder / "weights", module.spec, files=files)
 
 
 def run_exported(

@@ -41,6 +41,11 @@ class Correspondence:
     constant: Callable[[], torch.Tensor] | None = None
     required: bool = True
 
+    @property
+    def renames_only(self) -> bool:
+        """Whether the other spelling has the same tensor under another name."""
+        return self.view is SAME and len(self.parts) == 1
+
     def join(self, parts: Tensors) -> torch.Tensor:
         """The original tensor, of the values of `parts`."""
         if self.constant is not None and not parts:

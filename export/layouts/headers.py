@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from wan_trt.engine.errors import CheckpointError
-from wan_trt.export.tensor_files import PickledTensors
+from wan_trt.export.pickled_tensors import PickledTensors
 
 SAFETENSORS = ".safetensors"
 PICKLES = (".pth", ".pt", ".ckpt")
@@ -24,7 +24,7 @@ class Header:
 
 
 def read_headers(file: Path) -> Mapping[str, Header]:
-    """Names of the file's tensors. A pickle is mapped into memory and unpickled without code.
+    """Names of the file's tensors. A pickle is unpickled without code and without data.
 
     Raises CheckpointError for a damaged file and for a pickle that is no flat state dict.
     """

@@ -25,8 +25,8 @@ class PrefixedTensors:
     def shape(self, name: str) -> tuple[int, ...]:
         return self._source.shape(self._prefix + name)
 
-    def read(self, name: str) -> torch.Tensor:
-        return self._source.read(self._prefix + name)
+    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
+        return self._source.read(self._prefix + name, rows)
 
 
 class RenamedTensors:
@@ -61,10 +61,13 @@ class RenamedTensors:
         self._require(name)
         return self._shapes[name]
 
-    def read(self, name: str) -> torch.Tensor:
+    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
         self._require(name)
         row = self._rows[name]
-        return row.join(tuple(self._source.read(part) for part in row.parts)).contiguous()
+        if row.renames_only:
+            return self._source.read(row.parts[0], rows)
+        whole = row.join(tuple(self._source.read(part) for part in row.parts))
+        return (whole if rows is None else whole[rows]).contiguous()
 
     def _joined_shape(self, row: Correspondence) -> tuple[int, ...]:
         try:

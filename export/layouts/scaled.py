@@ -72,8 +72,8 @@ class ScaledTensors:
     def shape(self, name: str) -> tuple[int, ...]:
         return self._source.shape(name)
 
-    def read(self, name: str) -> torch.Tensor:
-        tensor = self._source.read(name)
+    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
+        tensor = self._source.read(name, rows)
         if name not in self._scales:
             return tensor
         scale = self._source.read(self._scales[name])
@@ -83,8 +83,9 @@ class ScaledTensors:
                 expected="a finite scale",
                 action="fetch the file again",
             )
-        rows = (-1,) + (1,) * (tensor.ndim - 1)
-        return tensor.mul_(scale if scale.numel() == 1 else scale.reshape(rows))
+        if scale.numel() > 1:
+            scale = scale.reshape(-1, *(1,) * (tensor.ndim - 1))[rows or slice(None)]
+        return tensor.mul_(scale)
 
     def _check_description(self, name: str, label: str) -> None:
         try:

@@ -12,7 +12,8 @@ from pathlib import Path
 from wan_trt.engine.errors import CheckpointError
 from wan_trt.export.layouts.headers import PICKLES, SAFETENSORS, Header, read_headers
 from wan_trt.export.layouts.renamed import shown
-from wan_trt.export.tensor_files import PickledTensors, ShardedTensors
+from wan_trt.export.pickled_tensors import PickledTensors
+from wan_trt.export.safetensors_files import ShardedTensors
 from wan_trt.export.tensors import TensorSource
 
 _INDEX = f"{SAFETENSORS}.index.json"

@@ -67,7 +67,7 @@ class BaseFile:
             self._require_finite(name, tensor if tensor.element_size() > 1 else tensor.float())
         return content
 
-    def read(self, name: str) -> torch.Tensor:
+    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
         """Float32, in memory of its own."""
         dtype = self._container.entries[name].dtype
         if dtype not in _FOLDABLE:
@@ -78,7 +78,7 @@ class BaseFile:
             )
         tensor = self._container.tensor(name, self._raw(name)).to(torch.float32)
         self._require_finite(name, tensor)
-        return tensor
+        return tensor if rows is None else tensor[rows].clone()
 
     def _raw(self, name: str) -> bytearray:
         try:

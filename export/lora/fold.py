@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from functools import reduce
-from itertools import groupby
-from operator import itemgetter
 
 import torch
 
 from wan_trt.engine.errors import LoraError
+from wan_trt.engine.manifest import Change, Fold, FoldNorms
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.lora.adapter_file import AdapterFile
 from wan_trt.export.lora.delta import Delta
@@ -25,24 +24,18 @@ class Norms:
     """|change| and |weight| of the tensors one file changes; it fills as they are folded."""
 
     def __init__(self) -> None:
-        self._squares: dict[str, tuple[float, float]] = {}
+        self._of: dict[str, FoldNorms] = {}
 
-    def add(self, target: str, change: torch.Tensor, base_norm: float) -> None:
-        norm = float(torch.linalg.vector_norm(change))
-        self._squares[target] = (norm**2, base_norm**2)
-
-    def adopt(self, other: Norms, target: str) -> None:
-        """Take over what another fold of the same deltas measured."""
-        if target in other._squares:
-            self._squares[target] = other._squares[target]
+    def add(self, target: str, norms: FoldNorms) -> None:
+        self._of[target] = norms
 
     def ratio(self, targets: Iterable[str]) -> float | None:
         """|change| / |weight| over all these tensors; None if none of them was folded."""
-        found = [self._squares[name] for name in targets if name in self._squares]
+        found = [self._of[name] for name in targets if name in self._of]
         if not found:
             return None
-        change, base = (math.sqrt(sum(column)) for column in zip(*found, strict=True))
-        return change / (base or 1.0)
+        change = math.hypot(*(norms.change for norms in found))
+        return change / (math.hypot(*(norms.weight for norms in found)) or 1.0)
 
 
 class FoldedTensors:
@@ -51,53 +44,67 @@ class FoldedTensors:
     `norms[i]` belongs to file i, so that an adapter that is far too strong is seen.
     """
 
-    def __init__(self, base: TensorSource, files: Sequence[LoraFile]) -> None:
-        self._base = base
-        self._deltas: dict[str, list[tuple[int, Delta]]] = {}
-        self._targets: dict[str, list[Delta]] = {}
+    def __init__(self, base: TensorSource, files: Sequence[LoraFile] = ()) -> None:
+        self.base = base
+        self._files = tuple(files)
+        # target -> index of a file -> its deltas for the target
+        self._deltas: dict[str, dict[int, list[Delta]]] = {}
         for index, file in enumerate(files):
             for delta in file.deltas:
                 # Strength 0 changes nothing, not even the sign of a zero.
                 if delta.strength != 0:
-                    self._deltas.setdefault(delta.target, []).append((index, delta))
-                    self._targets.setdefault(delta.target, []).append(delta)
+                    by_file = self._deltas.setdefault(delta.target, {})
+                    by_file.setdefault(index, []).append(delta)
         self.norms = tuple(Norms() for _ in files)
 
     @property
-    def targets(self) -> Mapping[str, Sequence[Delta]]:
-        """The changed tensors and their deltas."""
-        return self._targets
+    def targets(self) -> Collection[str]:
+        """The changed tensors."""
+        return self._deltas.keys()
 
     def names(self) -> Iterable[str]:
-        return self._base.names()
+        return self.base.names()
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return self._base.shape(name)
+        return self.base.shape(name)
 
-    def adopt_norms(self, other: FoldedTensors, names: Iterable[str]) -> None:
-        """For tensors whose deltas are those of `other`, and that only it has read."""
-        for name in names:
-            pairs = zip(self._deltas.get(name, ()), other._deltas.get(name, ()), strict=True)
-            for (mine, _), (theirs, _) in pairs:
-                self.norms[mine].adopt(other.norms[theirs], name)
+    def folds(self, name: str) -> tuple[Fold, ...]:
+        """What is added to a tensor, for the record: one entry for each file that changes it."""
+        return tuple(
+            Fold(
+                self._files[index].sha256,
+                name,
+                tuple(Change(d.keys, d.strength, d.scale, d.half) for d in deltas),
+            )
+            for index, deltas in self._deltas.get(name, {}).items()
+        )
 
-    def read(self, name: str) -> torch.Tensor:
-        """Float32. Raises LoraError when the folded weight is not finite."""
-        base = self._base.read(name)
-        deltas = self._deltas.get(name)
-        if not deltas:
-            return base
+    def record(self, name: str, norms: Sequence[FoldNorms]) -> None:
+        """Note the norms of a tensor's folds, measured here or by an equal fold before."""
+        for index, measured in zip(self._deltas.get(name, {}), norms, strict=True):
+            self.norms[index].add(name, measured)
+
+    def fold(self, name: str, base: torch.Tensor) -> tuple[torch.Tensor, tuple[FoldNorms, ...]]:
+        """`base`, the tensor `name` as float32, with its deltas added, and the norms of its folds.
+
+        Without deltas that is `base` itself, else memory of its own. Raises LoraError when the
+        folded weight is not finite.
+        """
+        by_file = self._deltas.get(name)
+        if not by_file:
+            return base, ()
         # Two tensors of this size live beside the base, however high the stack.
-        norm = float(torch.linalg.vector_norm(base))
+        weight = float(torch.linalg.vector_norm(base))
+        norms = []
         folded: torch.Tensor | None = None
-        for index, group in groupby(deltas, key=itemgetter(0)):
-            change = reduce(torch.Tensor.add_, (delta.change(base) for _, delta in group))
-            self.norms[index].add(name, change, norm)
+        for deltas in by_file.values():
+            change = reduce(torch.Tensor.add_, (delta.change(base) for delta in deltas))
+            norms.append(FoldNorms(float(torch.linalg.vector_norm(change)), weight))
             folded = change if folded is None else folded.add_(change)
         assert folded is not None
         folded.add_(base)
         if not is_finite(folded):
-            keys = [key for _, delta in deltas for key in delta.keys]
+            keys = [key for deltas in by_file.values() for d in deltas for key in d.keys]
             raise LoraError(
                 f"{name} becomes NaN or infinite with {', '.join(keys)}",
                 kind=Fault.NON_FINITE,
@@ -105,7 +112,13 @@ class FoldedTensors:
                 expected="a finite folded weight",
                 action="lower the strength, or fetch the LoRA again",
             )
-        return folded
+        return folded, tuple(norms)
+
+    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
+        """Float32. Raises LoraError when the folded weight is not finite."""
+        folded, norms = self.fold(name, self.base.read(name))
+        self.record(name, norms)
+        return folded if rows is None else folded[rows].clone()
 
 
 def read_files(

@@ -56,6 +56,7 @@ class MotionEncoder(ExportModule):
     """faces [batch, 3, face_size, face_size] in [-1, 1] -> motion [batch, motion_dim]."""
 
     example_sizes: Mapping[str, int] = {"batch": 3}
+    precise = True
 
     def __init__(self, face: FaceSizes) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -19,7 +20,8 @@ from wan_trt.engine.executor import GraphSpec
 from wan_trt.export.tensors import TensorSource
 
 
-def _same(tensor: torch.Tensor) -> torch.Tensor:
+def same(tensor: torch.Tensor) -> torch.Tensor:
+    """As the checkpoint has it."""
     return tensor
 
 
@@ -28,7 +30,7 @@ class WeightRule:
     """A parameter as a function of checkpoint tensors (float32). No sources: a constant."""
 
     sources: tuple[str, ...]
-    make: Callable[..., torch.Tensor] = _same
+    make: Callable[..., torch.Tensor] = same
 
     def apply(self, source: TensorSource) -> torch.Tensor:
         return self.make(*(source.read(name) for name in self.sources))
@@ -39,11 +41,12 @@ class ExportModule(nn.Module):
 
     `spec` gives the tensors of `forward` in order, dimensions as numbers or symbols.
     `example_sizes` gives a value >= 2 for every symbol, all different where possible, so that
-    tracing cannot mistake one for another.
+    tracing cannot mistake one for another. `precise` modules are float32 in every bundle.
     """
 
     spec: GraphSpec
     example_sizes: Mapping[str, int]
+    precise: ClassVar[bool] = False
 
     @abstractmethod
     def rules(self) -> dict[str, WeightRule]:
@@ -84,6 +87,6 @@ def default_rules(module: nn.Module, prefix: str = "") -> dict[str, WeightRule]:
         f"{name}.weight" for name, child in module.named_modules() if isinstance(child, Linear)
     }
     return {
-        name: WeightRule((prefix + name,), transpose if name in linears else _same)
+        name: WeightRule((prefix + name,), transpose if name in linears else same)
         for name in module.state_dict()
     }

@@ -28,6 +28,8 @@ class VaeDecoder(ExportModule):
     that the latent before them left. Latents are normalised as `VaeEncoder` gives them.
     """
 
+    precise = True
+
     def __init__(self, sizes: VaeSizes, *, first: bool) -> None:
         super().__init__()
         scale = 1

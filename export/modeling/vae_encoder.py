@@ -29,6 +29,8 @@ class VaeEncoder(ExportModule):
     its variance is never computed.
     """
 
+    precise = True
+
     def __init__(self, sizes: VaeSizes, *, first: bool) -> None:
         super().__init__()
         scale = sizes.spatial

@@ -6,6 +6,7 @@ written beside each; `gain` is the external weight of the expert's graphs.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,11 +17,20 @@ from onnx import parser
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from wan_trt.engine.bundle import SCHEMA, Bundle, FileEntry, GraphEntry, Manifest, Provenance
+from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.bundle import sha256_file as sha256
 from wan_trt.engine.executor import GraphSpec, TensorSpec
 from wan_trt.engine.frames import ArrayFrames
 from wan_trt.engine.geometry import FaceGeometry, Geometry, ImageGeometry
+from wan_trt.engine.manifest import (
+    SCHEMA,
+    FileEntry,
+    GraphEntry,
+    Manifest,
+    Provenance,
+    Recipe,
+    StoredTensor,
+)
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import AnimateRequest, Sampling
 
@@ -189,10 +199,18 @@ def write_graph(name: str, path: Path) -> None:
     if name in EXPERT_GRAPHS:
         gain = onnx.TensorProto(name="gain", data_type=onnx.TensorProto.FLOAT)
         gain.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (("location", f"{name}.bin"), ("offset", "0"), ("length", "4")):
+        for key, value in (("location", "gain"), ("offset", "0"), ("length", "4")):
             gain.external_data.add(key=key, value=value)
         model.graph.initializer.append(gain)
     path.write_bytes(model.SerializeToString())
+
+
+def store(root: Path, gain: float) -> StoredTensor:
+    """Put the number into the bundle's weights."""
+    data = np.float32(gain).tobytes()
+    name = hashlib.sha256(data).hexdigest()
+    (root / "weights" / name).write_bytes(data)
+    return StoredTensor(name, (), Recipe("dit", ("gain",), "float32"))
 
 
 @pytest.fixture
@@ -204,17 +222,14 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
         (root / "graphs").mkdir(parents=True)
         same = np.float32(high).tobytes() == np.float32(low).tobytes()
         gains = {"shared": high} if same else {"high": high, "low": low}
-        for weight_set, gain in gains.items():
-            (root / "weights" / weight_set).mkdir(parents=True)
-            for name in EXPERT_GRAPHS:
-                np.float32(gain).tofile(root / "weights" / weight_set / f"{name}.bin")
-        (root / "weights" / "shared").mkdir(exist_ok=True)
+        (root / "weights").mkdir()
+        sets = {weight_set: {"gain": store(root, gain)} for weight_set, gain in gains.items()}
         entries = {}
         for name in GRAPHS:
             write_graph(name, root / "graphs" / f"{name}.onnx")
             spec = spec_of(name)
-            sets = {k: k for k in gains} if name in EXPERT_GRAPHS else {"shared": "shared"}
-            entries[name] = GraphEntry(spec.inputs, spec.outputs, sets)
+            weights = sets if name in EXPERT_GRAPHS else {"shared": {}}
+            entries[name] = GraphEntry(spec.inputs, spec.outputs, weights)
         prompts = {
             "positive": np.full((2, 3), 0.5, np.float32),
             "negative": np.full((4, 3), -0.5, np.float32),

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from wan_trt.engine.bundle import MANIFEST, SCHEMA, Bundle, Manifest, sha256_file
+from wan_trt.engine.bundle import Bundle, sha256_file
 from wan_trt.engine.errors import (
     BundleError,
     CheckpointError,
@@ -25,12 +24,15 @@ from wan_trt.engine.errors import (
     ResourceError,
 )
 from wan_trt.engine.geometry import FaceGeometry
+from wan_trt.engine.manifest import MANIFEST, SCHEMA, Manifest
 from wan_trt.engine.request import ExpertName
-from wan_trt.export import bundle_writer, weights
-from wan_trt.export.bundle_writer import ExportOptions, export_bundle
+from wan_trt.export import bundle_writer
+from wan_trt.export.bundle_writer import export_bundle
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.lora.fold import FoldedTensors, read_files
 from wan_trt.export.lora.spec import LoraSpec, LoraStacks
+from wan_trt.export.options import ExportOptions
+from wan_trt.export.progress import Stage
 from wan_trt.export.synthetic.checkpoint import T5_FILE
 from wan_trt.export.synthetic.lora import write_musubi_lora
 from wan_trt.export.synthetic.sizes import TINY
@@ -40,21 +42,11 @@ HIGH, LOW = ExpertName.HIGH, ExpertName.LOW
 
 def _weights(bundle: Bundle, graph: str, expert: ExpertName | None) -> dict[str, NDArray[Any]]:
     """The parameters of a graph as the runtime would find them."""
-    folder = bundle.weights_folder(bundle.weight_set(graph, expert))
-    model = onnx.load(bundle.graph_path(graph), load_external_data=False)
-    found = {}
-    for initializer in model.graph.initializer:
-        place = {entry.key: entry.value for entry in initializer.external_data}
-        if place:
-            data = np.memmap(
-                folder / place["location"],
-                np.float32,
-                "r",
-                int(place["offset"]),
-                tuple(initializer.dims),
-            )
-            found[initializer.name] = np.array(data)
-    return found
+    tensors = bundle.manifest.graphs[graph].weights[bundle.weight_set(graph, expert)]
+    return {
+        name: np.fromfile(bundle.weights_folder / tensor.sha256, np.float32).reshape(tensor.shape)
+        for name, tensor in tensors.items()
+    }
 
 
 @pytest.fixture
@@ -70,9 +62,7 @@ def _edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> 
 
 
 def test_weight_sets_differ_only_where_loras_differ(tiny_bundle: Bundle) -> None:
-    sets = {
-        name: set(entry.weights.values()) for name, entry in tiny_bundle.manifest.graphs.items()
-    }
+    sets = {name: set(entry.weights) for name, entry in tiny_bundle.manifest.graphs.items()}
     two = {name for name, found in sets.items() if found == {"high", "low"}}
     assert two == {"text_context", "denoiser"}  # `low` changes keys of the text
     assert all(found == {"shared"} for name, found in sets.items() if name not in two)
@@ -80,12 +70,15 @@ def test_weight_sets_differ_only_where_loras_differ(tiny_bundle: Bundle) -> None
 
 def test_experts_differ_in_the_touched_tensors_only(tiny_bundle: Bundle) -> None:
     high, low = (_weights(tiny_bundle, "denoiser", expert) for expert in (HIGH, LOW))
-    differing = {name for name in high if not np.array_equal(high[name], low[name])}
-    assert differing == {
+    touched = {
         "blocks.0.self_attn.q.weight",
         "blocks.1.self_attn.q.weight",
         "blocks.0.self_attn.o.weight",
     }
+    assert {name for name in high if not np.array_equal(high[name], low[name])} == touched
+    stored = tiny_bundle.manifest.graphs["denoiser"].weights
+    files = {weight_set: tiny_bundle.tensor_files("denoiser", weight_set) for weight_set in stored}
+    assert {name for name in high if files["high"][name] != files["low"][name]} == touched
 
 
 def test_weights_are_the_folded_ones(
@@ -108,8 +101,7 @@ def test_weights_are_the_folded_ones(
 
 def test_without_loras_there_is_one_weight_set(golden_bundle: Bundle) -> None:
     graphs = golden_bundle.manifest.graphs
-    assert all(entry.weights == {"shared": "shared"} for entry in graphs.values())
-    assert [path.name for path in (golden_bundle.path / "weights").iterdir()] == ["shared"]
+    assert all(set(entry.weights) == {"shared"} for entry in graphs.values())
     assert not (golden_bundle.path / "lora_report.json").exists()
 
 
@@ -155,24 +147,33 @@ def test_the_manifest_comes_back_as_it_was_written(tiny_bundle: Bundle) -> None:
     assert "config.json" in manifest.provenance.checkpoint
 
 
+def _weights_file(folder: Path) -> Path:
+    files = Bundle.open(folder).tensor_files("denoiser", "high")
+    return folder / "weights" / files["blocks.1.ffn.0.weight"]
+
+
 def test_hashes_find_a_changed_byte(damaged: Path) -> None:
     Bundle.open(damaged).verify()
-    with (damaged / "weights" / "high" / "denoiser.bin").open("r+b") as file:
+    weights = _weights_file(damaged)
+    with weights.open("r+b") as file:
         file.seek(1000)
         byte = file.read(1)
         file.seek(1000)
         file.write(bytes([byte[0] ^ 1]))
-    with pytest.raises(BundleError, match=r"denoiser\.bin has sha256"):
+    with pytest.raises(BundleError, match=f"{weights.name} has sha256"):
         Bundle.open(damaged).verify()
 
 
 def test_a_truncated_or_missing_weights_file(damaged: Path) -> None:
-    file = damaged / "weights" / "low" / "denoiser.bin"
+    file = _weights_file(damaged)
     file.write_bytes(file.read_bytes()[:-4])
-    with pytest.raises(BundleError, match=r"denoiser\.bin has \d+ bytes; expected \d+ bytes"):
+    with pytest.raises(BundleError, match=rf"{file.name} has \d+ bytes; expected \d+ bytes"):
         Bundle.open(damaged)
     file.unlink()
-    with pytest.raises(BundleError, match=r"denoiser\.bin is missing"):
+    with pytest.raises(BundleError, match=f"{file.name} is missing"):
+        Bundle.open(damaged)
+    _edit_manifest(damaged, lambda m: m["files"].pop(f"weights/{file.name}"))
+    with pytest.raises(BundleError, match=r"no file for blocks\.1\.ffn\.0\.weight of graph den"):
         Bundle.open(damaged)
 
 
@@ -276,11 +277,33 @@ def test_a_full_disk_is_a_resource_error(
     def full(*_: object) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(weights, "write", full)
+    monkeypatch.setattr(Path, "replace", full)  # how every stored tensor gets its name
     with pytest.raises(ResourceError, match="No space left") as raised:
         export_bundle(tiny_checkpoint, tmp_path / "bundle")
     assert raised.value.exit_code == 3
     assert list(tmp_path.iterdir()) == []
+
+
+def test_space_is_asked_for_before_weights_are_written(
+    tiny_checkpoint: Path, tmp_path: Path, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = sum(
+        4 * np.prod(tensor.shape, dtype=int)
+        for graph in Bundle.open(tiny_bundle.path).manifest.graphs.values()
+        for tensor in next(iter(graph.weights.values())).values()
+    )
+    free = [needed - 1]
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free[0]))
+    seen: list[Stage] = []
+    with pytest.raises(ResourceError, match=rf"needs {needed} bytes and {needed - 1} are free"):
+        export_bundle(
+            tiny_checkpoint, tmp_path / "bundle", on_progress=lambda p: seen.append(p.stage)
+        )
+    assert Stage.GRAPHS not in seen
+    assert list(tmp_path.iterdir()) == []
+    free[0] = needed
+    export_bundle(tiny_checkpoint, tmp_path / "bundle")
 
 
 @pytest.mark.parametrize("out", ["/proc/bundle", "x" * 300])
@@ -301,7 +324,7 @@ def test_weights_are_not_read_again_to_be_hashed(
     monkeypatch.setattr(bundle_writer, "sha256_file", hashed)
     export_bundle(tiny_checkpoint, tmp_path / "bundle").verify()
     assert read
-    assert not [path for path in read if path.suffix == ".bin"]
+    assert not [path for path in read if path.parent.name == "weights"]
 
 
 @pytest.mark.parametrize("boundary", [-0.1, 1.1, float("nan")])

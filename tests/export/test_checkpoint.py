@@ -16,8 +16,9 @@ from wan_trt.engine.errors import CheckpointError
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.graphs import plan
+from wan_trt.export.pickled_tensors import PickledTensors
+from wan_trt.export.safetensors_files import ShardedTensors
 from wan_trt.export.synthetic.checkpoint import CLIP_FILE, INDEX_FILE, T5_FILE, VAE_FILE
-from wan_trt.export.tensor_files import PickledTensors, ShardedTensors
 
 SHARD = "diffusion_pytorch_model-00001-of-00003.safetensors"
 LAST_SHARD = "diffusion_pytorch_model-00003-of-00003.safetensors"

@@ -53,7 +53,7 @@ class Listed:
     def shape(self, name: str) -> tuple[int, ...]:
         return self._shapes[name]
 
-    def read(self, name: str) -> torch.Tensor:
+    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
         raise AssertionError(f"{name} must not be read to plan a bundle")
 
 

@@ -1,4 +1,4 @@
-"""Files of tensors as lazy sources: safetensors, one or many shards, and torch's .pth."""
+"""Safetensors files, one or many shards, as one lazy source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from wan_trt.engine.errors import CheckpointError
-from wan_trt.export.tensors import MemoryTensors
 
 
 class ShardedTensors:
@@ -44,10 +43,13 @@ class ShardedTensors:
         self._require(name)
         return self._shapes[name]
 
-    def read(self, name: str) -> torch.Tensor:
+    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
         self._require(name)
         with safe_open(self._home[name], framework="pt") as handle:
-            tensor: torch.Tensor = handle.get_tensor(name)
+            whole = rows is None
+            tensor: torch.Tensor = (
+                handle.get_tensor(name) if whole else handle.get_slice(name)[rows]
+            )
         return tensor.to(torch.float32)
 
     def _require(self, name: str) -> None:
@@ -56,42 +58,4 @@ class ShardedTensors:
                 f"the checkpoint has no tensor {name}",
                 expected="a complete DiT with original names",
                 action="fetch the missing shard",
-            )
-
-
-class PickledTensors(MemoryTensors):
-    """A flat state dict in a .pth file, mapped into memory and unpickled with weights_only."""
-
-    def __init__(self, file: Path) -> None:
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        except FileNotFoundError:
-            raise CheckpointError(
-                f"{file} is missing", action="fetch it from the model's repository"
-            ) from None
-        except Exception as error:  # torch raises many kinds for a damaged or hostile pickle
-            raise CheckpointError(
-                f"{file} cannot be read ({(str(error) or type(error).__name__).splitlines()[0]})",
-                expected="a state dict saved by torch, tensors only",
-                action="fetch it again",
-            ) from None
-        if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
-            raise CheckpointError(f"{file} is no flat state dict", action="fetch it again")
-        super().__init__(state)
-        self._file = file
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        self._require(name)
-        return super().shape(name)
-
-    def read(self, name: str) -> torch.Tensor:
-        self._require(name)
-        return super().read(name)
-
-    def _require(self, name: str) -> None:
-        if name not in self._tensors:
-            raise CheckpointError(
-                f"{self._file} has no tensor {name}",
-                expected="the file of the official repository",
-                action="fetch it again",
             )

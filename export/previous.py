@@ -1,0 +1,82 @@
+"""Bundles that were made before, and what of theirs need not be made again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from wan_trt.engine.bundle import Bundle, sha256_file
+from wan_trt.engine.errors import BundleError, InputError
+from wan_trt.engine.manifest import MANIFEST, SourceFile, StoredTensor
+from wan_trt.export.precision import Precision
+from wan_trt.export.tensor_plan import TensorPlan
+from wan_trt.export.tool import tool
+
+_EXPECTED = "a new folder, or a bundle of this checkpoint to replace"
+_ACTION = "remove it or choose another name"
+
+
+class PreviousBundle:
+    """A bundle as a store of things that are made already."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+
+    @staticmethod
+    def at(out: Path) -> PreviousBundle | None:
+        """The bundle that an export to `out` would replace; None if there is none. Raises
+        InputError for one that cannot be read."""
+        try:
+            there = (out / MANIFEST).is_file()
+        except OSError:  # a name that is too long: whoever makes the folder says so
+            there = False
+        if not there:
+            return None
+        try:
+            return PreviousBundle(Bundle.open(out))
+        except BundleError as error:
+            raise InputError(
+                f"{out} is a bundle that cannot be read ({error.given})",
+                expected=_EXPECTED,
+                action=_ACTION,
+                field="out",
+            ) from None
+
+    @property
+    def sources(self) -> Mapping[str, SourceFile]:
+        """The files of the checkpoint that it was made from."""
+        return self._bundle.manifest.provenance.checkpoint
+
+    def require_made_from(self, sources: Mapping[str, SourceFile]) -> None:
+        """Raise InputError unless it was made from the checkpoint with these files."""
+        if not self._made_from(sources):
+            raise InputError(
+                f"{self._bundle.path} is a bundle of another checkpoint",
+                expected=_EXPECTED,
+                action=_ACTION,
+                field="out",
+            )
+
+    def serves(self, sources: Mapping[str, SourceFile]) -> bool:
+        """Whether this very tool made it from a checkpoint with these files."""
+        return self._bundle.manifest.provenance.tool == tool() and self._made_from(sources)
+
+    def tensor(self, plan: TensorPlan) -> tuple[StoredTensor, Path] | None:
+        """What `plan` would make, and the file it is in."""
+        for tensors in self._bundle.manifest.graphs[plan.graph].weights.values():
+            tensor = tensors.get(plan.parameter)
+            if tensor and (tensor.made, tensor.shape) == (plan.recipe, plan.shape):
+                return tensor, self._bundle.weights_folder / tensor.sha256
+        return None
+
+    def small_file(self, name: str, precision: Precision) -> bytes | None:
+        """A graph or the prompts, which depend on checkpoint and precision alone; None where they
+        would differ or are damaged."""
+        manifest, path = self._bundle.manifest, self._bundle.path / name
+        if manifest.precision != precision or sha256_file(path) != manifest.files[name].sha256:
+            return None
+        return path.read_bytes()
+
+    def _made_from(self, sources: Mapping[str, SourceFile]) -> bool:
+        mine = {name: file.sha256 for name, file in self.sources.items()}
+        return mine == {name: file.sha256 for name, file in sources.items()}
