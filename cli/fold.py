@@ -1,9 +1,13 @@
 """Fold LoRAs into a safetensors file: one DiT, or one expert of it.
 
-BASE has original Wan names (blocks.0.self_attn.q.weight). With --expert high or low it is that
-expert: --lora and the LoRAs of that expert are folded, and of a file for both experts
-(transformer. and transformer_2.) its half. Changes are added in float32; tensors that change are
-written as --dtype, all others are copied byte for byte. OUT appears only when it is complete.
+BASE has original Wan names (blocks.0.self_attn.q.weight), also behind ComfyUI's prefix
+(model.diffusion_model.), or those of diffusers (blocks.0.attn1.to_q.weight). OUT has the same, and
+whatever else lies in the file. fp8 weights cannot be folded into.
+
+With --expert high or low BASE is that expert: --lora and the LoRAs of that expert are folded, and
+of a file for both experts (transformer. and transformer_2.) its half. Changes are added in float32;
+tensors that change are written as --dtype, all others are copied byte for byte. OUT appears only
+when it is complete.
 """
 
 from __future__ import annotations
@@ -23,7 +27,9 @@ SUMMARY = "safetensors + LoRAs -> safetensors; needs the extra `export`"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("base", metavar="BASE", type=Path, help="a .safetensors file")
+    parser.add_argument(
+        "base", metavar="BASE", type=Path, help="a .safetensors file with a DiT in it"
+    )
     parser.add_argument("--out", metavar="OUT", type=Path, required=True, help="file to write")
     parser.add_argument(
         "--expert",

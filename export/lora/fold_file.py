@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,14 @@ import torch
 
 from wan_trt.engine.errors import InputError, ResourceError
 from wan_trt.engine.request import ExpertName
+from wan_trt.export.layouts.correspondence import Correspondence, NameTable
 from wan_trt.export.lora.base_file import BaseFile
 from wan_trt.export.lora.container import DTYPES
 from wan_trt.export.lora.fold import FoldedTensors, read_files, read_stacks
 from wan_trt.export.lora.match import LoraFile
 from wan_trt.export.lora.report import report
 from wan_trt.export.lora.spec import LoraStacks
+from wan_trt.export.tensors import TensorSource
 
 OUTPUT_DTYPES = {"fp32": "F32", "bf16": "BF16"}
 METADATA_KEY = "wan_trt.fold"
@@ -46,26 +48,29 @@ def fold_file(
 ) -> dict[str, Any]:
     """Write `base` with the adapters folded in to `out`, and return the report.
 
-    Tensors that no adapter changes are copied byte for byte. `out` appears, or is replaced, only
+    Tensors keep the names that `base` gives them, original or diffusers'; those that no adapter
+    changes are copied byte for byte. `out` appears, or is replaced, only
     when it is complete. `on_progress` gets bytes written and bytes in all.
     Raises CheckpointError, LoraError, InputError (output) or ResourceError (disk).
     """
     options = options or FoldOptions()
-    model = BaseFile(base)
+    stored = BaseFile(base)
     _require_place(base, out, stacks)
+    model = stored.dit()
     files = _read(stacks, model, options)
     folded = FoldedTensors(model, files)
-    layout = _layout(model, folded, options, files)
+    changed = _changed(stored.table, folded)
+    layout = _layout(stored, changed, options, files)
     _require_space(out, layout.nbytes)
     with _replacing(out) as file:
         file.write(layout.header)
         done = len(layout.header)
         for name, dtype in layout.order:
-            if name in folded.targets:
-                tensor = folded.read(name).to(dtype).contiguous()
+            if row := changed.get(name):
+                tensor = row.split(folded.read(row.original))[name].to(dtype).contiguous()
                 done += file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
             else:
-                done += file.write(model.raw(name))
+                done += file.write(stored.raw(name))
             on_progress(done, layout.nbytes)
     assert done == layout.nbytes, "the header states the size of what was written"
     return {
@@ -74,7 +79,7 @@ def fold_file(
         "dtype": options.dtype,
         "allow_unmatched": options.allow_unmatched,
         "tensors": len(layout.order),
-        "changed": len(folded.targets),
+        "changed": len(changed),
         "files": [report(file, norms) for file, norms in zip(files, folded.norms, strict=True)],
     }
 
@@ -88,15 +93,27 @@ class _Layout:
     nbytes: int
 
 
+def _changed(table: NameTable, folded: FoldedTensors) -> dict[str, Correspondence]:
+    """The file's tensors that change, and what each is a part of. Where a half of an original
+    tensor changes and the file has the halves apart, the other one is left as it is."""
+    return {
+        part: row
+        for row in table
+        for delta in folded.targets.get(row.original, ())
+        for half, part in enumerate(row.parts)
+        if len(row.parts) == 1 or delta.half in (None, half)
+    }
+
+
 def _layout(
-    model: BaseFile,
-    folded: FoldedTensors,
+    stored: BaseFile,
+    changed: Container[str],
     options: FoldOptions,
     files: tuple[LoraFile, ...],
 ) -> _Layout:
-    entries = model.entries
+    entries = stored.entries
     dtypes = {
-        name: OUTPUT_DTYPES[options.dtype] if name in folded.targets else entry.dtype
+        name: OUTPUT_DTYPES[options.dtype] if name in changed else entry.dtype
         for name, entry in entries.items()
     }
     # The widest types first, so that every tensor is aligned to its elements.
@@ -108,7 +125,7 @@ def _layout(
         "expert": options.expert.value if options.expert else "single",
     }
     header: dict[str, Any] = {
-        "__metadata__": {"format": "pt"} | model.metadata | {METADATA_KEY: json.dumps(made)}
+        "__metadata__": {"format": "pt"} | stored.metadata | {METADATA_KEY: json.dumps(made)}
     }
     position = 0
     for name in order:
@@ -131,7 +148,7 @@ def _layout(
     )
 
 
-def _read(stacks: LoraStacks, model: BaseFile, options: FoldOptions) -> tuple[LoraFile, ...]:
+def _read(stacks: LoraStacks, model: TensorSource, options: FoldOptions) -> tuple[LoraFile, ...]:
     """Raises InputError when the stacks are for experts that the model does not have."""
     expert = options.expert
     if expert is not None:

@@ -190,6 +190,9 @@ def _break(path: Path, how: str) -> Path:
         spoilt.write_bytes(path.read_bytes()[:-1])
     elif how == "absent":
         pass
+    elif how == "two DiTs":
+        again = {f"diffusion_model.{name}": t.clone() for name, t in tensors.items()}
+        save_file(tensors | again, spoilt)
     elif how == "folder":
         spoilt.mkdir()
     elif how == "pickle":
@@ -215,7 +218,8 @@ def _break(path: Path, how: str) -> Path:
         ("NaN", f"{QUERY} of .* contains NaN"),
         ("NaN elsewhere", f"{KEYS} of .* contains NaN"),
         ("fp8", f"{QUERY} of .* has dtype F8_E4M3; expected .* before quantisation"),
-        ("no DiT", "holds x; expected a Wan DiT with original names"),
+        ("no DiT", "holds x; expected one Wan DiT with original names .* or those of diffusers"),
+        ("two DiTs", "holds 2 DiTs; expected one Wan DiT"),
     ],
 )
 def test_bases_that_are_refused(fold: Fold, tmp_path: Path, how: str, message: str) -> None:
