@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
@@ -25,6 +21,7 @@ from wan_trt.export.lora.match import LoraFile
 from wan_trt.export.lora.report import report
 from wan_trt.export.lora.spec import LoraStacks
 from wan_trt.export.tensors import TensorSource
+from wan_trt.media.partial_output import FIELD, try_place, whole_file
 
 OUTPUT_DTYPES = {"fp32": "F32", "bf16": "BF16"}
 METADATA_KEY = "wan_trt.fold"
@@ -55,14 +52,14 @@ def fold_file(
     """
     options = options or FoldOptions()
     stored = BaseFile(base)
-    _require_place(base, out, stacks)
+    require_output(out, base, stacks)
     model = stored.dit()
     files = _read(stacks, model, options)
     folded = FoldedTensors(model, files)
     changed = _changed(stored.table, folded)
     layout = _layout(stored, changed, options, files)
     _require_space(out, layout.nbytes)
-    with _replacing(out) as file:
+    with whole_file(out) as path, path.open("xb") as file:
         file.write(layout.header)
         done = len(layout.header)
         for name, dtype in layout.order:
@@ -164,19 +161,19 @@ def _read(stacks: LoraStacks, model: TensorSource, options: FoldOptions) -> tupl
     return read_files(stacks.both, model, allow_unmatched=options.allow_unmatched)
 
 
-def _require_place(base: Path, out: Path, stacks: LoraStacks) -> None:
-    """Raises InputError when `out` cannot be a new file or would overwrite what is read."""
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        why = "is a folder" if out.is_dir() else "lies in a folder that does not exist"
-        raise InputError(f"{out} {why}", expected="a file to write", action="choose another name")
+def require_output(target: Path, base: Path, stacks: LoraStacks, field: str = FIELD) -> None:
+    """Raises MediaError or ResourceError where no file `target` can be made, and InputError where
+    it would overwrite what is read; `field` names it."""
     loras = (*stacks.both, *stacks.high, *stacks.low)
     sources = [base, *(spec.path for spec in loras)]
-    if out.exists() and any(path.exists() and out.samefile(path) for path in sources):
+    if target.exists() and any(path.exists() and target.samefile(path) for path in sources):
         raise InputError(
-            f"{out} is one of the files that are read",
+            f"{target} is one of the files that are read",
             expected="another file",
             action="choose another name",
+            field=field,
         )
+    try_place(target, field)
 
 
 def _require_space(out: Path, nbytes: int) -> None:
@@ -186,32 +183,3 @@ def _require_space(out: Path, nbytes: int) -> None:
             f"{out} needs {nbytes} bytes and {free} are free",
             action="free some space, or write to another disk",
         )
-
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[BinaryIO]:
-    """A temporary sibling that replaces `out` on success and is removed otherwise."""
-    stage: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.absolute().parent)
-        stage = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        stage.chmod(0o644)
-        stage.replace(out)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ResourceError(
-                f"the disk of {out} is full",
-                action="free some space, or write to another disk",
-            ) from None
-        raise InputError(
-            f"{out} cannot be written ({error.strerror or error})",
-            expected="a place that can be written",
-            action="choose another one",
-        ) from None
-    finally:
-        if stage is not None:
-            stage.unlink(missing_ok=True)

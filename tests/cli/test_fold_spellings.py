@@ -133,3 +133,13 @@ def test_scaled_weights_are_refused_and_what_lies_beside_them_is_not(
     assert "has dtype F8_E4M3" in message
     assert "fold into the weights from before quantisation" in message
     assert not out.exists()
+
+
+def test_a_file_with_two_dits_is_refused(
+    bases: Bases, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, out = tmp_path / "two.safetensors", tmp_path / "out.safetensors"
+    save_file(load_file(bases.original) | load_file(bases.prefixed), base)
+    assert main(["fold", str(base), "--out", str(out)]) == 2
+    assert "holds 2 DiTs; expected one Wan DiT" in capsys.readouterr().err
+    assert not out.exists()
