@@ -1,9 +1,13 @@
 """Fold LoRAs into a safetensors file: one DiT, or one expert of it.
 
-BASE has original Wan names (blocks.0.self_attn.q.weight). With --expert high or low it is that
-expert: --lora and the LoRAs of that expert are folded, and of a file for both experts
-(transformer. and transformer_2.) its half. Changes are added in float32; tensors that change are
-written as --dtype, all others are copied byte for byte. OUT appears only when it is complete.
+BASE has original Wan names (blocks.0.self_attn.q.weight), also behind ComfyUI's prefix
+(model.diffusion_model.), or those of diffusers (blocks.0.attn1.to_q.weight). OUT has the same, and
+whatever else lies in the file. fp8 weights cannot be folded into.
+
+With --expert high or low BASE is that expert: --lora and the LoRAs of that expert are folded, and
+of a file for both experts (transformer. and transformer_2.) its half. Changes are added in float32;
+tensors that change are written as --dtype, all others are copied byte for byte. OUT appears only
+when it is complete.
 """
 
 from __future__ import annotations
@@ -12,17 +16,24 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wan_trt.cli.byte_progress import ByteProgress
 from wan_trt.cli.lora_options import add_lora_options, lora_stacks, without_export
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.request import ExpertName
 
+if TYPE_CHECKING:
+    from wan_trt.export.lora.spec import LoraStacks
+
 SUMMARY = "safetensors + LoRAs -> safetensors; needs the extra `export`"
+_REPORT = "--report"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("base", metavar="BASE", type=Path, help="a .safetensors file")
+    parser.add_argument(
+        "base", metavar="BASE", type=Path, help="a .safetensors file with a DiT in it"
+    )
     parser.add_argument("--out", metavar="OUT", type=Path, required=True, help="file to write")
     parser.add_argument(
         "--expert",
@@ -38,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the tensors that change (default: %(default)s)",
     )
     parser.add_argument(
-        "--report", metavar="FILE", type=Path, help="also write the report of each key as JSON"
+        _REPORT, metavar="FILE", type=Path, help="also write the report of each key as JSON"
     )
 
 
@@ -46,37 +57,39 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from wan_trt.export.lora.fold_file import FoldOptions, fold_file
         from wan_trt.export.lora.report import text
+        from wan_trt.media.partial_output import write_text
     except ModuleNotFoundError as error:
         raise without_export(error) from None
 
     expert = None if arguments.expert == "single" else ExpertName(arguments.expert)
-    if arguments.report is not None and not arguments.report.absolute().parent.is_dir():
-        raise InputError(
-            f"the folder of {arguments.report} does not exist",
-            action="create it first",
-            field="--report",
-        )
+    stacks = lora_stacks(arguments)
+    if arguments.report is not None:
+        _require_report(arguments, stacks)
     report = fold_file(
         arguments.base,
         arguments.out,
-        lora_stacks(arguments),
+        stacks,
         FoldOptions(expert, arguments.dtype, arguments.allow_unmatched),
         on_progress=ByteProgress(sys.stderr).show,
     )
     for entry in report["files"]:
         print(text(entry), file=sys.stderr)
     if arguments.report is not None:
-        _write_report(arguments.report, json.dumps(report, indent=1) + "\n")
+        write_text(arguments.report, json.dumps(report, indent=1) + "\n", _REPORT)
     print(arguments.out)
     return 0
 
 
-def _write_report(path: Path, content: str) -> None:
-    try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
+def _require_report(arguments: argparse.Namespace, stacks: LoraStacks) -> None:
+    """Before the work: its report must find a place of its own."""
+    from wan_trt.export.lora.fold_file import require_output
+
+    report, out = arguments.report, arguments.out
+    if report.resolve() == out.resolve():
         raise InputError(
-            f"{path} cannot be written ({error.strerror or error})",
-            action="choose another file",
-            field="--report",
-        ) from None
+            f"{report} is --out",
+            expected="a file of its own",
+            action="choose another name",
+            field=_REPORT,
+        )
+    require_output(report, arguments.base, stacks, _REPORT)

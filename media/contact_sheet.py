@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from wan_trt.media.partial_output import PartialFile, output_error
+from wan_trt.media.partial_output import whole_file
 
 _GAP = 4
 _LABEL_HEIGHT = 20
@@ -43,21 +43,11 @@ def contact_sheet(
         for thumbnail in strip:
             sheet.paste(thumbnail, (left, top + _LABEL_HEIGHT))
             left += thumbnail.width + _GAP
-    _save(sheet, Path(path))
+    with whole_file(Path(path)) as partial:
+        sheet.save(partial, format="PNG")
 
 
 def _thumbnail(picture: NDArray[np.uint8], height: int) -> Image.Image:
     image = Image.fromarray(np.ascontiguousarray(picture))
     width = max(1, round(image.width * height / image.height))
     return image.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _save(sheet: Image.Image, path: Path) -> None:
-    partial = PartialFile(path)
-    try:
-        sheet.save(partial.path, format="PNG")
-        partial.commit()
-    except OSError as error:
-        raise output_error(path, error) from error
-    finally:
-        partial.discard()

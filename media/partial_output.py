@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 from wan_trt.engine.errors import MediaError, ResourceError, WanTrtError
@@ -65,16 +66,24 @@ def try_place(target: Path, field: str = FIELD) -> None:
         partial.discard()
 
 
-def write_text(target: Path, content: str, field: str = FIELD) -> None:
-    """Write a small file that appears, or is replaced, whole. Raises as `try_place`."""
+@contextlib.contextmanager
+def whole_file(target: Path, field: str = FIELD) -> Iterator[Path]:
+    """The path to write to; what is there gets the name `target` if the block ends well, and is
+    removed otherwise. Raises as `try_place`."""
     partial = PartialFile(target, field)
     try:
-        partial.path.write_text(content, encoding="utf-8")
+        yield partial.path
         partial.commit()
     except OSError as error:
         raise output_error(target, error, field) from error
     finally:
         partial.discard()
+
+
+def write_text(target: Path, content: str, field: str = FIELD) -> None:
+    """Write a small file that appears, or is replaced, whole. Raises as `try_place`."""
+    with whole_file(target, field) as path:
+        path.write_text(content, encoding="utf-8")
 
 
 def partial_name(target: Path) -> Path:

@@ -28,7 +28,7 @@ import grpc
 
 from wan_trt.engine.errors import ExecutionError
 from wan_trt.engine.request import Event
-from wan_trt.media.partial_output import PartialFile, output_error
+from wan_trt.media.partial_output import whole_file
 from wan_trt.server.address import DEFAULT_ADDRESS, Address
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.messages import event_from_wire, status_from_wire, submission_to_wire
@@ -138,16 +138,9 @@ class Client:
 
         Raises NotReadyError while there is no result, MediaError for an unwritable place.
         """
-        partial = PartialFile(Path(out))
-        try:
-            with partial.path.open("xb") as file:
-                for chunk in self.fetch_chunks(job_id):
-                    file.write(chunk)
-            partial.commit()
-        except OSError as error:
-            raise output_error(partial.target, error) from error
-        finally:
-            partial.discard()
+        with whole_file(Path(out)) as path, path.open("xb") as file:
+            for chunk in self.fetch_chunks(job_id):
+                file.write(chunk)
 
     def close(self) -> None:
         self._channel.close()

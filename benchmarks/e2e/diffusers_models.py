@@ -6,15 +6,20 @@ built here too.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKLWan, WanAnimateTransformer3DModel
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
-from e2e import weight_names
-from e2e.weight_names import NameRule
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.checkpoint import Checkpoint
+from wan_trt.export.layouts.clip_names import clip_table
+from wan_trt.export.layouts.correspondence import NameTable
+from wan_trt.export.layouts.dit_names import dit_table
+from wan_trt.export.layouts.umt5_names import umt5_table
+from wan_trt.export.layouts.vae_names import vae_table
 from wan_trt.export.modeling.animate import AnimateSizes
 from wan_trt.export.modeling.clip import ImageEncoderSizes
 from wan_trt.export.tensors import TensorSource
@@ -50,7 +55,7 @@ def transformer(checkpoint: Checkpoint) -> torch.nn.Module:
             face_encoder_num_heads=face.groups,
             inject_face_latents_blocks=face.interval,
         )
-    return _filled(model, dit.tensors, weight_names.TRANSFORMER)
+    return _filled(model, dit.tensors, dit_table)
 
 
 def clip_weights(checkpoint: Checkpoint) -> TensorSource:
@@ -62,7 +67,7 @@ def vae(checkpoint: Checkpoint) -> torch.nn.Module:
     """AutoencoderKLWan; its latent statistics are the defaults, those of Wan2.1."""
     with init_empty_weights(include_buffers=False):
         model = AutoencoderKLWan(base_dim=checkpoint.vae.shape("encoder.conv1.weight")[0])
-    return _filled(model, checkpoint.vae, weight_names.VAE)
+    return _filled(model, checkpoint.vae, vae_table)
 
 
 def image_encoder(checkpoint: Checkpoint) -> torch.nn.Module:
@@ -79,7 +84,7 @@ def image_encoder(checkpoint: Checkpoint) -> torch.nn.Module:
     )
     with init_empty_weights(include_buffers=False):
         model = CLIPVisionModel(config)
-    return _filled(model, clip_weights(checkpoint), weight_names.CLIP)
+    return _filled(model, clip_weights(checkpoint), clip_table)
 
 
 def text_encoder(checkpoint: Checkpoint) -> torch.nn.Module:
@@ -98,24 +103,23 @@ def text_encoder(checkpoint: Checkpoint) -> torch.nn.Module:
     )
     with init_empty_weights(include_buffers=False):
         model = UMT5EncoderModel(config)
-    return _filled(model, source, weight_names.T5)
+    return _filled(model, source, umt5_table)
 
 
 def _filled(
-    model: torch.nn.Module, source: TensorSource, rules: tuple[NameRule, ...]
+    model: torch.nn.Module, source: TensorSource, table: Callable[[Iterable[str]], NameTable]
 ) -> torch.nn.Module:
     """The model with every parameter taken from `source`, one tensor in memory twice at most.
 
-    Raises ValueError for a parameter that no tensor feeds.
+    What only other classes have, such as CLIP's projection, is left out. Raises ValueError for a
+    parameter that no tensor feeds.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    for name in source.names():
-        wanted = weight_names.targets(name, rules)
-        if not wanted:
-            continue
-        for target, part in zip(wanted, source.read(name).chunk(len(wanted)), strict=True):
-            shape = parameters[target].shape
-            _assign(model, target, part.reshape(shape).contiguous())
+    names = set(source.names())
+    for row in table(names):
+        if row.original in names and parameters.keys() >= set(row.parts):
+            for name, value in row.split(source.read(row.original)).items():
+                _assign(model, name, value.reshape(parameters[name].shape).contiguous())
     if isinstance(model, UMT5EncoderModel):
         model.tie_weights()  # the embedding has two names there
     if left := [name for name, value in model.named_parameters() if value.is_meta]:

@@ -71,15 +71,13 @@ def dit_table(names: Iterable[str]) -> NameTable:
     """Original names to those of diffusers; `names`, in either spelling, tell how many blocks
     there are and whether they are those of Animate."""
     names = list(names)
-    blocks = count(names, r"blocks\.(\d+)\.")
-    rows = modules("", "", _MODULES)
-    rows += tensors("", "", [("head.modulation", "scale_shift_table")])
-    for i in range(blocks):
-        rows += modules(f"blocks.{i}.", f"blocks.{i}.", _BLOCK_MODULES)
-        rows += tensors(f"blocks.{i}.", f"blocks.{i}.", _BLOCK_TENSORS)
-    if is_animate(names):
-        rows += _animate_rows(names, blocks)
-    return NameTable(tuple(rows))
+    return NameTable(tuple(dit_rows(names) if is_animate(names) else _trunk_rows(names)))
+
+
+def dit_rows(names: Iterable[str]) -> list[Correspondence]:
+    """What `names` can be of any Wan model, and more: not only Animate has an image embedding."""
+    names = list(names)
+    return _trunk_rows(names) + _animate_rows(names)
 
 
 def is_animate(names: Iterable[str]) -> bool:
@@ -92,10 +90,23 @@ def blur_kernel() -> torch.Tensor:
     return torch.outer(line, line) / 64
 
 
-def _animate_rows(names: list[str], blocks: int) -> list[Correspondence]:
+def _trunk_rows(names: list[str]) -> list[Correspondence]:
+    rows = modules("", "", _MODULES)
+    rows += tensors("", "", [("head.modulation", "scale_shift_table")])
+    for i in range(_blocks(names)):
+        rows += modules(f"blocks.{i}.", f"blocks.{i}.", _BLOCK_MODULES)
+        rows += tensors(f"blocks.{i}.", f"blocks.{i}.", _BLOCK_TENSORS)
+    return rows
+
+
+def _blocks(names: Iterable[str]) -> int:
+    return count(names, r"blocks\.(\d+)\.")
+
+
+def _animate_rows(names: list[str]) -> list[Correspondence]:
     rows = modules("", "", [("pose_patch_embedding", "pose_patch_embedding")])
     rows += modules("img_emb.", "condition_embedder.image_embedder.", _IMAGE_MODULES)
-    for i in range(blocks):
+    for i in range(_blocks(names)):
         original, other = f"blocks.{i}.cross_attn.", f"blocks.{i}.attn2."
         rows += modules(original, other, _BLOCK_IMAGE_MODULES)
         rows += tensors(original, other, [("norm_k_img.weight", "norm_added_k.weight")])

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from wan_trt.engine.errors import CheckpointError
 from wan_trt.engine.models import ModelName
 from wan_trt.export.layouts.clip_names import PREFIX as CLIP_PREFIX
 from wan_trt.export.layouts.clip_names import clip_table
-from wan_trt.export.layouts.correspondence import NameTable
+from wan_trt.export.layouts.correspondence import Correspondence, NameTable
 from wan_trt.export.layouts.dit_models import model_of
-from wan_trt.export.layouts.dit_names import dit_table
+from wan_trt.export.layouts.dit_names import dit_rows, dit_table
 from wan_trt.export.layouts.headers import Header
 from wan_trt.export.layouts.renamed import PrefixedTensors, RenamedTensors, shown
 from wan_trt.export.layouts.scaled import MARKER, ScaledTensors, is_companion
@@ -140,13 +140,14 @@ def recognise(files: WeightFiles) -> list[Weights]:
     no meaning here.
     """
     found, left = [], []
-    for prefix, headers in _by_prefix(files.headers):
-        if sign := _sign(headers):
+    for prefix, names in _by_prefix(files.headers).items():
+        if sign := _sign(names):
             part, spelling = sign
+            headers = {name: files.headers[prefix + name] for name in names}
             model = model_of(headers, str(files.files[0])) if part is Part.DIT else None
             found.append(Weights(part, spelling, prefix, files, headers, model))
         else:
-            left += [prefix + name for name in headers]
+            left += [prefix + name for name in names]
     strangers = [name for name in left if not _BESIDE.fullmatch(name)]
     if found and strangers:
         raise CheckpointError(
@@ -158,16 +159,38 @@ def recognise(files: WeightFiles) -> list[Weights]:
     return found
 
 
-def _by_prefix(headers: Mapping[str, Header]) -> Iterator[tuple[str, Mapping[str, Header]]]:
-    groups: dict[str, dict[str, Header]] = {}
-    for name, header in headers.items():
+def dits_among(names: Iterable[str]) -> list[NameTable]:
+    """The DiTs that a file's tensors make, complete or not: each as a table of what is there.
+
+    The parts are the names that the file gives them. Names of no known meaning are left to the
+    file, but in the original spelling they may be another model's modules and are offered too.
+    """
+    tables = []
+    for prefix, inner in _by_prefix(names).items():
+        part, spelling = _sign(inner) or (None, None)
+        if part is not Part.DIT:
+            continue
+        if spelling is Spelling.ORIGINAL:
+            rows = [Correspondence(name, (name,)) for name in inner]
+        else:
+            there = set(inner)
+            rows = [row for row in dit_rows(inner) if row.parts and there.issuperset(row.parts)]
+        parts = (tuple(prefix + part for part in row.parts) for row in rows)
+        named = (replace(row, parts=own) for row, own in zip(rows, parts, strict=True))
+        tables.append(NameTable(tuple(named), ignored=re.compile(".*")))
+    return tables
+
+
+def _by_prefix(names: Iterable[str]) -> Mapping[str, list[str]]:
+    """Names less their prefix, by prefix."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
         prefix = next((p for p in _PREFIXES if name.startswith(p)), "")
-        groups.setdefault(prefix, {})[name.removeprefix(prefix)] = header
-    yield from groups.items()
+        groups.setdefault(prefix, []).append(name.removeprefix(prefix))
+    return groups
 
 
-def _sign(names: Iterable[str]) -> tuple[Part, Spelling] | None:
-    names = list(names)
+def _sign(names: Sequence[str]) -> tuple[Part, Spelling] | None:
     for part, spelling, patterns in _SIGNS:
         if all(any(re.fullmatch(p, name) for name in names) for p in patterns):
             return part, spelling

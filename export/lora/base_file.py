@@ -1,4 +1,4 @@
-"""The model that `fold` reads: one safetensors file with original names, tensor by tensor."""
+"""The model that `fold` reads: one safetensors file of any spelling, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from pathlib import Path
 import torch
 
 from wan_trt.engine.errors import CheckpointError
+from wan_trt.export.layouts.recognise import dits_among
+from wan_trt.export.layouts.renamed import RenamedTensors, shown
 from wan_trt.export.lora.container import DTYPES, FLOATING, Container, ContainerError, Entry
 from wan_trt.export.lora.finite import is_finite
+from wan_trt.export.tensors import TensorSource
 
 # Quantised weights mean something only together with their scales.
 _FOLDABLE = frozenset({"F64", "F32", "F16", "BF16"})
 
 
 class BaseFile:
-    """A TensorSource that also gives out the stored bytes. Raises CheckpointError."""
+    """A TensorSource of the stored names that also gives out the stored bytes.
+
+    `table` says what of them the DiT is made of. Raises CheckpointError.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -34,13 +40,20 @@ class BaseFile:
                 expected="a complete safetensors file",
                 action="check the path, or fetch it again",
             ) from None
-        if not any(name.startswith("blocks.0.") for name in self._container.entries):
-            shown = ", ".join(list(self._container.entries)[:3]) or "nothing"
+        tables = dits_among(self._container.entries)
+        if len(tables) != 1:
+            held = shown(list(self._container.entries), most=3) or "nothing"
             raise CheckpointError(
-                f"{path} holds {shown}",
-                expected="a Wan DiT with original names (blocks.0.self_attn.q.weight, ..)",
+                f"{path} holds {f'{len(tables)} DiTs' if tables else held}",
+                expected="one Wan DiT with original names (blocks.0.self_attn.q.weight, ..) or "
+                "those of diffusers (blocks.0.attn1.to_q.weight, patch_embedding.weight, ..)",
                 action="name the DiT's own file",
             )
+        self.table = tables[0]
+
+    def dit(self) -> TensorSource:
+        """The DiT's tensors under original names, in float32."""
+        return RenamedTensors(self, self.table, str(self.path))
 
     @property
     def metadata(self) -> dict[str, str]:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
-from wan_trt.engine.errors import InputError, ResourceError
+from wan_trt.engine.errors import InputError
 from wan_trt.engine.request import ExpertName
+from wan_trt.export.layouts.correspondence import Correspondence, NameTable
 from wan_trt.export.lora.base_file import BaseFile
 from wan_trt.export.lora.container import DTYPES
 from wan_trt.export.lora.fold import FoldedTensors, read_files, read_stacks
 from wan_trt.export.lora.match import LoraFile
 from wan_trt.export.lora.report import report
 from wan_trt.export.lora.spec import LoraStacks
+from wan_trt.export.tensors import TensorSource
+from wan_trt.media.disk_space import require_space
+from wan_trt.media.partial_output import FIELD, try_place, whole_file
 
 OUTPUT_DTYPES = {"fp32": "F32", "bf16": "BF16"}
 METADATA_KEY = "wan_trt.fold"
@@ -46,26 +45,29 @@ def fold_file(
 ) -> dict[str, Any]:
     """Write `base` with the adapters folded in to `out`, and return the report.
 
-    Tensors that no adapter changes are copied byte for byte. `out` appears, or is replaced, only
+    Tensors keep the names that `base` gives them, original or diffusers'; those that no adapter
+    changes are copied byte for byte. `out` appears, or is replaced, only
     when it is complete. `on_progress` gets bytes written and bytes in all.
     Raises CheckpointError, LoraError, InputError (output) or ResourceError (disk).
     """
     options = options or FoldOptions()
-    model = BaseFile(base)
-    _require_place(base, out, stacks)
+    stored = BaseFile(base)
+    require_output(out, base, stacks)
+    model = stored.dit()
     files = _read(stacks, model, options)
     folded = FoldedTensors(model, files)
-    layout = _layout(model, folded, options, files)
-    _require_space(out, layout.nbytes)
-    with _replacing(out) as file:
+    changed = _changed(stored.table, folded)
+    layout = _layout(stored, changed, options, files)
+    require_space(out, layout.nbytes)
+    with whole_file(out) as path, path.open("xb") as file:
         file.write(layout.header)
         done = len(layout.header)
         for name, dtype in layout.order:
-            if name in folded.targets:
-                tensor = folded.read(name).to(dtype).contiguous()
+            if row := changed.get(name):
+                tensor = row.split(folded.read(row.original))[name].to(dtype).contiguous()
                 done += file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
             else:
-                done += file.write(model.raw(name))
+                done += file.write(stored.raw(name))
             on_progress(done, layout.nbytes)
     assert done == layout.nbytes, "the header states the size of what was written"
     return {
@@ -74,7 +76,7 @@ def fold_file(
         "dtype": options.dtype,
         "allow_unmatched": options.allow_unmatched,
         "tensors": len(layout.order),
-        "changed": len(folded.targets),
+        "changed": len(changed),
         "files": [report(file, norms) for file, norms in zip(files, folded.norms, strict=True)],
     }
 
@@ -88,15 +90,28 @@ class _Layout:
     nbytes: int
 
 
+def _changed(table: NameTable, folded: FoldedTensors) -> dict[str, Correspondence]:
+    """The file's tensors that change, and what each is a part of. Where a half of an original
+    tensor changes and the file has the halves apart, the other one is left as it is."""
+    return {
+        part: row
+        for row in table
+        for fold in folded.folds(row.original)
+        for change in fold.changes
+        for half, part in enumerate(row.parts)
+        if len(row.parts) == 1 or change.half in (None, half)
+    }
+
+
 def _layout(
-    model: BaseFile,
-    folded: FoldedTensors,
+    stored: BaseFile,
+    changed: Container[str],
     options: FoldOptions,
     files: tuple[LoraFile, ...],
 ) -> _Layout:
-    entries = model.entries
+    entries = stored.entries
     dtypes = {
-        name: OUTPUT_DTYPES[options.dtype] if name in folded.targets else entry.dtype
+        name: OUTPUT_DTYPES[options.dtype] if name in changed else entry.dtype
         for name, entry in entries.items()
     }
     # The widest types first, so that every tensor is aligned to its elements.
@@ -108,7 +123,7 @@ def _layout(
         "expert": options.expert.value if options.expert else "single",
     }
     header: dict[str, Any] = {
-        "__metadata__": {"format": "pt"} | model.metadata | {METADATA_KEY: json.dumps(made)}
+        "__metadata__": {"format": "pt"} | stored.metadata | {METADATA_KEY: json.dumps(made)}
     }
     position = 0
     for name in order:
@@ -131,7 +146,7 @@ def _layout(
     )
 
 
-def _read(stacks: LoraStacks, model: BaseFile, options: FoldOptions) -> tuple[LoraFile, ...]:
+def _read(stacks: LoraStacks, model: TensorSource, options: FoldOptions) -> tuple[LoraFile, ...]:
     """Raises InputError when the stacks are for experts that the model does not have."""
     expert = options.expert
     if expert is not None:
@@ -147,54 +162,16 @@ def _read(stacks: LoraStacks, model: BaseFile, options: FoldOptions) -> tuple[Lo
     return read_files(stacks.both, model, allow_unmatched=options.allow_unmatched)
 
 
-def _require_place(base: Path, out: Path, stacks: LoraStacks) -> None:
-    """Raises InputError when `out` cannot be a new file or would overwrite what is read."""
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        why = "is a folder" if out.is_dir() else "lies in a folder that does not exist"
-        raise InputError(f"{out} {why}", expected="a file to write", action="choose another name")
+def require_output(target: Path, base: Path, stacks: LoraStacks, field: str = FIELD) -> None:
+    """Raises MediaError or ResourceError where no file `target` can be made, and InputError where
+    it would overwrite what is read; `field` names it."""
     loras = (*stacks.both, *stacks.high, *stacks.low)
     sources = [base, *(spec.path for spec in loras)]
-    if out.exists() and any(path.exists() and out.samefile(path) for path in sources):
+    if target.exists() and any(path.exists() and target.samefile(path) for path in sources):
         raise InputError(
-            f"{out} is one of the files that are read",
+            f"{target} is one of the files that are read",
             expected="another file",
             action="choose another name",
+            field=field,
         )
-
-
-def _require_space(out: Path, nbytes: int) -> None:
-    free = shutil.disk_usage(out.absolute().parent).free
-    if free < nbytes:
-        raise ResourceError(
-            f"{out} needs {nbytes} bytes and {free} are free",
-            action="free some space, or write to another disk",
-        )
-
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[BinaryIO]:
-    """A temporary sibling that replaces `out` on success and is removed otherwise."""
-    stage: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.absolute().parent)
-        stage = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        stage.chmod(0o644)
-        stage.replace(out)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ResourceError(
-                f"the disk of {out} is full",
-                action="free some space, or write to another disk",
-            ) from None
-        raise InputError(
-            f"{out} cannot be written ({error.strerror or error})",
-            expected="a place that can be written",
-            action="choose another one",
-        ) from None
-    finally:
-        if stage is not None:
-            stage.unlink(missing_ok=True)
+    try_place(target, field)

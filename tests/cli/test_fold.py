@@ -215,7 +215,7 @@ def _break(path: Path, how: str) -> Path:
         ("NaN", f"{QUERY} of .* contains NaN"),
         ("NaN elsewhere", f"{KEYS} of .* contains NaN"),
         ("fp8", f"{QUERY} of .* has dtype F8_E4M3; expected .* before quantisation"),
-        ("no DiT", "holds x; expected a Wan DiT with original names"),
+        ("no DiT", "holds x; expected one Wan DiT with original names .* or those of diffusers"),
     ],
 )
 def test_bases_that_are_refused(fold: Fold, tmp_path: Path, how: str, message: str) -> None:
@@ -234,7 +234,7 @@ def test_outputs_that_are_refused(fold: Fold, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     before = fold.base.read_bytes()
     for out, message in (
-        (tmp_path, "is a folder"),
+        (tmp_path, "a folder; expected the name of a file"),
         (tmp_path / "absent" / "out.safetensors", "does not exist"),
         (tmp_path / "file" / "out.safetensors", "does not exist"),
         (fold.base, "one of the files that are read"),
@@ -245,8 +245,31 @@ def test_outputs_that_are_refused(fold: Fold, tmp_path: Path) -> None:
         assert result.code in (2, 3)
         assert re.search(message, result.errors), result.errors
     assert fold.base.read_bytes() == before
-    result = fold("--lora", lora, "--report", str(tmp_path / "absent" / "report.json"))
-    assert (result.code, result.out.exists()) == (2, False)
+
+
+def test_reports_that_are_refused(fold: Fold, tmp_path: Path) -> None:
+    lora = _lora(tmp_path, "a", _pair("blocks.0.self_attn.q"))
+    before = {path: path.read_bytes() for path in (fold.base, Path(lora))}
+    for place, message in (
+        (tmp_path / "absent" / "report.json", "does not exist"),
+        (fold.base, "one of the files that are read"),
+        (Path(lora), "one of the files that are read"),
+        (tmp_path / "out.safetensors", "is --out; expected a file of its own"),
+    ):
+        result = fold("--lora", lora, "--report", str(place))
+        assert (result.code, result.out.exists()) == (2, False)
+        assert re.search(f"error: --report: .*{message}", result.errors), result.errors
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_report_replaces_another_whole(fold: Fold, tmp_path: Path) -> None:
+    """A second name of the old file still shows it: the new one was not written over it."""
+    report, kept = tmp_path / "report.json", tmp_path / "kept.json"
+    report.write_text("old")
+    kept.hardlink_to(report)
+    assert fold("--report", str(report)).code == 0
+    assert (json.loads(report.read_text())["changed"], kept.read_text()) == (0, "old")
+    assert list(tmp_path.glob(".*")) == []
 
 
 def test_a_full_disk_is_seen_before_writing(

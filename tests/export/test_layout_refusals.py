@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from official_i2v import write_official_i2v
 from safetensors.torch import load_file, save_file
 
 from wan_trt.engine.errors import CheckpointError
@@ -94,24 +93,23 @@ def test_a_part_that_is_there_twice(single: Path, name: str, part: str) -> None:
         detect(single)
 
 
-def test_two_models(tiny_checkpoint: Path, single: Path, tmp_path: Path) -> None:
-    official = detect(write_official_i2v(tmp_path / "official", tiny_checkpoint))
-    other = write_comfyui(tmp_path / "other", official)
+def test_two_models(i2v_checkpoint: Path, single: Path, tmp_path: Path) -> None:
+    other = write_comfyui(tmp_path / "other", detect(i2v_checkpoint))
     for file in (other / "diffusion_models").iterdir():
         shutil.copyfile(file, single / file.name)
     with pytest.raises(CheckpointError, match=r"has 2 models .*Animate DiT.*I2V-A14B DiT"):
         detect(single)
 
 
-def test_one_expert_of_two(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    folder = write_official_i2v(tmp_path / "official", tiny_checkpoint)
+def test_one_expert_of_two(i2v_checkpoint: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(i2v_checkpoint, tmp_path / "any"))
     shutil.rmtree(folder / "low_noise_model")
     with pytest.raises(CheckpointError, match=r"has 1 I2V-A14B DiT .*two experts"):
         detect(folder)
 
 
-def test_experts_of_two_sizes(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    folder = write_official_i2v(tmp_path / "official", tiny_checkpoint)
+def test_experts_of_two_sizes(i2v_checkpoint: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(i2v_checkpoint, tmp_path / "any"))
     config = folder / "low_noise_model" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"num_heads": 1}))
     with pytest.raises(CheckpointError, match=r"experts whose config\.json differ"):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from official_i2v import write_official_i2v
 from safetensors.torch import load_file, save_file
 
 from wan_trt.engine.errors import CheckpointError
@@ -19,7 +18,7 @@ from wan_trt.export.layouts.detect import Layout, detect, detect_dit
 from wan_trt.export.layouts.recognise import Spelling, Weights
 from wan_trt.export.modeling import clip, umt5, vae
 from wan_trt.export.modeling.animate import AnimateSizes
-from wan_trt.export.synthetic.checkpoint import INDEX_FILE, write_checkpoint
+from wan_trt.export.synthetic.checkpoint import INDEX_FILE, write_two_expert_checkpoint
 from wan_trt.export.synthetic.comfyui import Fp8, write_comfyui
 from wan_trt.export.synthetic.diffusers import BOUNDARY, write_diffusers
 from wan_trt.export.synthetic.sizes import TINY
@@ -44,9 +43,8 @@ def animate(tiny_checkpoint: Path) -> Layout:
 
 
 @pytest.fixture(scope="module")
-def i2v(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Layout:
-    folder = tmp_path_factory.mktemp("official") / "i2v"
-    return detect(write_official_i2v(folder, tiny_checkpoint))
+def i2v(i2v_checkpoint: Path) -> Layout:
+    return detect(i2v_checkpoint)
 
 
 @pytest.fixture(params=["animate", "i2v"])
@@ -86,12 +84,16 @@ def test_the_official_layout(animate: Layout) -> None:
     assert vae.VaeSizes.read(animate.vae.open())
 
 
-def test_the_official_layout_of_two_experts(i2v: Layout) -> None:
+def test_the_official_layout_of_two_experts(i2v: Layout, i2v_checkpoint: Path) -> None:
     assert i2v.model is ModelName.IMAGE_TO_VIDEO
     assert i2v.clip is None
-    high, low = (i2v.experts[name].open() for name in (ExpertName.HIGH, ExpertName.LOW))
-    name = "blocks.1.ffn.0.weight"
-    assert torch.equal(2 * high.read(name), low.read(name))
+    for expert, weights in i2v.experts.items():
+        source = weights.open()
+        for shard in (i2v_checkpoint / f"{expert}_noise_model").glob("*.safetensors"):
+            for name, tensor in load_file(shard).items():
+                assert torch.equal(source.read(name), tensor.float()), name
+    high, low = (i2v.experts[name].open().read("blocks.1.ffn.0.weight") for name in ExpertName)
+    assert not torch.equal(high, low)
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -248,8 +250,8 @@ def test_diffusers_folders_without_their_index(i2v: Layout, tmp_path: Path) -> N
 
 def test_heads_of_single_files_are_those_of_every_wan_model(tmp_path: Path) -> None:
     """Where no tensor and no config.json says how many there are."""
-    wide = write_checkpoint(tmp_path / "wide", replace(TINY, dim=128, heads=1))
-    official = detect(write_official_i2v(tmp_path / "official", wide))
+    wide = replace(TINY, dim=128, heads=1)
+    official = detect(write_two_expert_checkpoint(tmp_path / "official", wide))
     assert detect(write_comfyui(tmp_path / "any", official)).config == {"num_heads": 1}
 
 

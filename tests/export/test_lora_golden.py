@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from wan_trt.cli.main import main
 
@@ -37,8 +37,11 @@ class Folding:
     def out(self) -> Path:
         return self.folder / "out.safetensors"
 
-    def __call__(self, case: dict[str, Any], expert: str, *options: str) -> int:
-        words = ["fold", str(FOLDER / case["base"][expert]), "--out", str(self.out)]
+    def __call__(
+        self, case: dict[str, Any], expert: str, *options: str, base: Path | None = None
+    ) -> int:
+        base = base or FOLDER / case["base"][expert]
+        words = ["fold", str(base), "--out", str(self.out)]
         words += ["--report", str(self.folder / "report.json")]
         words += ["--expert", "single" if expert == "default" else expert]
         for lora in case["loras"]:
@@ -114,6 +117,42 @@ def _ordered(tensor: torch.Tensor) -> torch.Tensor:
     """bfloat16 as integers in the order of the numbers: neighbours differ by one."""
     bits = tensor.view(torch.int16).to(torch.int32)
     return torch.where(bits < 0, -(bits & 0x7FFF), bits)
+
+
+@pytest.mark.parametrize("case", _cases("cases.json"))
+def test_a_base_with_diffusers_names(fold: Folding, shared: Path, case: dict[str, Any]) -> None:
+    """The same numbers under the base's own names; what does not change is as it was."""
+    listing = json.loads(
+        (shared / "facts" / "names" / "map_original_to_diffusers.json").read_text()
+    )
+    for expert in case["expected"]:
+        stored = _respelled(load_file(FOLDER / case["base"][expert]), listing)
+        base = fold.folder / "base.safetensors"
+        save_file(stored, base)
+        assert fold(case, expert) == 0, fold.errors()
+        wanted = _respelled(load_file(fold.out), listing)
+        assert fold(case, expert, base=base) == 0, fold.errors()
+        found = load_file(fold.out)
+        assert found.keys() == stored.keys()
+        for name, tensor in found.items():
+            assert torch.equal(tensor.float(), wanted[name].float()), name
+            changed = not torch.equal(tensor.float(), stored[name].float())
+            assert tensor.dtype == (torch.float32 if changed else torch.bfloat16), name
+
+
+def _respelled(
+    tensors: dict[str, torch.Tensor], listing: dict[str, Any]
+) -> dict[str, torch.Tensor]:
+    """Under diffusers' names; a fused tensor is divided."""
+    parts = {
+        name: [listing[name]] if isinstance(listing[name], str) else listing[name]
+        for name in tensors
+    }
+    return {
+        part: share.contiguous()
+        for name, tensor in tensors.items()
+        for part, share in zip(parts[name], tensor.chunk(len(parts[name])), strict=True)
+    }
 
 
 @pytest.mark.parametrize("mode", ["strict", "report"])
