@@ -1,6 +1,6 @@
 """Checkpoint and LoRAs in, bundle out.
 
-    open, match -> hash sources -> plan tensors -> trace graphs -> make tensors -> prompts, manifest
+    open, match -> hash sources -> plan tensors -> make tensors -> trace graphs -> prompts, manifest
 
 What can be refused is refused before anything large is written. A bundle that is replaced gives
 the tensors that would be made again the same way.
@@ -85,15 +85,15 @@ def export_bundle(
         made = [plan for plan in plans if plan not in reused]
         with TensorStore(stage / WEIGHTS) as store:
             _require_space(out, made, reused, store)
-            for graph, module in modules.items():
-                on_progress(Progress(Stage.GRAPHS, f"graph {graph}"))
-                _write_graph(stage, graph, module, options.precision, reuse)
             for file in {file for _, file in reused.values()}:
                 store.adopt(file)
             stored = {plan: tensor for plan, (tensor, _) in reused.items()}
             stored |= write_weights(made, store, on_progress)
         for plan, tensor in stored.items():
             _record_norms(plan, tensor)
+        for graph, module in modules.items():
+            on_progress(Progress(Stage.GRAPHS, f"graph {graph}"))
+            _write_graph(stage, graph, module, options.precision, reuse)
         on_progress(Progress(Stage.PROMPTS, "encoding the model's own prompts"))
         entries = _entries(modules, {plan: stored[plan] for plan in plans})
         _write_prompts(stage, opened, contents, entries, options.precision, reuse)

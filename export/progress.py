@@ -12,8 +12,8 @@ class Stage(StrEnum):
 
     CHECKPOINT = "checkpoint"  # finding out what it holds, and matching LoRAs
     SOURCES = "sources"  # hashing the files that are read
-    GRAPHS = "graphs"  # tracing modules, without weights
     WEIGHTS = "weights"  # reading, folding, rounding, hashing and writing tensors
+    GRAPHS = "graphs"  # tracing modules, without weights
     PROMPTS = "prompts"  # encoding the model's own prompts
     DONE = "done"
 

@@ -63,10 +63,6 @@ class TensorStore:
         except OSError:
             shutil.copyfile(file, place)
 
-    def close(self) -> None:
-        """Wait for what is being written."""
-        self._writer.shutdown(wait=True, cancel_futures=True)
-
     def __enter__(self) -> TensorStore:
         return self
 
@@ -76,7 +72,8 @@ class TensorStore:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        """Wait until everything is written; after an error only for what is being written."""
+        self._writer.shutdown(wait=True, cancel_futures=kind is not None)
 
     def _write(self, pieces: Iterable[torch.Tensor]) -> str:
         partial = self._folder / f"{next(self._numbers)}.partial"

@@ -205,3 +205,24 @@ def test_a_tensor_that_decides_sizes_is_missing(broken: Path) -> None:
     _edit(broken / SHARD, lambda tensors: tensors.pop("patch_embedding.weight"))
     with pytest.raises(CheckpointError, match="without its patch embedding"):
         plan(Checkpoint.open(broken))
+
+
+def test_a_pickle_is_read_in_parts(tmp_path: Path) -> None:
+    """Views of one storage, transposed tensors and single rows, each read from its place."""
+    matrix = torch.arange(24, dtype=torch.float32).reshape(6, 4)
+    tensors = {"whole": matrix, "rows": matrix[2:4], "turned": matrix.t(), "half": matrix.half()}
+    torch.save(tensors | {"empty": torch.zeros(0, 3), "number": torch.tensor(7.0)}, tmp_path / "f")
+    source = PickledTensors(tmp_path / "f")
+    for name, tensor in tensors.items():
+        assert torch.equal(source.read(name), tensor.float())
+        assert torch.equal(source.read(name, slice(1, 2)), tensor[1:2].float())
+        assert source.shape(name) == tuple(tensor.shape)
+    assert source.read("empty").shape == (0, 3)
+    assert source.read("number") == 7
+
+
+def test_a_pickle_of_the_old_format(tmp_path: Path) -> None:
+    path = tmp_path / "old.pth"
+    torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match="old format"):
+        PickledTensors(path)
