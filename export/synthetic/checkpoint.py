@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from wan_trt.export.synthetic import values
 from wan_trt.export.synthetic.dit_shapes import Shape, dit_shapes, image_to_video_shapes
 from wan_trt.export.synthetic.encoder_shapes import clip_file_shapes, t5_shapes, vae_shapes
 from wan_trt.export.synthetic.sizes import CheckpointSizes
+from wan_trt.export.synthetic.tiled import write_tiled
 from wan_trt.export.synthetic.tokenizer import write_tokenizer
 
 VAE_FILE = "Wan2.1_VAE.pth"
@@ -22,7 +23,7 @@ T5_FILE = "models_t5_umt5-xxl-enc-bf16.pth"
 INDEX_FILE = "diffusion_pytorch_model.safetensors.index.json"
 
 Tensors = Mapping[str, torch.Tensor]
-Spreads = tuple[tuple[str, values.Spread], ...]
+WriteShard = Callable[[Path, Mapping[str, Shape]], None]
 
 
 def write_checkpoint(
@@ -40,10 +41,23 @@ def write_checkpoint(
     The DiT is held in memory one shard at a time. Returns the folder.
     """
     chosen = chosen or {}
-    _write_dit(folder, config(sizes), dit_shapes(sizes), f"{seed}", shards, chosen)
-    _write_shared(folder, sizes, seed, chosen)
-    clip = _make(clip_file_shapes(sizes), values.CLIP, f"{seed}")
-    torch.save(clip, folder / CLIP_FILE)
+    write_shard = _random_shard(f"{seed}", chosen)
+    _write_dit(folder, config(sizes), dit_shapes(sizes), shards, write_shard)
+    _write_encoders(folder, sizes, seed, chosen)
+    return folder
+
+
+def write_large_checkpoint(
+    folder: Path, sizes: CheckpointSizes, *, seed: int = 0, shards: int = 3
+) -> Path:
+    """As `write_checkpoint`, with a DiT of any size in little time and memory: its values are not
+    fit for computing with (see `tiled`). Returns the folder."""
+
+    def write_shard(path: Path, shapes: Mapping[str, Shape]) -> None:
+        write_tiled(path, shapes, values.DIT, f"{seed}")
+
+    _write_dit(folder, config(sizes), dit_shapes(sizes), shards, write_shard)
+    _write_encoders(folder, sizes, seed)
     return folder
 
 
@@ -58,8 +72,8 @@ def write_two_expert_checkpoint(
             folder / f"{expert.value}_noise_model",
             image_to_video_config(sizes),
             image_to_video_shapes(sizes),
-            f"{seed}/{expert}",
             shards,
+            _random_shard(f"{seed}/{expert}"),
         )
     _write_shared(folder, sizes, seed)
     return folder
@@ -69,9 +83,8 @@ def _write_dit(
     folder: Path,
     settings: Mapping[str, object],
     shapes: Mapping[str, Shape],
-    label: str,
     shards: int,
-    chosen: Tensors | None = None,
+    write_shard: WriteShard,
 ) -> None:
     """config.json, shards and their index."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,12 +92,28 @@ def _write_dit(
     weight_map: dict[str, str] = {}
     for number, part in enumerate(_split(shapes, shards), 1):
         file = f"diffusion_pytorch_model-{number:05}-of-{shards:05}.safetensors"
-        tensors = _bfloat16(_make(part, values.DIT, label, chosen))
-        save_file(tensors, folder / file, {"format": "pt"})
+        write_shard(folder / file, part)
         weight_map |= dict.fromkeys(part, file)
     total = sum(2 * torch.Size(shape).numel() for shape in shapes.values())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _random_shard(label: str, chosen: Tensors | None = None) -> WriteShard:
+    def write(path: Path, shapes: Mapping[str, Shape]) -> None:
+        tensors = _bfloat16(_make(shapes, values.DIT, label, chosen))
+        save_file(tensors, path, {"format": "pt"})
+
+    return write
+
+
+def _write_encoders(
+    folder: Path, sizes: CheckpointSizes, seed: int, chosen: Tensors | None = None
+) -> None:
+    """What Animate has beside its DiT."""
+    _write_shared(folder, sizes, seed, chosen)
+    clip = _make(clip_file_shapes(sizes), values.CLIP, f"{seed}")
+    torch.save(clip, folder / CLIP_FILE)
 
 
 def _write_shared(
@@ -99,7 +128,7 @@ def _write_shared(
 
 
 def _make(
-    shapes: Mapping[str, Shape], spreads: Spreads, label: str, chosen: Tensors | None = None
+    shapes: Mapping[str, Shape], spreads: values.Spreads, label: str, chosen: Tensors | None = None
 ) -> dict[str, torch.Tensor]:
     """Random float32 tensors that `label` decides, or chosen ones."""
     chosen = chosen or {}

@@ -66,13 +66,19 @@ T5 = (
 )
 
 
-def random_tensor(
-    name: str, shape: Shape, spreads: tuple[tuple[str, Spread], ...], seed: int | str
-) -> torch.Tensor:
+Spreads = tuple[tuple[str, Spread], ...]
+
+
+def spread_of(name: str, spreads: Spreads) -> Spread:
+    """That of the first pattern that the name contains."""
+    return next(spread for pattern, spread in spreads if re.search(pattern, name))
+
+
+def random_tensor(name: str, shape: Shape, spreads: Spreads, seed: int | str) -> torch.Tensor:
     """float32 values of the tensor `name`; equal arguments give equal values."""
     if name.endswith(".kernel"):
         return blur_kernel()
-    spread = next(spread for pattern, spread in spreads if re.search(pattern, name))
+    spread = spread_of(name, spreads)
     values = torch.randn(shape, generator=generator(f"{seed}/{name}"))
     return values * spread.deviation(shape) + spread.mean
 

@@ -86,6 +86,15 @@ def test_no_paths_of_the_exporting_machine(tiny_bundle: Bundle) -> None:
         assert str(Path(__file__).parents[2]).encode() not in data
 
 
+@pytest.mark.parametrize("name", GRAPHS)
+def test_nothing_that_differs_from_one_export_to_the_next(tiny_bundle: Bundle, name: str) -> None:
+    graph = _load(tiny_bundle, name).graph
+    values = (*graph.input, *graph.output, *graph.value_info)
+    entries = [entry for value in values for entry in value.metadata_props]
+    entries += [entry for node in graph.node for entry in node.metadata_props]
+    assert not [*graph.metadata_props, *entries]
+
+
 def test_the_denoiser_uses_fused_nodes(tiny_bundle: Bundle) -> None:
     nodes = _nodes(_load(tiny_bundle, "denoiser"))
     assert nodes["Attention"] == 3 * TINY.layers + TINY.face_layers
