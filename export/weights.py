@@ -63,12 +63,14 @@ def _make(
         key = source.part, name
         if key not in read:
             read[key] = source.tensors.base.read(name)
+            _require_finite(name, read[key])
         folded, measured = source.tensors.fold(name, read[key])
         tensors.append(folded)
         norms += measured
     tensor = plan.rule.make(*tensors)
     del tensors
-    _check(plan, tensor)
+    if tuple(tensor.shape) != plan.shape:
+        raise _misshapen(plan, tuple(tensor.shape))
     return tensor.to(TORCH_DTYPES[plan.recipe.dtype]).contiguous(), tuple(norms)
 
 
@@ -81,18 +83,16 @@ def _rows(plan: TensorPlan) -> Iterator[torch.Tensor]:
     step = max(1, _ROWS_NBYTES // (4 * torch.Size(rest).numel()))
     for first in range(0, count, step):
         rows = base.read(name, slice(first, min(first + step, count)))
-        _check(plan, rows, whole=False)
+        _require_finite(name, rows)
         yield rows.to(TORCH_DTYPES[plan.recipe.dtype])
 
 
-def _check(plan: TensorPlan, tensor: torch.Tensor, *, whole: bool = True) -> None:
-    if whole and tuple(tensor.shape) != plan.shape:
-        raise _misshapen(plan, tuple(tensor.shape))
+def _require_finite(name: str, tensor: torch.Tensor) -> None:
     if not is_finite(tensor):
         raise CheckpointError(
-            f"{', '.join(plan.rule.sources)} contains NaN or infinity",
+            f"{name} contains NaN or infinity",
             expected="finite weights",
-            action="fetch the checkpoint (or the LoRA) again",
+            action="fetch the checkpoint again",
         )
 
 
