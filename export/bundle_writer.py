@@ -83,12 +83,12 @@ def export_bundle(
         modules, plans = _plan_tensors(opened, contents, stacks, options.precision)
         reused = {plan: found for plan in plans if (found := _find(plan, reuse))}
         made = [plan for plan in plans if plan not in reused]
-        with TensorStore(stage / WEIGHTS) as store:
-            _require_space(out, made, reused, store)
-            for file in {file for _, file in reused.values()}:
-                store.adopt(file)
-            stored = {plan: tensor for plan, (tensor, _) in reused.items()}
-            stored |= write_weights(made, store, on_progress)
+        store = TensorStore(stage / WEIGHTS)
+        _require_space(out, made, reused, store)
+        for file in {file for _, file in reused.values()}:
+            store.adopt(file)
+        stored = {plan: tensor for plan, (tensor, _) in reused.items()}
+        stored |= write_weights(made, store, on_progress)
         for plan, tensor in stored.items():
             _record_norms(plan, tensor)
         for graph, module in modules.items():

@@ -1,53 +1,80 @@
-"""Makes the tensors of a bundle, one at a time, and stores them."""
+"""Makes the tensors of a bundle and stores them: a few at a time, whatever the model's size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from itertools import groupby
 
 import torch
 
 from wan_trt.engine.errors import CheckpointError
 from wan_trt.engine.manifest import FoldNorms, StoredTensor
+from wan_trt.engine.ort import available_threads
 from wan_trt.export.lora.finite import is_finite
 from wan_trt.export.precision import TORCH_DTYPES
 from wan_trt.export.progress import OnProgress, Progress, Stage
 from wan_trt.export.tensor_plan import TensorPlan
 from wan_trt.export.tensor_store import TensorStore
 
+# One reads and multiplies while the other hashes and writes; each holds a tensor at a time.
+_WORKERS = 2
 _ROWS_NBYTES = 1 << 26  # float32, of a tensor that passes through in rows
+
+Stored = dict[TensorPlan, StoredTensor]
 
 
 def write_weights(
     plans: Sequence[TensorPlan], store: TensorStore, on_progress: OnProgress
-) -> dict[TensorPlan, StoredTensor]:
+) -> Stored:
     """Make and store all tensors. The plans of one parameter follow one another: what both experts
     are made of is read once.
 
     Raises CheckpointError for weights of another shape than the graph's or that are not finite,
     LoraError for folds that are not finite, OSError when the disk is full.
     """
-    total = sum(plan.nbytes for plan in plans)
-    done = 0
-    made: list[tuple[TensorPlan, Future[str], tuple[FoldNorms, ...]]] = []
-    for (graph, parameter), group in groupby(plans, lambda plan: (plan.graph, plan.parameter)):
-        on_progress(Progress(Stage.WEIGHTS, f"{graph} {parameter}", done, total))
-        read: dict[tuple[str, str], torch.Tensor] = {}
-        for plan in group:
-            if plan.in_rows:
-                pieces: Iterable[torch.Tensor] = _rows(plan)
-                norms: tuple[FoldNorms, ...] = ()
-            else:
-                tensor, norms = _make(plan, read)
-                pieces = (tensor,)
-            made.append((plan, store.put(pieces), norms))
-            done += plan.nbytes
-    stored = {
-        plan: StoredTensor(name.result(), plan.shape, plan.recipe, norms)
-        for plan, name, norms in made
-    }
-    on_progress(Progress(Stage.WEIGHTS, f"{len(plans)} tensors", done, total))
+    total, done = sum(plan.nbytes for plan in plans), 0
+    stored: Stored = {}
+    parameters = groupby(plans, lambda plan: (plan.graph, plan.parameter))
+    with _workers() as workers:
+        tasks = {
+            workers.submit(_write, list(group), store): " ".join(names)
+            for names, group in parameters
+        }
+        for task in as_completed(tasks):
+            stored |= task.result()
+            done += sum(plan.nbytes for plan in task.result())
+            on_progress(Progress(Stage.WEIGHTS, tasks[task], done, total))
+    return stored
+
+
+@contextmanager
+def _workers() -> Iterator[ThreadPoolExecutor]:
+    """Threads that share the processor among them; the first error ends them all."""
+    own = max(1, available_threads() // _WORKERS)
+    before = torch.get_num_threads()
+    workers = ThreadPoolExecutor(_WORKERS, "weights", torch.set_num_threads, (own,))
+    try:
+        yield workers
+    finally:
+        workers.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+def _write(plans: Sequence[TensorPlan], store: TensorStore) -> Stored:
+    """All values of one parameter."""
+    read: dict[tuple[str, str], torch.Tensor] = {}
+    stored: Stored = {}
+    for plan in plans:
+        norms: tuple[FoldNorms, ...] = ()
+        if plan.in_rows:
+            name = store.put(_rows(plan))
+        else:
+            tensor, norms = _make(plan, read)
+            name = store.put([tensor])
+            del tensor
+        stored[plan] = StoredTensor(name, plan.shape, plan.recipe, norms)
     return stored
 
 
@@ -56,7 +83,8 @@ def _make(
 ) -> tuple[torch.Tensor, tuple[FoldNorms, ...]]:
     """The tensor as it is stored, and the norms of its folds. `read` keeps the base for the next
     plan of this parameter."""
-    source = plan.sources[0]
+    source, dtype = plan.sources[0], TORCH_DTYPES[plan.recipe.dtype]
+    rounded = dtype if plan.rule.moves_only else torch.float32
     tensors: list[torch.Tensor] = []
     norms: list[FoldNorms] = []
     for name in plan.rule.sources:
@@ -64,14 +92,14 @@ def _make(
         if key not in read:
             read[key] = source.tensors.base.read(name)
             _require_finite(name, read[key])
-        folded, measured = source.tensors.fold(name, read[key])
+        folded, measured = source.tensors.fold(name, read[key], rounded)
         tensors.append(folded)
         norms += measured
     tensor = plan.rule.make(*tensors)
     del tensors
     if tuple(tensor.shape) != plan.shape:
         raise _misshapen(plan, tuple(tensor.shape))
-    return tensor.to(TORCH_DTYPES[plan.recipe.dtype]).contiguous(), tuple(norms)
+    return tensor.to(dtype).contiguous(), tuple(norms)
 
 
 def _rows(plan: TensorPlan) -> Iterator[torch.Tensor]:

@@ -35,8 +35,7 @@ def export_module(
     onnx_ir.save(model, folder / "module.onnx")
     sources = {SHARED: WeightSource("part", FoldedTensors(source))}
     plans = plan_tensors("module", module, sources, precision)
-    with TensorStore(folder / "weights") as store:
-        stored = write_weights(plans, store, lambda _: None)
+    stored = write_weights(plans, TensorStore(folder / "weights"), lambda _: None)
     files = {plan.parameter: tensor.sha256 for plan, tensor in stored.items()}
     return OrtExecutor(folder / "module.onnx", folder / "weights", module.spec, files=files)
 

@@ -7,6 +7,7 @@ what is wrong with the factors among themselves, `shape` what their product can 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +16,7 @@ import torch
 from wan_trt.export.lora.adapter_file import Factor
 
 Shape = tuple[int, ...]
+Rows = Callable[[slice], torch.Tensor]
 
 
 class Change(Protocol):
@@ -42,6 +44,21 @@ class Change(Protocol):
         """The product as float32 of shape `base`."""
         ...
 
+    def by_rows(self, base: Shape, scale: float) -> Rows:
+        """scale * the product, some rows at a time; the factors are read once."""
+        ...
+
+
+class Whole:
+    """What a kind does whose product cannot be had in parts."""
+
+    def full(self, base: Shape) -> torch.Tensor:
+        raise NotImplementedError
+
+    def by_rows(self, base: Shape, scale: float) -> Rows:
+        whole = self.full(base).mul_(scale)
+        return lambda rows: whole[rows]
+
 
 def bare(shape: Shape) -> Shape:
     """Without trailing ones: 1x1 convolutions and linears are the same thing to an adapter."""
@@ -56,7 +73,7 @@ def matrix(tensor: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class LowRank:
+class LowRank(Whole):
     """up @ down, with the kernel of a convolution in `down` or in `mid` (LoCon).
 
     down [rank, in, *kernel], up [out, rank]; or down [rank, in], mid [rank, rank, *kernel].
@@ -102,9 +119,15 @@ class LowRank:
             return (up @ down).reshape(base)
         return torch.einsum("om,mn...,ni->oi...", up, self.mid.read(), down).reshape(base)
 
+    def by_rows(self, base: Shape, scale: float) -> Rows:
+        if self.mid is not None:
+            return super().by_rows(base, scale)
+        up, down = matrix(self.up.read()), matrix(self.down.read())
+        return lambda rows: (up[rows] @ down).mul_(scale).reshape(-1, *base[1:])
+
 
 @dataclass(frozen=True)
-class Hadamard:
+class Hadamard(Whole):
     """LoHa: (w1_a w1_b) * (w2_a w2_b), element by element.
 
     w_a [out, rank], w_b [rank, in * kernel]; or with t [rank, rank, *kernel] (Tucker):
@@ -162,7 +185,7 @@ class Hadamard:
 
 
 @dataclass(frozen=True)
-class Given:
+class Given(Whole):
     """A change that is stored in full."""
 
     value: Factor

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from wan_trt.export.lora.adapter_file import Factor
-from wan_trt.export.lora.changes import Change, Shape
+from wan_trt.export.lora.changes import Change, Rows, Shape
 
 
 @dataclass(frozen=True)
@@ -38,24 +38,23 @@ class Delta:
         factors = (*self.change_of.factors, *([self.magnitude] if self.magnitude else []))
         return tuple(factor.key for factor in factors)
 
-    def change(self, base: torch.Tensor) -> torch.Tensor:
-        """What is added to `base`, the original weight; float32 of its shape, in memory of its
-        own."""
+    def by_rows(self, base: torch.Tensor) -> Rows:
+        """What is added to `base`, the original weight, some rows at a time: float32."""
         if self.half is None:
-            return self._change(base)
-        rows = base.shape[0] // 2
+            return self._by_rows(base)
+        count = base.shape[0] // 2
+        part = slice(self.half * count, (self.half + 1) * count)
         change = torch.zeros_like(base)
-        part = slice(self.half * rows, (self.half + 1) * rows)
-        change[part] = self._change(base[part])
-        return change
+        change[part] = self._by_rows(base[part])(slice(None))
+        return lambda rows: change[rows]
 
-    def _change(self, base: torch.Tensor) -> torch.Tensor:
-        change = self.change_of.full(tuple(base.shape))
-        change *= self.scale
-        if self.magnitude is not None:
-            change = _renormalised(base + change, self.magnitude.read()) - base
-        change *= self.strength
-        return change
+    def _by_rows(self, base: torch.Tensor) -> Rows:
+        shape = tuple(base.shape)
+        if self.magnitude is None:
+            return self.change_of.by_rows(shape, self.scale * self.strength)
+        change = self.change_of.full(shape).mul_(self.scale)
+        whole = _renormalised(base + change, self.magnitude.read()).sub_(base).mul_(self.strength)
+        return lambda rows: whole[rows]
 
     def describe(self) -> dict[str, Any]:
         """Rank, alpha and scale: what the report says of it. `scale` includes the strength."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 
 import torch
@@ -18,6 +18,8 @@ from wan_trt.export.lora.finite import is_finite
 from wan_trt.export.lora.match import LoraFile, match
 from wan_trt.export.lora.spec import LoraSpec, LoraStacks
 from wan_trt.export.tensors import TensorSource
+
+_BLOCK_NBYTES = 1 << 22
 
 
 class Norms:
@@ -84,8 +86,11 @@ class FoldedTensors:
         for index, measured in zip(self._deltas.get(name, {}), norms, strict=True):
             self.norms[index].add(name, measured)
 
-    def fold(self, name: str, base: torch.Tensor) -> tuple[torch.Tensor, tuple[FoldNorms, ...]]:
-        """`base`, the tensor `name` as float32, with its deltas added, and the norms of its folds.
+    def fold(
+        self, name: str, base: torch.Tensor, dtype: torch.dtype = torch.float32
+    ) -> tuple[torch.Tensor, tuple[FoldNorms, ...]]:
+        """`base`, the tensor `name` as float32, with its deltas added, rounded to `dtype`; and the
+        norms of its folds.
 
         Without deltas that is `base` itself, else memory of its own. Raises LoraError when the
         folded weight is not finite.
@@ -93,32 +98,52 @@ class FoldedTensors:
         by_file = self._deltas.get(name)
         if not by_file:
             return base, ()
-        # Two tensors of this size live beside the base, however high the stack.
-        weight = float(torch.linalg.vector_norm(base))
-        norms = []
-        folded: torch.Tensor | None = None
-        for deltas in by_file.values():
-            change = reduce(torch.Tensor.add_, (delta.change(base) for delta in deltas))
-            norms.append(FoldNorms(float(torch.linalg.vector_norm(change)), weight))
-            folded = change if folded is None else folded.add_(change)
-        assert folded is not None
-        folded.add_(base)
-        if not is_finite(folded):
-            keys = [key for deltas in by_file.values() for d in deltas for key in d.keys]
-            raise LoraError(
-                f"{name} becomes NaN or infinite with {', '.join(keys)}",
-                kind=Fault.NON_FINITE,
-                keys=keys,
-                expected="a finite folded weight",
-                action="lower the strength, or fetch the LoRA again",
-            )
-        return folded, tuple(norms)
+        changes = [[delta.by_rows(base) for delta in deltas] for deltas in by_file.values()]
+        folded = torch.empty_like(base, dtype=dtype)
+        norms: list[list[FoldNorms]] = [[] for _ in changes]
+        # All that happens to some rows happens while they are in the processor's cache.
+        for rows in _blocks(base):
+            total = base[rows]
+            weight = float(torch.linalg.vector_norm(total))
+            for of_file, measured in zip(changes, norms, strict=True):
+                change = reduce(torch.add, (by_rows(rows) for by_rows in of_file))
+                measured.append(FoldNorms(float(torch.linalg.vector_norm(change)), weight))
+                total = total + change
+            if not is_finite(total):
+                raise self._not_finite(name)
+            folded[rows] = total
+        return folded, tuple(_joined(measured) for measured in norms)
+
+    def _not_finite(self, name: str) -> LoraError:
+        keys = [key for deltas in self._deltas[name].values() for d in deltas for key in d.keys]
+        return LoraError(
+            f"{name} becomes NaN or infinite with {', '.join(keys)}",
+            kind=Fault.NON_FINITE,
+            keys=keys,
+            expected="a finite folded weight",
+            action="lower the strength, or fetch the LoRA again",
+        )
 
     def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
         """Float32. Raises LoraError when the folded weight is not finite."""
         folded, norms = self.fold(name, self.base.read(name))
         self.record(name, norms)
         return folded if rows is None else folded[rows].clone()
+
+
+def _blocks(tensor: torch.Tensor) -> Iterator[slice]:
+    """Rows of about `_BLOCK_NBYTES` each."""
+    count = tensor.shape[0] if tensor.dim() else 1
+    step = max(1, count * _BLOCK_NBYTES // max(1, tensor.nbytes))
+    for first in range(0, count, step):
+        yield slice(first, min(first + step, count))
+
+
+def _joined(parts: Sequence[FoldNorms]) -> FoldNorms:
+    """Norms of the whole from those of its rows."""
+    return FoldNorms(
+        math.hypot(*(part.change for part in parts)), math.hypot(*(part.weight for part in parts))
+    )
 
 
 def read_files(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from wan_trt.export.lora.adapter_file import Factor
-from wan_trt.export.lora.changes import Shape, bare, matrix
+from wan_trt.export.lora.changes import Shape, Whole, bare, matrix
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Kronecker:
+class Kronecker(Whole):
     """kron(first, second); scaled by alpha / rank once, and not at all if both sides are whole."""
 
     first: Side

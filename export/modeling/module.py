@@ -32,6 +32,12 @@ class WeightRule:
     sources: tuple[str, ...]
     make: Callable[..., torch.Tensor] = same
 
+    @property
+    def moves_only(self) -> bool:
+        """Whether the values are the checkpoint's own: it may be applied before or after
+        rounding."""
+        return self.make in (same, transpose)
+
     def apply(self, source: TensorSource) -> torch.Tensor:
         return self.make(*(source.read(name) for name in self.sources))
 

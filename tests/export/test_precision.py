@@ -74,8 +74,7 @@ def test_what_is_stored_is_rounded_to_nearest(checkpoint: Checkpoint, tmp_path: 
         {"shared": WeightSource("dit", FoldedTensors(MemoryTensors(value)))},
         Precision.BF16,
     )
-    with TensorStore(tmp_path / "weights") as store:
-        stored = write_weights(plans, store, lambda _: None)
+    stored = write_weights(plans, TensorStore(tmp_path / "weights"), lambda _: None)
     (tensor,) = (t for p, t in stored.items() if p.parameter == name)
     found = np.fromfile(tmp_path / "weights" / tensor.sha256, np.int16).reshape(tensor.shape)
     expected = value[name].t().contiguous().bfloat16().view(torch.int16).numpy()
@@ -103,8 +102,7 @@ def test_large_tables_pass_through_in_rows(
     for folder in ("whole", "rows"):
         sources = {"shared": WeightSource("t5", FoldedTensors(source))}
         plans = plan_tensors("text_encoder", module, sources, Precision.BF16)
-        with TensorStore(tmp_path / folder) as store:
-            made = write_weights(plans, store, lambda _: None)
+        made = write_weights(plans, TensorStore(tmp_path / folder), lambda _: None)
         stored.append({p.parameter: tensor.sha256 for p, tensor in made.items()})
         monkeypatch.setattr(tensor_plan, "_WHOLE_NBYTES", 4096)
         monkeypatch.setattr(weights, "_ROWS_NBYTES", 1000)
