@@ -175,7 +175,10 @@ def test_an_interrupt_leaves_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) 
         (["dance"], "see wan-trt --help"),
         (["generate"], "see wan-trt generate --help"),
         (["generate", "b", "--solver", "magic"], "invalid choice: 'magic'"),
-        (["inspect", "b", "--surprise"], "see wan-trt --help"),
+        (
+            ["inspect", "b", "--surprise"],
+            "unrecognized arguments: --surprise; see wan-trt inspect --help",
+        ),
     ],
 )
 def test_usage_errors_are_one_line(
