@@ -8,6 +8,7 @@ from wan_trt.cli.server_options import add_server_argument, connected
 from wan_trt.engine.errors import CancelledError
 
 SUMMARY = "stop a job"
+EXAMPLES = ("wan-trt cancel 3f0c2b8d9e6a4c51b7d2a9e8f1046c35",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Sequence
+from textwrap import indent
 from typing import Any, NoReturn
 
 # One module a command; it offers SUMMARY, add_arguments(parser) and run(arguments) -> exit code.
+# Its docstring and EXAMPLES (command lines, as one types them) make its help.
 COMMANDS = (
     "export",
     "fold",
@@ -67,6 +69,7 @@ def make_parser(words: Sequence[str]) -> CommandParser:
                 name,
                 help=module.SUMMARY,
                 description=module.__doc__,
+                epilog=_epilog(getattr(module, "EXAMPLES", ())),
                 formatter_class=argparse.RawDescriptionHelpFormatter,
             )
             module.add_arguments(command)
@@ -74,6 +77,12 @@ def make_parser(words: Sequence[str]) -> CommandParser:
         else:
             commands.add_parser(name)
     return parser
+
+
+def _epilog(examples: Sequence[str]) -> str | None:
+    if not examples:
+        return None
+    return "\n\n".join(["examples:", *(indent(example, "  ") for example in examples)])
 
 
 class _ShowVersion(argparse.Action):

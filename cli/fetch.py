@@ -9,6 +9,7 @@ from wan_trt.cli.server_options import add_server_argument, connected
 from wan_trt.engine.errors import InputError
 
 SUMMARY = "fetch a finished job's result"
+EXAMPLES = ("wan-trt fetch 3f0c2b8d9e6a4c51b7d2a9e8f1046c35 --out hero.mp4",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         type=Path,
         required=True,
-        help=".mp4 or .safetensors, whichever was submitted for",
+        help="file to write: .mp4 or .safetensors, whichever the job was submitted for",
     )
 
 

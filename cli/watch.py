@@ -13,13 +13,21 @@ from wan_trt.cli.progress import ProgressLine
 from wan_trt.cli.server_options import add_server_argument, connected
 
 SUMMARY = "show a job's progress"
+EXAMPLES = (
+    "wan-trt watch 3f0c2b8d9e6a4c51b7d2a9e8f1046c35",
+    "wan-trt watch 3f0c2b8d9e6a4c51b7d2a9e8f1046c35 --server 10.0.0.5:50051 --after 12",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", metavar="JOB", help="the id that submit printed")
     add_server_argument(parser)
     parser.add_argument(
-        "--after", metavar="N", type=int, default=0, help="only events after the Nth"
+        "--after",
+        metavar="N",
+        type=int,
+        default=0,
+        help="leave out the first N events, which were seen already (default: %(default)s)",
     )
 
 
