@@ -21,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from wan_trt.cli.request_options import add_request_arguments, choices_from
+from wan_trt.engine.errors import InputError
 from wan_trt.engine.frames import FrameSink
 
 SUMMARY = "make a video from a bundle, here"
@@ -89,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         require_no_input(arguments.timings, inputs)
         try_place(arguments.timings, "timings")
     if arguments.audio is not None:
+        _require_mp4(arguments.out)
         require_sound(arguments.audio, "audio")
     with ExitStack() as resources:
         request = open_request(bundle.manifest.model, files, choices_from(arguments), resources)
@@ -112,3 +114,14 @@ def run(arguments: argparse.Namespace) -> int:
             write_text(arguments.timings, times + "\n", "timings")
     print(arguments.out)
     return 0
+
+
+def _require_mp4(out: Path) -> None:
+    """Only an .mp4 has a place for sound: nothing else may pretend to take it."""
+    if out.suffix.lower() != ".mp4":
+        raise InputError(
+            f"given, but {out} has no place for sound",
+            expected="an output that ends in .mp4",
+            action="leave it out, or choose such an output",
+            field="audio",
+        )

@@ -117,14 +117,14 @@ def _add_sampling_arguments(group: argparse._ArgumentGroup) -> None:
         help="how strongly to follow the prompt, or the two experts' strengths; other than 1 "
         "takes twice the time (default: 1, image-to-video 3.5)",
     )
-    group.add_argument(
+    beginning = group.add_mutually_exclusive_group()
+    beginning.add_argument(
         "--seed",
         metavar="N",
         type=int,
-        default=0,
-        help="another number makes another video, the same one the same (default: %(default)s)",
+        help="another number makes another video, the same one the same (default: 0)",
     )
-    group.add_argument(
+    beginning.add_argument(
         "--noise",
         metavar="FILE",
         help="the noise to start from, instead of a seed: .safetensors with float32 segment.K "

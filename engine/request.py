@@ -171,6 +171,11 @@ class ImageToVideoRequest:
 Request = AnimateRequest | ImageToVideoRequest
 
 
+def is_guided(request: Request) -> bool:
+    """Whether any expert has a guidance that counts: only then a negative prompt is read."""
+    return any(request.guidance(expert) != 1 for expert in ExpertName)
+
+
 def _of_expert(guidance: tuple[float, float], expert: ExpertName) -> float:
     high, low = guidance
     return high if expert is ExpertName.HIGH else low

@@ -11,12 +11,14 @@ from wan_trt.engine.checks import check_number
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.image_to_video_validation import plan_image_to_video
 from wan_trt.engine.noise import MAX_SEED
+from wan_trt.engine.prompts import clean_prompt
 from wan_trt.engine.request import (
     AnimateRequest,
     ImageToVideoRequest,
     Request,
     Sampling,
     SolverName,
+    is_guided,
 )
 from wan_trt.engine.schedule import Schedule, make_schedule
 from wan_trt.engine.segments import SegmentPlan
@@ -39,6 +41,7 @@ def validate_request(request: Request, manifest: Manifest) -> tuple[SegmentPlan,
     ):
         _check_prompt(field, prompt, manifest)
     schedule = check_sampling(request.sampling)
+    _check_negative_prompt_counts(request, manifest)
     _check_seed(request)
     if request.noise is not None:
         for segment in plan.segments:
@@ -149,6 +152,21 @@ def _check_prompt(field: str, prompt: str | None, manifest: Manifest) -> None:
             expected="none: the model's own prompt is used",
             action="leave it out, or export the bundle with the text encoder",
             field=field,
+        )
+
+
+def _check_negative_prompt_counts(request: Request, manifest: Manifest) -> None:
+    """Nothing reads a negative prompt without guidance: to take it would be a promise. The model's
+    own one, written out, asks for nothing."""
+    given = request.negative_prompt
+    if not given or is_guided(request):
+        return
+    if clean_prompt(given) != clean_prompt(manifest.prompts.get("negative", "")):
+        raise InputError(
+            "given, but without guidance nothing reads it",
+            expected="a guidance above 1 for an expert",
+            action="leave it out, or set the guidance, e.g. to 3.5, which takes twice the time",
+            field="negative_prompt",
         )
 
 

@@ -21,6 +21,7 @@ from wan_trt.engine.bundle import Bundle
 from wan_trt.media import open_sink
 
 FRAMES, HEIGHT, WIDTH = 9, 32, 48
+SEED_AND_NOISE = ("--seed", "0", "--noise", "n.safetensors", "--reference", "r", "--out", "o.mp4")
 
 
 def _frames(count: int = FRAMES, height: int = HEIGHT, width: int = WIDTH) -> NDArray[np.uint8]:
@@ -100,6 +101,10 @@ def _silent_video(job: Job) -> None:
     job.options["audio"] = str(path)
 
 
+def _silent_output(job: Job) -> None:
+    job.options |= {"audio": "sound.mp4", "out": str(job.folder / "out.safetensors")}
+
+
 SPOILT: Mapping[str, tuple[Callable[[Job], None], str]] = {
     "missing file": (_set(pose="/nowhere/pose.mp4"), "pose: "),
     "missing picture": (_set(reference="/nowhere/hero.png"), "reference: "),
@@ -121,6 +126,8 @@ SPOILT: Mapping[str, tuple[Callable[[Job], None], str]] = {
     "guidance that is no number": (_set(guidance="much"), "guidance"),
     "unknown overlap": (_set(overlap="2"), "overlap"),
     "segment of 4n frames": (_set(segment_frames="12"), "segment"),
+    "a negative prompt that nothing reads": (_set(negative_prompt="blurry"), "negative"),
+    "sound for an output without": (_silent_output, "audio: given, but"),
     "output of unknown type": (_set(out="video.gif"), "out: "),
     "output that is an input": (lambda job: job.options.update(out=job.options["pose"]), "--pose"),
     "no place for the timings": (_set(timings="/nowhere/t.json"), "timings: /nowhere/t.json"),
@@ -175,6 +182,8 @@ def test_an_interrupt_leaves_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) 
         (["dance"], "see wan-trt --help"),
         (["generate"], "see wan-trt generate --help"),
         (["generate", "b", "--solver", "magic"], "invalid choice: 'magic'"),
+        (["generate", "b", *SEED_AND_NOISE], "--noise: not allowed with argument --seed"),
+        (["submit", *SEED_AND_NOISE], "--noise: not allowed with argument --seed"),
         (
             ["inspect", "b", "--surprise"],
             "unrecognized arguments: --surprise; see wan-trt inspect --help",
