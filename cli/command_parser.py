@@ -33,7 +33,7 @@ class CommandParser(argparse.ArgumentParser):
     """Says what is wrong in one line; the whole usage is for --help.
 
     Options must be written out: an abbreviation that is unique today is not when one more option
-    has come.
+    has come. The `dest` of an option is the name that errors have for it, their `field`.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -49,6 +49,14 @@ class CommandParser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return arguments, unknown
+
+    def spelled(self, field: str | None) -> str | None:
+        """How the user spells the field of an error: `segment_frames` is --segment-frames. What is
+        no argument of this command keeps its name."""
+        for action in self._actions:
+            if action.dest == field:
+                return action.option_strings[0] if action.option_strings else str(action.metavar)
+        return field
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"wan-trt: error: {' '.join(message.split())}; see {self.prog} --help\n")
@@ -73,7 +81,7 @@ def make_parser(words: Sequence[str]) -> CommandParser:
                 formatter_class=argparse.RawDescriptionHelpFormatter,
             )
             module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=module.run, parser=command)
         else:
             commands.add_parser(name)
     return parser

@@ -84,10 +84,13 @@ def run(arguments: argparse.Namespace) -> int:
         last_frame=arguments.last_frame,
         noise=arguments.noise,
     )
-    inputs = asdict(files) | {"audio": arguments.audio}
+    inputs = {
+        arguments.parser.spelled(name): path
+        for name, path in (asdict(files) | {"audio": arguments.audio}).items()
+    }
     require_no_input(arguments.out, inputs)
     if arguments.timings is not None:
-        require_no_input(arguments.timings, inputs)
+        require_no_input(arguments.timings, inputs, "timings")
         try_place(arguments.timings, "timings")
     if arguments.audio is not None:
         _require_mp4(arguments.out)

@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 usage or bad input, 3 resource exhausted (retry elsewhere)
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -21,11 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     _end_cleanly_when_terminated()
     try:
-        arguments = make_parser(words).parse_args(words)
-        code: int = arguments.run(arguments)
-    except WanTrtError as error:
-        print(f"wan-trt: error: {error}", file=sys.stderr)
-        return error.exit_code
+        return _run(make_parser(words).parse_args(words))
     except KeyboardInterrupt:
         print("wan-trt: interrupted; nothing half-written is left behind", file=sys.stderr)
         return CancelledError.exit_code
@@ -34,6 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:  # what nobody nearer to it has translated
         return _report(error)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """The command's exit code. Its errors are told in the words of the command line."""
+    try:
+        code: int = arguments.run(arguments)
+    except WanTrtError as error:
+        told = error.message(arguments.parser.spelled(error.field))
+        print(f"wan-trt: error: {told}", file=sys.stderr)
+        return error.exit_code
     return code
 
 

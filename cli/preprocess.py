@@ -93,7 +93,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_rate,
         help="frames per second of the result, e.g. 30 or 24000/1001 (default: the video's)",
     )
-    parser.add_argument("--frames", metavar="N", type=int, help="use only the first N frames")
+    parser.add_argument(
+        "--frames", dest="frame_limit", metavar="N", type=int, help="use only the first N frames"
+    )
     parser.add_argument(
         "--lossless", action="store_true", help="write .safetensors files instead of .mp4"
     )
@@ -111,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         area=arguments.area,
         size=_size(arguments.size) if arguments.size else None,
         rate=arguments.fps,
-        frame_limit=arguments.frames,
+        frame_limit=arguments.frame_limit,
         face_size=arguments.face_size,
     )
     out: Path = arguments.out
@@ -177,5 +179,5 @@ def _size(text: str) -> tuple[int, int]:
     """WxH -> (height, width)."""
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal()):
-        raise InputError(f"{text!r}", expected="WIDTHxHEIGHT, e.g. 1280x720", field="--size")
+        raise InputError(f"{text!r}", expected="WIDTHxHEIGHT, e.g. 1280x720", field="size")
     return int(height), int(width)

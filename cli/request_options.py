@@ -158,7 +158,7 @@ def _guidance(text: str) -> tuple[float, float]:
         return float(high), float(low or high)
     except ValueError:
         raise InputError(
-            f"guidance {text!r}",
+            repr(text),
             expected="a number, or HIGH,LOW for the two experts",
-            field="--guidance",
+            field="guidance",
         ) from None

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             from wan_trt.server.server import Server, ServerOptions
         from wan_trt.engine import Bundle, Engine
 
-        options = ServerOptions(Address.parse(arguments.listen, "--listen"))
+        options = ServerOptions(Address.parse(arguments.listen, "listen"))
         engine = Engine(Bundle.open(arguments.bundle), arguments.threads)
         stack.callback(engine.close)
         folder = arguments.data or Path(

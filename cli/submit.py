@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_request_arguments(parser)
     parser.add_argument(
         "--format",
+        dest="output_format",
         choices=[kind.value for kind in OutputFormat],
         help="of the result: a video, or .safetensors with float32 or uint8 frames "
         "(default: by the name of OUT, else mp4)",
@@ -88,18 +89,25 @@ def _require_place(arguments: argparse.Namespace) -> None:
     from wan_trt.media.overwriting import require_no_input
     from wan_trt.media.partial_output import try_place
 
-    require_no_input(arguments.out, {name: getattr(arguments, name) for name in MEDIA_FIELDS})
+    spelled = arguments.parser.spelled
+    require_no_input(
+        arguments.out, {spelled(name): getattr(arguments, name) for name in MEDIA_FIELDS}
+    )
     try_place(arguments.out)
 
 
 def _output_format(arguments: argparse.Namespace) -> OutputFormat:
     """What was asked for. Raises InputError when --format and --out do not fit together."""
-    by_name = OutputFormat.for_path(arguments.out, "--out") if arguments.out else None
-    asked = OutputFormat(arguments.format) if arguments.format else by_name or OutputFormat.MP4
+    by_name = OutputFormat.for_path(arguments.out, "out") if arguments.out else None
+    asked = (
+        OutputFormat(arguments.output_format)
+        if arguments.output_format
+        else by_name or OutputFormat.MP4
+    )
     if by_name is not None and asked.suffix != by_name.suffix:
         raise InputError(
             f"{arguments.out} with --format {asked.value}",
             expected=f"a name that ends in {asked.suffix}",
-            field="--out",
+            field="out",
         )
     return asked

@@ -20,10 +20,11 @@ EXAMPLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job", metavar="JOB", help="the id that submit printed")
+    parser.add_argument("job_id", metavar="JOB", help="the id that submit printed")
     add_server_argument(parser)
     parser.add_argument(
         "--after",
+        dest="after_sequence",
         metavar="N",
         type=int,
         default=0,
@@ -33,5 +34,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     with connected(arguments) as client:
-        client.wait(arguments.job, ProgressLine(sys.stdout).show, arguments.after)
+        client.wait(arguments.job_id, ProgressLine(sys.stdout).show, arguments.after_sequence)
     return 0
