@@ -10,8 +10,6 @@ from wan_trt.engine.pixels import letterbox_size
 from wan_trt.engine.request import AnimateRequest, Mode
 from wan_trt.engine.segments import SegmentPlan, plan_segments
 
-SCAN_FRAMES = 16
-
 
 def plan_animate(request: AnimateRequest, geometry: Geometry) -> SegmentPlan:
     """The segments of a request whose media fit together. Raises InputError; reads no frames."""
@@ -22,23 +20,6 @@ def plan_animate(request: AnimateRequest, geometry: Geometry) -> SegmentPlan:
     _check_face(request)
     _check_mode(request)
     return plan
-
-
-def check_mask_shows(request: AnimateRequest) -> None:
-    """Scan the mask up to its first white pixel. Upstream crashes on one without; here it is an
-    InputError."""
-    mask = request.mask
-    if request.mode is not Mode.REPLACE or mask is None:
-        return
-    for start in range(0, mask.count, SCAN_FRAMES):
-        if mask.read(start, min(start + SCAN_FRAMES, mask.count))[..., 0].any():
-            return
-    raise InputError(
-        "the mask is empty: nothing to replace",
-        expected="white where the person is",
-        action="check the mask video, or choose animate mode",
-        field="mask",
-    )
 
 
 def _size(source: FrameSource) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wan_trt.engine.animate_validation import check_mask_shows, plan_animate
+from wan_trt.engine.animate_validation import plan_animate
 from wan_trt.engine.bundle import Manifest
 from wan_trt.engine.checks import check_number
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.image_to_video_validation import plan_image_to_video
+from wan_trt.engine.mask_check import check_mask
 from wan_trt.engine.noise import MAX_SEED
 from wan_trt.engine.prompts import clean_prompt
 from wan_trt.engine.request import (
@@ -31,8 +32,8 @@ MAX_SHIFT = 1000.0
 def validate_request(request: Request, manifest: Manifest) -> tuple[SegmentPlan, Schedule]:
     """The segments and the noise schedule of a valid request.
 
-    Raises InputError naming the field at fault. Masks are scanned up to their first white pixel
-    and given noise is read once, segment by segment; nothing else is decoded.
+    Raises InputError naming the field at fault. Masks are scanned up to the first frames that show
+    something and given noise is read once, segment by segment; nothing else is decoded.
     """
     plan = _plan(request, manifest)
     for field, prompt in (
@@ -46,8 +47,8 @@ def validate_request(request: Request, manifest: Manifest) -> tuple[SegmentPlan,
     if request.noise is not None:
         for segment in plan.segments:
             read_noise(request, segment.index, latent_shape(request, manifest))
-    if isinstance(request, AnimateRequest):
-        check_mask_shows(request)
+    if isinstance(request, AnimateRequest) and request.mask is not None:
+        check_mask(request.mask)
     return plan, schedule
 
 

@@ -82,6 +82,12 @@ def _replace_with_empty_mask(job: Job) -> None:
     job.give("mask", np.zeros((FRAMES, HEIGHT, WIDTH), np.uint8))
 
 
+def _scene_and_mask_exchanged(job: Job) -> None:
+    job.options["mode"] = "replace"
+    job.give("mask", _frames())
+    job.give("background", np.full((FRAMES, HEIGHT, WIDTH), 255, np.uint8))
+
+
 def _one_frame(job: Job) -> None:
     job.give("pose", _frames(1))
     job.give("face", _frames(1, 32, 32))
@@ -122,6 +128,7 @@ SPOILT: Mapping[str, tuple[Callable[[Job], None], str]] = {
     "absurd size": (_give("pose", np.zeros((5, 16, 8208, 3), np.uint8)), "--pose: "),
     "one frame": (_one_frame, "--pose"),
     "empty mask": (_replace_with_empty_mask, "--mask: "),
+    "background and mask exchanged": (_scene_and_mask_exchanged, "--mask: the video is no mask"),
     "replace without background": (_set(mode="replace"), "--background"),
     "NaN in the noise": (_noise_with_nan, "--noise: "),
     "noise of another size": (_give("noise", np.zeros((16, 4, 2, 2), np.float32), "segment.0"), ""),

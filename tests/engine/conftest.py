@@ -262,7 +262,9 @@ def make_request() -> MakeRequest:
             "sampling": Sampling(steps=3),
         }
         if fields.get("mode") == "replace":
-            defaults |= {"background": video(16, 32), "mask": video(16, 32)}
+            white = generator.random((frames, 16, 32, 1)) < 0.5
+            mask = np.where(white, 255, 0).astype(np.uint8).repeat(3, axis=3)
+            defaults |= {"background": video(16, 32), "mask": ArrayFrames(mask)}
         return AnimateRequest(**(defaults | fields))  # type: ignore[arg-type]
 
     return make
