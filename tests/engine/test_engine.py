@@ -104,6 +104,7 @@ def test_events_tell_the_whole_life_without_gaps(engine: Engine, make_request: M
         ("running", "denoise", 0, 1, 0),
         ("running", "denoise", 0, 2, 0),
         ("running", "decode", 0, 2, 5),
+        ("running", "", 1, 0, 5),
         ("running", "conditioning", 1, 0, 5),
         ("running", "denoise", 1, 1, 5),
         ("running", "denoise", 1, 2, 5),
@@ -116,8 +117,18 @@ def test_events_tell_the_whole_life_without_gaps(engine: Engine, make_request: M
         (833, ExpertName.LOW),
     ]
     assert {(e.segments, e.steps, e.total_frames) for e in events} == {(2, 2, 6)}
-    assert all(event.eta_s is not None for event in denoise)
+    assert all(event.eta_s is not None for event in events[3:])
     assert events[-1].eta_s == 0
+
+
+def test_the_forecast_counts_the_decoding_that_is_to_come(
+    engine: Engine, make_request: MakeRequest
+) -> None:
+    events: list[Event] = []
+    engine.generate(make_request(frames=5), Sink(), events.append)
+    last = [event for event in events if event.stage == "denoise"][-1]
+    assert last.eta_s is not None
+    assert last.eta_s > 0
 
 
 def test_the_same_seed_gives_the_same_video(engine: Engine, make_request: MakeRequest) -> None:
