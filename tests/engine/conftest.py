@@ -6,7 +6,7 @@ written beside each; `gain` is the external weight of the expert's graphs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,9 @@ import pytest
 from onnx import parser
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from toy_jobs import MakeBundle, MakeRequest
 
+from wan_trt.engine import Engine
 from wan_trt.engine.bundle import SCHEMA, Bundle, FileEntry, GraphEntry, Manifest, Provenance
 from wan_trt.engine.bundle import sha256_file as sha256
 from wan_trt.engine.executor import GraphSpec, TensorSpec
@@ -23,9 +25,6 @@ from wan_trt.engine.frames import ArrayFrames
 from wan_trt.engine.geometry import FaceGeometry, Geometry, ImageGeometry
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import AnimateRequest, Sampling
-
-MakeBundle = Callable[..., Bundle]
-MakeRequest = Callable[..., AnimateRequest]
 
 GEOMETRY = Geometry(
     dim=12,
@@ -240,6 +239,12 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
         return Bundle.open(root)
 
     return make
+
+
+@pytest.fixture
+def engine(make_bundle: MakeBundle) -> Iterator[Engine]:
+    with Engine(make_bundle(), threads=1) as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from toy_jobs import MakeBundle, MakeRequest
 
 from wan_trt.engine import (
-    AnimateRequest,
     ArrayFrames,
-    Bundle,
     CollectedFrames,
     Engine,
     Mode,
@@ -20,9 +19,6 @@ from wan_trt.engine import (
 )
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.validation import validate_request
-
-MakeBundle = Callable[..., Bundle]
-MakeRequest = Callable[..., AnimateRequest]
 
 
 class Size:
