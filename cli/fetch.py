@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError(
                 f"{arguments.out} for a result of type {suffix}",
                 expected=f"a name that ends in {suffix}",
+                action="choose such a name",
                 field="out",
             )
         client.fetch(arguments.job_id, arguments.out)

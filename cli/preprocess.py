@@ -179,5 +179,7 @@ def _size(text: str) -> tuple[int, int]:
     """WxH -> (height, width)."""
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal()):
-        raise InputError(f"{text!r}", expected="WIDTHxHEIGHT, e.g. 1280x720", field="size")
+        raise InputError(
+            f"{text!r}", expected="WIDTHxHEIGHT", action="write it as in 1280x720", field="size"
+        )
     return int(height), int(width)

@@ -160,5 +160,6 @@ def _guidance(text: str) -> tuple[float, float]:
         raise InputError(
             repr(text),
             expected="a number, or HIGH,LOW for the two experts",
+            action="write it as in 3.5 or 3.5,2",
             field="guidance",
         ) from None

@@ -108,6 +108,7 @@ def _output_format(arguments: argparse.Namespace) -> OutputFormat:
         raise InputError(
             f"{arguments.out} with --format {asked.value}",
             expected=f"a name that ends in {asked.suffix}",
+            action="choose such a name, or another format",
             field="out",
         )
     return asked

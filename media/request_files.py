@@ -67,7 +67,7 @@ def open_request(
             action="leave one of them out",
             field="seed",
         )
-    opening = _Opening(resources)
+    opening = _Opening(model, resources)
     match model:
         case ModelName.ANIMATE:
             return _animate(files, choices, opening)
@@ -121,13 +121,17 @@ def _image_to_video(
 class _Opening:
     """Opens files that `resources` will close."""
 
-    def __init__(self, resources: ExitStack) -> None:
+    def __init__(self, model: ModelName, resources: ExitStack) -> None:
+        self._model = model
         self._resources = resources
 
     def frames(self, path: Path | str | None, field: str) -> FrameSource:
         if path is None:
             raise InputError(
-                "missing", expected="a video", action="give one: the model needs it", field=field
+                "missing",
+                expected=f"a video: the bundle holds {self._model}, which needs one",
+                action="give one (`wan-trt preprocess` makes it), or use another bundle",
+                field=field,
             )
         source = open_frames(path, field=field)
         self._resources.callback(source.close)

@@ -139,6 +139,7 @@ def open_pixel_writer(
     raise MediaError(
         f"{path}: an output of type {suffix or 'none'}",
         expected=".mp4, .safetensors, or a pattern such as name.%04d.png",
+        action="choose one of them",
         field=FIELD,
     )
 
