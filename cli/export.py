@@ -4,6 +4,7 @@ CHECKPOINT is a folder as the official repositories, diffusers or ComfyUI have i
 single files; the files tell which model it is and in which layout. LoRAs are folded in float32:
 --lora into both experts, --lora-high only into the one that runs at high noise (timesteps from
 1000 * boundary up), --lora-low only into the other. A LoRA key that fits no module is an error.
+SPEC is PATH[,strength=S][,alpha=A][,config=adapter_config.json].
 
 Memory holds a few tensors at a time, whatever the model's size. BUNDLE appears only when it is
 complete. Where it is there already, made from the same checkpoint, it is replaced in the end, and
@@ -21,17 +22,17 @@ from wan_trt.cli.lora_options import add_lora_options, lora_stacks, without_expo
 
 SUMMARY = "checkpoint (+ LoRAs) -> bundle; needs the extra `export`"
 
-EXAMPLES = """\
-examples:
-  wan-trt export Wan2.2-Animate-14B --out animate --precision bf16
-  wan-trt export Wan2.2-Animate-14B --out animate --precision bf16 --lora relight.safetensors
-  wan-trt export Wan2.2-I2V-A14B --out rotate --lora-high high.safetensors,strength=0.8 \\
-      --lora-low low.safetensors,strength=0.8
-"""
+EXAMPLES = (
+    "wan-trt export Wan2.2-Animate-14B --out animate --precision bf16 --lora relight.safetensors",
+    "wan-trt export Wan2.2-I2V-A14B --out rotate "
+    "--lora-high high.safetensors,strength=0.8 --lora-low low.safetensors",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path)
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", type=Path, help="a folder with the model's files"
+    )
     parser.add_argument(
         "--out",
         metavar="BUNDLE",

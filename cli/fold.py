@@ -7,7 +7,7 @@ whatever else lies in the file. fp8 weights cannot be folded into.
 With --expert high or low BASE is that expert: --lora and the LoRAs of that expert are folded, and
 of a file for both experts (transformer. and transformer_2.) its half. Changes are added in float32;
 tensors that change are written as --dtype, all others are copied byte for byte. OUT appears only
-when it is complete.
+when it is complete. SPEC is PATH[,strength=S][,alpha=A][,config=adapter_config.json].
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from wan_trt.export.lora.spec import LoraStacks
 
 SUMMARY = "safetensors + LoRAs -> safetensors; needs the extra `export`"
+EXAMPLES = (
+    "wan-trt fold wan2.2_high.safetensors --expert high --lora high.safetensors,strength=0.8 "
+    "--out folded.safetensors --dtype bf16 --report folded.json",
+)
+
 _REPORT = "--report"
 
 

@@ -17,16 +17,16 @@ from wan_trt.engine.bundle import Bundle
 
 SUMMARY = "show what a bundle holds and how it was made"
 
-EXAMPLES = """\
-examples:
-  wan-trt inspect animate
-  wan-trt inspect animate --verify
-  wan-trt inspect animate --tensors "denoiser/blocks.0.*"
-"""
+EXAMPLES = (
+    "wan-trt inspect animate --verify",
+    "wan-trt inspect animate --tensors 'denoiser/blocks.0.*'",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="BUNDLE", type=Path)
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", type=Path, help="folder that `wan-trt export` wrote"
+    )
     parser.add_argument("--json", action="store_true", help="the manifest as JSON, nothing else")
     parser.add_argument(
         "--tensors",

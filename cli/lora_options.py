@@ -10,7 +10,6 @@ from wan_trt.engine.errors import InputError
 if TYPE_CHECKING:
     from wan_trt.export.lora.spec import LoraStacks
 
-_SPEC = "PATH[,strength=S][,alpha=A][,config=adapter_config.json]"
 _TARGETS = {
     "--lora": "every expert",
     "--lora-high": "the high-noise expert",
@@ -26,7 +25,7 @@ def add_lora_options(parser: argparse.ArgumentParser) -> None:
             metavar="SPEC",
             action="append",
             default=[],
-            help=f"fold a LoRA into {target}: {_SPEC}; may be given several times",
+            help=f"fold a LoRA into {target}; may be given several times",
         )
     parser.add_argument(
         "--allow-unmatched",

@@ -5,8 +5,6 @@ are drawn and faces cropped as the official preprocessing does. DIR gets the off
 src_pose, src_face, src_ref.png and, in replace mode, src_bg and src_mask; as .mp4, or with
 --lossless as .safetensors. `generate` takes them as they are. src_pose.mp4 carries the sound of
 the driving video, so that the result has it too. DIR must be new: it appears when it is complete.
-
-  wan-trt preprocess --video dance.mp4 --keypoints dance.json --reference hero.png --out prepared
 """
 
 from __future__ import annotations
@@ -21,33 +19,86 @@ from wan_trt.engine.frames import FrameSource
 from wan_trt.engine.request import Mode
 
 SUMMARY = "driving video + key points -> pose, face, background and mask videos"
+EXAMPLES = (
+    "wan-trt preprocess --video dance.mp4 --keypoints dance.json --reference hero.png "
+    "--out prepared",
+    """\
+wan-trt preprocess --mode replace --video street.mp4 --keypoints street.json \\
+    --matte person.mp4 --reference hero.png --size 832x480 --out scene""",
+)
 
 _CHUNK_FRAMES = 8
 _HIGHEST_RATE = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--video", metavar="VIDEO", type=Path, required=True)
-    parser.add_argument("--keypoints", metavar="FILE", type=Path, required=True)
-    parser.add_argument("--reference", metavar="IMAGE", type=Path, required=True)
+    parser.add_argument(
+        "--video",
+        metavar="VIDEO",
+        type=Path,
+        required=True,
+        help="the driving video: the person in it shows how to move",
+    )
+    parser.add_argument(
+        "--keypoints",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="where that person's joints, hands and face are in each frame, as JSON",
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="IMAGE",
+        type=Path,
+        required=True,
+        help="the picture of the character that is to move",
+    )
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to make")
     parser.add_argument(
-        "--mode", choices=[mode.value for mode in Mode], default="animate", help="default: animate"
+        "--mode",
+        choices=[mode.value for mode in Mode],
+        default="animate",
+        help="animate: the character moves in its own picture; replace: it takes the person's "
+        "place in the driving video (default: %(default)s)",
     )
-    parser.add_argument("--matte", metavar="VIDEO", type=Path, help="replace: white = person")
+    parser.add_argument(
+        "--matte",
+        metavar="VIDEO",
+        type=Path,
+        help="replace mode: a video that is white where the person is, black elsewhere "
+        "(default: a generous box around the key points)",
+    )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--size", metavar="WxH", help="of the result, multiples of 16")
+    size.add_argument(
+        "--size", metavar="WxH", help="size of the result in pixels, both multiples of 16"
+    )
     size.add_argument(
         "--area",
         metavar="PIXELS",
         type=int,
         default=1280 * 720,
-        help="of the result, in the aspect of the reference (animate) or the video (replace)",
+        help="width times height of the result, about; it has the aspect of the reference, in "
+        "replace mode of the driving video (default: %(default)s, as 1280x720)",
     )
-    parser.add_argument("--face-size", type=int, default=512, help="default: %(default)s")
-    parser.add_argument("--fps", type=_rate, help="of the result (default: the video's)")
-    parser.add_argument("--frames", metavar="N", type=int, help="use only the first N frames")
-    parser.add_argument("--lossless", action="store_true", help=".safetensors instead of .mp4")
+    parser.add_argument(
+        "--face-size",
+        metavar="PIXELS",
+        type=int,
+        default=512,
+        help="width and height of the face video (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--fps",
+        metavar="RATE",
+        type=_rate,
+        help="frames per second of the result, e.g. 30 or 24000/1001 (default: the video's)",
+    )
+    parser.add_argument(
+        "--frames", dest="frame_limit", metavar="N", type=int, help="use only the first N frames"
+    )
+    parser.add_argument(
+        "--lossless", action="store_true", help="write .safetensors files instead of .mp4"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -62,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
         area=arguments.area,
         size=_size(arguments.size) if arguments.size else None,
         rate=arguments.fps,
-        frame_limit=arguments.frames,
+        frame_limit=arguments.frame_limit,
         face_size=arguments.face_size,
     )
     out: Path = arguments.out
@@ -128,5 +179,7 @@ def _size(text: str) -> tuple[int, int]:
     """WxH -> (height, width)."""
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal()):
-        raise InputError(f"{text!r}", expected="WIDTHxHEIGHT, e.g. 1280x720", field="--size")
+        raise InputError(
+            f"{text!r}", expected="WIDTHxHEIGHT", action="write it as in 1280x720", field="size"
+        )
     return int(height), int(width)

@@ -51,7 +51,7 @@ def progress_text(event: Event) -> str:
     elif event.stage:
         parts[-1] += f" step {event.step}/{event.steps}"
     else:
-        parts[-1] += " running"
+        parts[-1] += " conditioning"
     if event.expert is not None:
         parts.append(event.expert.value)
     if event.eta_s is not None:

@@ -28,18 +28,24 @@ if TYPE_CHECKING:
     from wan_trt.server.server import Server
 
 SUMMARY = "serve a bundle over gRPC; needs the extra `server`"
+EXAMPLES = (
+    "wan-trt serve animate_bundle",
+    "wan-trt serve animate_bundle --listen 0.0.0.0:50051 --data /srv/wan-trt --grace 600",
+)
 
 # Its `put` may be called from a signal handler, whatever the interrupted code is doing.
 Signals: TypeAlias = "SimpleQueue[int]"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="BUNDLE", type=Path)
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", type=Path, help="the folder that `wan-trt export` made"
+    )
     parser.add_argument(
         "--listen",
         metavar="HOST:PORT",
         default=DEFAULT_ADDRESS,
-        help="port 0 takes any free one (default: %(default)s)",
+        help="where to take connections; port 0 is any free one (default: %(default)s)",
     )
     parser.add_argument(
         "--data",
@@ -52,9 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=float,
         default=10.0,
-        help="for jobs to end after a signal (default: %(default)g)",
+        help="how long jobs may go on after a signal to stop (default: %(default)g)",
     )
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    parser.add_argument(
+        "--threads", metavar="N", type=int, help="CPU threads to use (default: one a core)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -64,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             from wan_trt.server.server import Server, ServerOptions
         from wan_trt.engine import Bundle, Engine
 
-        options = ServerOptions(Address.parse(arguments.listen, "--listen"))
+        options = ServerOptions(Address.parse(arguments.listen, "listen"))
         engine = Engine(Bundle.open(arguments.bundle), arguments.threads)
         stack.callback(engine.close)
         folder = arguments.data or Path(

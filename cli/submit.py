@@ -3,8 +3,6 @@
 With --wait, show progress until the video is done; with --out, also fetch it then. The job does
 not depend on this command: `wan-trt watch`, `cancel` and `fetch` take its id at any time. Which
 options are needed, the model of the server decides, as with `wan-trt generate`.
-
-  wan-trt submit --reference hero.png --pose pose.mp4 --face face.mp4 --out hero.mp4
 """
 
 from __future__ import annotations
@@ -20,6 +18,14 @@ from wan_trt.engine.errors import InputError
 from wan_trt.server.submission import MEDIA_FIELDS, OutputFormat, Submission
 
 SUMMARY = "have a server make a video"
+EXAMPLES = (
+    """\
+wan-trt submit --reference hero.png --pose prepared/src_pose.mp4 \\
+    --face prepared/src_face.mp4 --out hero.mp4""",
+    """\
+wan-trt submit --server 10.0.0.5:50051 --reference beach.png --prompt "the tide comes in" \\
+    --idempotency-key "shot 12, take 3\"""",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,18 +33,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_request_arguments(parser)
     parser.add_argument(
         "--format",
+        dest="output_format",
         choices=[kind.value for kind in OutputFormat],
-        help="of the result: video, or frames in .safetensors (default: by --out, else mp4)",
+        help="of the result: a video, or .safetensors with float32 or uint8 frames "
+        "(default: by the name of OUT, else mp4)",
     )
     parser.add_argument(
         "--idempotency-key",
         metavar="KEY",
         default="",
-        help="submitting again with the same key returns the same job",
+        help="a name for this wish: submitting it again under the same name makes no second job",
     )
-    parser.add_argument("--wait", action="store_true", help="until the job is over")
+    parser.add_argument("--wait", action="store_true", help="show progress until the job is over")
     parser.add_argument(
-        "--out", metavar="OUT", type=Path, help="wait, then fetch: .mp4 or .safetensors"
+        "--out",
+        metavar="OUT",
+        type=Path,
+        help="wait, then fetch the result into this file, .mp4 or .safetensors",
     )
 
 
@@ -78,18 +89,26 @@ def _require_place(arguments: argparse.Namespace) -> None:
     from wan_trt.media.overwriting import require_no_input
     from wan_trt.media.partial_output import try_place
 
-    require_no_input(arguments.out, {name: getattr(arguments, name) for name in MEDIA_FIELDS})
+    spelled = arguments.parser.spelled
+    require_no_input(
+        arguments.out, {spelled(name): getattr(arguments, name) for name in MEDIA_FIELDS}
+    )
     try_place(arguments.out)
 
 
 def _output_format(arguments: argparse.Namespace) -> OutputFormat:
     """What was asked for. Raises InputError when --format and --out do not fit together."""
-    by_name = OutputFormat.for_path(arguments.out, "--out") if arguments.out else None
-    asked = OutputFormat(arguments.format) if arguments.format else by_name or OutputFormat.MP4
+    by_name = OutputFormat.for_path(arguments.out, "out") if arguments.out else None
+    asked = (
+        OutputFormat(arguments.output_format)
+        if arguments.output_format
+        else by_name or OutputFormat.MP4
+    )
     if by_name is not None and asked.suffix != by_name.suffix:
         raise InputError(
             f"{arguments.out} with --format {asked.value}",
             expected=f"a name that ends in {asked.suffix}",
-            field="--out",
+            action="choose such a name, or another format",
+            field="out",
         )
     return asked

@@ -6,11 +6,9 @@ from wan_trt.engine.checks import MAX_SIDE, check_extent, check_length, check_pi
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.frames import FrameSource
 from wan_trt.engine.geometry import Geometry
-from wan_trt.engine.pixels import letterbox_size
+from wan_trt.engine.letterbox import Letterbox
 from wan_trt.engine.request import AnimateRequest, Mode
 from wan_trt.engine.segments import SegmentPlan, plan_segments
-
-SCAN_FRAMES = 16
 
 
 def plan_animate(request: AnimateRequest, geometry: Geometry) -> SegmentPlan:
@@ -22,23 +20,6 @@ def plan_animate(request: AnimateRequest, geometry: Geometry) -> SegmentPlan:
     _check_face(request)
     _check_mode(request)
     return plan
-
-
-def check_mask_shows(request: AnimateRequest) -> None:
-    """Scan the mask up to its first white pixel. Upstream crashes on one without; here it is an
-    InputError."""
-    mask = request.mask
-    if request.mode is not Mode.REPLACE or mask is None:
-        return
-    for start in range(0, mask.count, SCAN_FRAMES):
-        if mask.read(start, min(start + SCAN_FRAMES, mask.count))[..., 0].any():
-            return
-    raise InputError(
-        "the mask is empty: nothing to replace",
-        expected="white where the person is",
-        action="check the mask video, or choose animate mode",
-        field="mask",
-    )
 
 
 def _size(source: FrameSource) -> str:
@@ -61,14 +42,8 @@ def _check_pose(pose: FrameSource, geometry: Geometry) -> None:
 def _check_reference(request: AnimateRequest) -> None:
     image = request.reference
     check_picture("reference", image)
-    height, width = image.shape[0], image.shape[1]
-    if min(letterbox_size(height, width, request.pose.height, request.pose.width)) < 1:
-        raise InputError(
-            f"a picture of {width}x{height} pixels",
-            expected=f"one that still shows when fitted into {_size(request.pose)}",
-            action="crop it",
-            field="reference",
-        )
+    height, width, _ = image.shape
+    Letterbox(height, width, request.height, request.width, field="reference")  # may refuse
 
 
 def _check_count(field: str, source: FrameSource, pose: FrameSource) -> None:

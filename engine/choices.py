@@ -34,7 +34,7 @@ class RequestChoices:
     prompt: str | None = None
     negative_prompt: str | None = None
     sampling: SamplingChoices = field(default_factory=SamplingChoices)
-    seed: int = 0
+    seed: int | None = None
     mode: Mode | None = None
     segment_frames: int | None = None
     overlap: int | None = None

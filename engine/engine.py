@@ -213,8 +213,7 @@ class Engine:
 
     def _run(self, job: Job, unit: Unit) -> WanTrtError | None:
         """Do the unit; the error that it ended with, typed."""
-        if job.state is JobState.QUEUED:
-            job.start()
+        job.begin()
         started = time.perf_counter()
         try:
             self._pipeline.run(unit, job)
@@ -230,8 +229,7 @@ class Engine:
             self._end(job, error)
             return
         job.emit(unit)
-        following = job.cursor.following(len(job.plan.segments), job.schedule.steps)
-        if following is not None:
+        if (following := job.following) is not None:
             job.cursor = following
             return
         try:

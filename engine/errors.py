@@ -24,7 +24,8 @@ class WanTrtError(Exception):
     """Root of the tree.
 
     `given` is what was met, `expected` what would have been right, `action` what to do.
-    `field` names the request field or command-line option at fault, where there is one.
+    `field` names the request field or setting at fault, where there is one; the command line
+    shows the option of that name.
     """
 
     exit_code: ClassVar[int] = 1
@@ -36,13 +37,17 @@ class WanTrtError(Exception):
         self.expected = expected
         self.action = action
         self.field = field
-        parts = [given]
-        if expected:
-            parts.append(f"expected {expected}")
-        if action:
-            parts.append(action)
-        message = "; ".join(parts)
-        super().__init__(f"{field}: {message}" if field else message)
+        super().__init__(self.message(field))
+
+    def message(self, field: str | None) -> str:
+        """The error in one line, its field spelled as whoever reads it knows it."""
+        parts = [self.given]
+        if self.expected:
+            parts.append(f"expected {self.expected}")
+        if self.action:
+            parts.append(self.action)
+        text = "; ".join(parts)
+        return f"{field}: {text}" if field else text
 
 
 def without_frames(error: WanTrtError) -> WanTrtError:

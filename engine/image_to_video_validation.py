@@ -28,8 +28,8 @@ def plan_image_to_video(request: ImageToVideoRequest, geometry: Geometry) -> Seg
         if request.frames == 1:
             raise InputError(
                 "given for a video of 1 frame",
-                expected="a first and a last frame to be two frames",
-                action="ask for 5 frames or more",
+                expected="5 frames or more, to come from the first picture to the last",
+                action="ask for a longer video, or leave the last picture out",
                 field="last_frame",
             )
     return plan

@@ -6,11 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wan_trt.engine.cursor import Cursor
 from wan_trt.engine.errors import CancelledError, WanTrtError
 from wan_trt.engine.frames import FrameSink
 from wan_trt.engine.noise import SeededNoise
@@ -25,28 +26,6 @@ from wan_trt.engine.timing import StageTimes, StageUsage
 
 OnEvent = Callable[[Event], None]
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """The next unit of work of a job; a segment is conditioned, denoised, decoded."""
-
-    segment: int = 0
-    stage: Stage = Stage.CONDITIONING
-    step: int = 0
-
-    def following(self, segments: int, steps: int) -> Cursor | None:
-        """What comes after this unit; None after the last."""
-        match self.stage:
-            case Stage.CONDITIONING:
-                return replace(self, stage=Stage.DENOISE)
-            case Stage.DENOISE if self.step + 1 < steps:
-                return replace(self, step=self.step + 1)
-            case Stage.DENOISE:
-                return replace(self, stage=Stage.DECODE)
-            case Stage.DECODE:
-                last = self.segment + 1 == segments
-                return None if last else Cursor(self.segment + 1)
 
 
 @dataclass(frozen=True)
@@ -116,6 +95,11 @@ class Job:
         step = self.step(at.step) if at.stage is Stage.DENOISE else None
         return Unit(self.job_id, at.stage, at.segment, step)
 
+    @property
+    def following(self) -> Cursor | None:
+        """What comes after that; None after the last unit."""
+        return self.cursor.following(len(self.plan.segments), self.schedule.steps)
+
     def step(self, index: int) -> Step:
         timestep = self.schedule.timesteps[index]
         return Step(
@@ -140,10 +124,14 @@ class Job:
         if self.cancel_requested:
             raise CancelledError(f"job {self.job_id} was cancelled")
 
-    def start(self) -> None:
-        self._started = time.monotonic()
-        self.state = JobState.RUNNING
-        self.emit()
+    def begin(self) -> None:
+        """The next unit starts. The start of a segment is reported: its conditioning may be long,
+        and nothing else is heard of it before it is done."""
+        if self.state is JobState.QUEUED:
+            self._started = time.monotonic()
+            self.state = JobState.RUNNING
+        if self.cursor.stage is Stage.CONDITIONING:
+            self.emit()
 
     def finish(self, state: JobState, error: WanTrtError | None = None) -> None:
         """Enter a final state, report it and let go of everything large."""
@@ -155,7 +143,8 @@ class Job:
         return JobSummary(self.job_id, self.state, dict(self.times.usage), self.error)
 
     def emit(self, unit: Unit | None = None, error: WanTrtError | None = None) -> None:
-        """Tell the watcher where the job stands; `unit` is what was just done.
+        """Tell the watcher where the job stands; `unit` is what was just done, None where the next
+        unit begins or only the state changed.
 
         A watcher that raises is reported in the log and does not harm the job.
         """
@@ -206,18 +195,11 @@ class Job:
     def _eta(self, unit: Unit | None) -> float | None:
         if self.state.final:
             return 0.0 if self.state is JobState.DONE else None
-        if unit is None:
-            return None
-        steps = [self.passes(self.step(i)) for i in range(self.schedule.steps)]
-        segments_after = len(self.plan.segments) - unit.segment - 1
-        left_here = sum(steps[self._steps_done(unit) :])
-        return self.times.estimate(
-            {
-                Stage.CONDITIONING: segments_after,
-                Stage.DENOISE: left_here + segments_after * sum(steps),
-                Stage.DECODE: segments_after + (unit.stage is not Stage.DECODE),
-            }
-        )
+        following = self.cursor if unit is None else self.following
+        if following is None:
+            return 0.0
+        passes = [self.passes(self.step(index)) for index in range(self.schedule.steps)]
+        return self.times.estimate(following.remaining(len(self.plan.segments), passes))
 
 
 def describe(unit: Unit) -> str:

@@ -1,4 +1,4 @@
-"""Pixels as the encoders want them: bfloat16-rounded, letterboxed, masks on the latent grid.
+"""Pixels as the encoders want them: bfloat16-rounded, masks on the latent grid.
 
 The official pipeline rounds every picture to bfloat16 before any encoder sees it, and the frames
 it carries from one segment to the next. The roundings are part of the algorithm whatever the
@@ -12,8 +12,6 @@ from functools import cache
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from wan_trt.engine.errors import InputError
 
 
 def round_bfloat16(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -63,34 +61,6 @@ def mask_channels(keep: NDArray[np.float32], time_stride: int = 4) -> NDArray[np
     latents = (frames - 1) // time_stride + 1
     repeated = np.concatenate([np.repeat(keep[:1], time_stride, axis=0), keep[1:]])
     return repeated.reshape(latents, time_stride, height, width).transpose(1, 0, 2, 3)
-
-
-def letterbox_size(height: int, width: int, into_height: int, into_width: int) -> tuple[int, int]:
-    """Height and width of a picture inside the bars; the inner side is cut to an integer."""
-    if height / width > into_height / into_width:
-        return into_height, int(into_height / height * width)
-    return int(into_width / width * height), into_width
-
-
-def letterbox(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Fit a picture uint8 [h, w, 3] into [height, width, 3] on black, bilinear.
-
-    An odd margin leaves the extra line at the bottom or right. Raises InputError for a picture
-    so narrow that nothing of it would be left.
-    """
-    inner_height, inner_width = letterbox_size(image.shape[0], image.shape[1], height, width)
-    if inner_height < 1 or inner_width < 1:
-        raise InputError(
-            f"a picture of {image.shape[1]}x{image.shape[0]} pixels",
-            expected=f"one that still shows when fitted into {width}x{height}",
-            action="crop it",
-            field="reference",
-        )
-    inner = cv2.resize(image, (inner_width, inner_height), interpolation=cv2.INTER_LINEAR)
-    canvas = np.zeros((height, width, 3), np.uint8)
-    top, left = (height - inner_height) // 2, (width - inner_width) // 2
-    canvas[top : top + inner_height, left : left + inner_width] = inner
-    return canvas
 
 
 def resize_square(frames: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -171,6 +171,11 @@ class ImageToVideoRequest:
 Request = AnimateRequest | ImageToVideoRequest
 
 
+def is_guided(request: Request) -> bool:
+    """Whether any expert has a guidance that counts: only then a negative prompt is read."""
+    return any(request.guidance(expert) != 1 for expert in ExpertName)
+
+
 def _of_expert(guidance: tuple[float, float], expert: ExpertName) -> float:
     high, low = guidance
     return high if expert is ExpertName.HIGH else low
@@ -193,8 +198,10 @@ class Step:
 class Event:
     """News of a job. `sequence` counts from 1 within the job, without gaps.
 
-    `stage` names what was just finished ("conditioning", "denoise", "decode"), empty for pure
-    state changes. `frames` is how many frames are written so far. `error` is set on failure.
+    `stage` names what was just finished ("conditioning", "denoise", "decode"). It is empty for pure
+    state changes and where a segment begins, which is then being conditioned. `frames` is how many
+    frames are written so far. `eta_s` is None before there is something to estimate from. `error`
+    is set on failure.
     """
 
     sequence: int

@@ -51,14 +51,20 @@ class StageTimes:
         self._passes[stage] = self._passes.get(stage, 0) + passes
 
     def estimate(self, remaining: Mapping[Stage, int]) -> float | None:
-        """Seconds for the `remaining` passes of each stage; None before a step was measured.
+        """Seconds for the `remaining` passes of each stage, see `forecast`."""
+        seconds = {
+            stage: usage.seconds / self._passes[stage] for stage, usage in self.usage.items()
+        }
+        return forecast(seconds, remaining)
 
-        A stage that has not run yet counts nothing.
-        """
-        if Stage.DENOISE not in self.usage:
-            return None
-        return sum(
-            passes * self.usage[stage].seconds / self._passes[stage]
-            for stage, passes in remaining.items()
-            if stage in self.usage
-        )
+
+def forecast(seconds: Mapping[Stage, float], remaining: Mapping[Stage, int]) -> float | None:
+    """Seconds for the `remaining` passes of each stage; `seconds` are those of a measured pass.
+
+    Decoding is at first taken to be as long as conditioning: both send a clip through the VAE.
+    None before a denoising pass was measured, which is most of the time of a job.
+    """
+    if Stage.DENOISE not in seconds:
+        return None
+    known = {Stage.DECODE: seconds.get(Stage.CONDITIONING, 0.0), **seconds}
+    return sum(passes * known.get(stage, 0.0) for stage, passes in remaining.items())

@@ -5,18 +5,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wan_trt.engine.animate_validation import check_mask_shows, plan_animate
+from wan_trt.engine.animate_validation import plan_animate
 from wan_trt.engine.checks import check_number
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.image_to_video_validation import plan_image_to_video
 from wan_trt.engine.manifest import Manifest
+from wan_trt.engine.mask_check import check_mask
 from wan_trt.engine.noise import MAX_SEED
+from wan_trt.engine.prompts import clean_prompt
 from wan_trt.engine.request import (
     AnimateRequest,
     ImageToVideoRequest,
     Request,
     Sampling,
     SolverName,
+    is_guided,
 )
 from wan_trt.engine.schedule import Schedule, make_schedule
 from wan_trt.engine.segments import SegmentPlan
@@ -29,8 +32,8 @@ MAX_SHIFT = 1000.0
 def validate_request(request: Request, manifest: Manifest) -> tuple[SegmentPlan, Schedule]:
     """The segments and the noise schedule of a valid request.
 
-    Raises InputError naming the field at fault. Masks are scanned up to their first white pixel
-    and given noise is read once, segment by segment; nothing else is decoded.
+    Raises InputError naming the field at fault. Masks are scanned up to the first frames that show
+    something and given noise is read once, segment by segment; nothing else is decoded.
     """
     plan = _plan(request, manifest)
     for field, prompt in (
@@ -39,12 +42,13 @@ def validate_request(request: Request, manifest: Manifest) -> tuple[SegmentPlan,
     ):
         _check_prompt(field, prompt, manifest)
     schedule = check_sampling(request.sampling)
+    _check_negative_prompt_counts(request, manifest)
     _check_seed(request)
     if request.noise is not None:
         for segment in plan.segments:
             read_noise(request, segment.index, latent_shape(request, manifest))
-    if isinstance(request, AnimateRequest):
-        check_mask_shows(request)
+    if isinstance(request, AnimateRequest) and request.mask is not None:
+        check_mask(request.mask)
     return plan, schedule
 
 
@@ -149,6 +153,21 @@ def _check_prompt(field: str, prompt: str | None, manifest: Manifest) -> None:
             expected="none: the model's own prompt is used",
             action="leave it out, or export the bundle with the text encoder",
             field=field,
+        )
+
+
+def _check_negative_prompt_counts(request: Request, manifest: Manifest) -> None:
+    """Nothing reads a negative prompt without guidance: to take it would be a promise. The model's
+    own one, written out, asks for nothing."""
+    given = request.negative_prompt
+    if not given or is_guided(request):
+        return
+    if clean_prompt(given) != clean_prompt(manifest.prompts.get("negative", "")):
+        raise InputError(
+            "given, but without guidance nothing reads it",
+            expected="a guidance above 1 for an expert",
+            action="leave it out, or set the guidance, e.g. to 3.5, which takes twice the time",
+            field="negative_prompt",
         )
 
 

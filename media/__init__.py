@@ -4,7 +4,7 @@ from wan_trt.media.contact_sheet import contact_sheet
 from wan_trt.media.noise import FileNoise, open_noise
 from wan_trt.media.pixels import to_pixels
 from wan_trt.media.request_files import RequestFiles, open_request
-from wan_trt.media.sinks import DEFAULT_RATE, PixelWriter, TeeSink, open_pixel_writer, open_sink
+from wan_trt.media.sinks import DEFAULT_RATE, PixelWriter, open_pixel_writer, open_sink
 from wan_trt.media.sources import open_frames, read_image
 
 __all__ = [
@@ -12,7 +12,6 @@ __all__ = [
     "FileNoise",
     "PixelWriter",
     "RequestFiles",
-    "TeeSink",
     "contact_sheet",
     "open_frames",
     "open_noise",

@@ -24,6 +24,7 @@ class ImagePattern:
             raise MediaError(
                 f"{path}: {len(numbers)} numbers in the name of an image sequence",
                 expected="exactly one, such as name.%04d.png",
+                action="rename the pictures",
                 field=field,
             )
         self.path = path

@@ -33,6 +33,7 @@ class ImageWriter:
             raise MediaError(
                 f"{path}: an image sequence of type {path.suffix or 'none'}",
                 expected="a .png pattern such as name.%04d.png",
+                action="let the name end in .png",
                 field=FIELD,
             )
         require_place(self._pattern.file(0))

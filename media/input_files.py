@@ -11,7 +11,7 @@ MAX_SIDE = 8192
 
 
 def require_file(path: Path, field: str | None) -> None:
-    """Raise MediaError unless `path` is a regular file."""
+    """Raise MediaError unless `path` is a regular file that may be read."""
     try:
         exists = path.exists()
     except OSError as error:
@@ -32,6 +32,15 @@ def require_file(path: Path, field: str | None) -> None:
             action="give the file itself, or a pattern such as name.%04d.png",
             field=field,
         )
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise MediaError(
+            f"{path}: cannot be read ({error.strerror})",
+            expected="a file that this user may read",
+            action="allow it, or name another file",
+            field=field,
+        ) from error
 
 
 def require_size(path: Path, height: int, width: int, field: str | None) -> None:

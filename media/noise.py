@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,16 +45,6 @@ class FileNoise:
         if not np.isfinite(noise).all():
             raise self._wrong(f"segment.{index} holds NaN or infinity", "finite numbers")
         return noise
-
-    def check(self, shapes: Sequence[tuple[int, ...]]) -> None:
-        """Raise what `segment` would raise for any segment of a job, given each one's shape.
-
-        Presence and shapes come first, for all; then values are read, one segment at a time.
-        """
-        for index, shape in enumerate(shapes):
-            self._require(index, shape)
-        for index, shape in enumerate(shapes):
-            self.segment(index, shape)
 
     def close(self) -> None:
         self._file.close()

@@ -10,19 +10,22 @@ from wan_trt.media.image_pattern import ImagePattern, is_pattern
 from wan_trt.media.partial_output import FIELD
 
 
-def require_no_input(out: Path | str, inputs: Mapping[str, Path | str | None]) -> None:
-    """Raise MediaError when a file of `out` is one of `inputs`, whose keys name them.
+def require_no_input(
+    out: Path | str, inputs: Mapping[str, Path | str | None], field: str = FIELD
+) -> None:
+    """Raise MediaError naming `field` when a file of `out` is one of `inputs`, whose keys name
+    them as the user does.
 
     Files that are not there are left to those who open them.
     """
-    written = _identities(Path(out), FIELD)
-    for field, given in inputs.items():
-        if given is not None and written & _identities(Path(given), field):
+    written = _identities(Path(out), field)
+    for name, given in inputs.items():
+        if given is not None and written & _identities(Path(given), name):
             raise MediaError(
-                f"{out} is read as --{field.replace('_', '-')}",
+                f"{out} is read as {name}",
                 expected="a file of its own",
                 action="choose another name",
-                field=FIELD,
+                field=field,
             )
 
 

@@ -116,11 +116,17 @@ def require_place(target: Path, field: str = FIELD) -> None:
             field=field,
         )
     if taken:
-        raise MediaError(f"{target}: a folder", expected="the name of a file to write", field=field)
+        raise MediaError(
+            f"{target}: a folder",
+            expected="the name of a file to write",
+            action="add a file name to it",
+            field=field,
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise MediaError(
             f"{target}: the folder {folder} is not writable",
             expected="a folder this user may write to",
+            action="choose another one",
             field=field,
         )
 
@@ -137,4 +143,6 @@ def output_error(target: Path, error: OSError, field: str = FIELD) -> WanTrtErro
         return ResourceError(
             f"{target}: {detail}", action="free some space or write elsewhere", field=field
         )
-    return MediaError(f"{target}: cannot be written ({detail})", field=field)
+    return MediaError(
+        f"{target}: cannot be written ({detail})", action="choose another place", field=field
+    )

@@ -50,7 +50,7 @@ def open_request(
     """The request that a bundle of `model` understands by this.
 
     The files are closed with `resources`. Raises MediaError or InputError naming the field: for
-    unusable files, for what the model needs and for what it has no use for.
+    unusable files, for what the model needs, for what it has no use for, for a seed beside noise.
     """
     for field in _FOREIGN[model]:
         if getattr(files, field, None) is not None or getattr(choices, field, None) is not None:
@@ -60,7 +60,14 @@ def open_request(
                 action="leave it out, or use another bundle",
                 field=field,
             )
-    opening = _Opening(resources)
+    if files.noise is not None and choices.seed is not None:
+        raise InputError(
+            f"{choices.seed}, given together with noise",
+            expected="one of the two: a seed is what noise is drawn from",
+            action="leave one of them out",
+            field="seed",
+        )
+    opening = _Opening(model, resources)
     match model:
         case ModelName.ANIMATE:
             return _animate(files, choices, opening)
@@ -77,12 +84,12 @@ def _animate(files: RequestFiles, choices: RequestChoices, opening: _Opening) ->
         mask=opening.optional_frames(files.mask, "mask"),
         prompt=choices.prompt,
         negative_prompt=choices.negative_prompt,
-        seed=choices.seed,
         noise=opening.noise(files.noise),
     )
     return replace(
         request,
         sampling=choices.sampling.over(request.sampling),
+        seed=request.seed if choices.seed is None else choices.seed,
         mode=request.mode if choices.mode is None else choices.mode,
         segment_frames=(
             request.segment_frames if choices.segment_frames is None else choices.segment_frames
@@ -100,12 +107,12 @@ def _image_to_video(
         last_frame=None if last is None else read_image(last, field="last_frame"),
         prompt=choices.prompt,
         negative_prompt=choices.negative_prompt,
-        seed=choices.seed,
         noise=opening.noise(files.noise),
     )
     return replace(
         request,
         sampling=choices.sampling.over(request.sampling),
+        seed=request.seed if choices.seed is None else choices.seed,
         frames=request.frames if choices.frames is None else choices.frames,
         area=request.area if choices.area is None else choices.area,
     )
@@ -114,13 +121,17 @@ def _image_to_video(
 class _Opening:
     """Opens files that `resources` will close."""
 
-    def __init__(self, resources: ExitStack) -> None:
+    def __init__(self, model: ModelName, resources: ExitStack) -> None:
+        self._model = model
         self._resources = resources
 
     def frames(self, path: Path | str | None, field: str) -> FrameSource:
         if path is None:
             raise InputError(
-                "missing", expected="a video", action="give one: the model needs it", field=field
+                "missing",
+                expected=f"a video: the bundle holds {self._model}, which needs one",
+                action="give one (`wan-trt preprocess` makes it), or use another bundle",
+                field=field,
             )
         source = open_frames(path, field=field)
         self._resources.callback(source.close)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -75,29 +74,6 @@ class TensorSink:
         self._writer.abort()
 
 
-class TeeSink:
-    """Several sinks that get the same frames; each appears by itself, in the order given."""
-
-    def __init__(self, sinks: Sequence[FrameSink]) -> None:
-        self._sinks = tuple(sinks)
-
-    def write(self, frames: NDArray[np.float32]) -> None:
-        for sink in self._sinks:
-            sink.write(frames)
-
-    def write_latents(self, segment: int, latents: NDArray[np.float32]) -> None:
-        for sink in self._sinks:
-            sink.write_latents(segment, latents)
-
-    def close(self) -> None:
-        for sink in self._sinks:
-            sink.close()
-
-    def abort(self) -> None:
-        for sink in self._sinks:
-            sink.abort()
-
-
 def open_sink(
     path: Path | str,
     *,
@@ -163,6 +139,7 @@ def open_pixel_writer(
     raise MediaError(
         f"{path}: an output of type {suffix or 'none'}",
         expected=".mp4, .safetensors, or a pattern such as name.%04d.png",
+        action="choose one of them",
         field=FIELD,
     )
 

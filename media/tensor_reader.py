@@ -83,5 +83,6 @@ def wrong_shape(file: TensorFile, shape: tuple[int, ...], expected: str) -> Medi
     return MediaError(
         f"{file.path}: tensor {FRAMES!r} has shape {list(shape)}",
         expected=expected,
+        action="cut or reshape it, or name another file",
         field=file.field,
     )

@@ -47,7 +47,12 @@ class VideoWriter:
         require_size(path, height, width, FIELD)
         _require_even(path, height, width)
         if rate <= 0 or rate.numerator >= 1 << 31 or rate.denominator >= 1 << 31:
-            raise MediaError(f"{path}: a rate of {rate} frames per second", field=FIELD)
+            raise MediaError(
+                f"{path}: a rate of {rate} frames per second",
+                expected="one that MP4 can hold, such as 30 or 24000/1001",
+                action="give the driving video another rate",
+                field=FIELD,
+            )
         self._extent = FrameExtent(height, width, frame_count)
         self._rate = rate
         self._partial = PartialFile(path)

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.engine.frames import FrameSource
+from wan_trt.engine.letterbox import Letterbox
 from wan_trt.media.frame_range import check_range
 from wan_trt.preprocess.frame_ranges import pieces
-from wan_trt.preprocess.letterbox import Letterbox
 
 
 class FittedFrames:

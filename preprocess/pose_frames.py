@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from wan_trt.engine.letterbox import Letterbox
 from wan_trt.media.frame_range import check_range
-from wan_trt.preprocess.letterbox import Letterbox
 from wan_trt.preprocess.poses import PoseTrack
 from wan_trt.preprocess.skeleton import draw_pose
 

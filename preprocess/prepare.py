@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.frames import FrameSource
-from wan_trt.engine.request import AnimateRequest, Mode
+from wan_trt.engine.letterbox import Letterbox
+from wan_trt.engine.request import Mode
 from wan_trt.preprocess.drawn_faces import DrawnFaces
 from wan_trt.preprocess.face_crop import face_boxes
 from wan_trt.preprocess.face_frames import FaceFrames
 from wan_trt.preprocess.fitted_frames import FittedFrames
 from wan_trt.preprocess.frame_rate import SampledFrames, sample_indices
 from wan_trt.preprocess.keypoints import KeypointTrack
-from wan_trt.preprocess.letterbox import MULTIPLE, Letterbox, size_for_area
 from wan_trt.preprocess.mask_frames import ApproximateMasks, BackgroundFrames, MatteMasks
 from wan_trt.preprocess.masks import MaskShape
+from wan_trt.preprocess.output_size import MULTIPLE, size_for_area
 from wan_trt.preprocess.person_box import approximate_person_boxes
 from wan_trt.preprocess.pose_frames import PoseFrames
 from wan_trt.preprocess.poses import PoseTrack, poses_of
@@ -74,12 +75,6 @@ class Prepared:
     background: FrameSource | None
     mask: FrameSource | None
     frames_without_face: int
-
-    def request(self) -> AnimateRequest:
-        """A request with these inputs, everything else at its default (`dataclasses.replace`)."""
-        return AnimateRequest(
-            self.reference, self.pose, self.face, self.background, self.mask, mode=self.mode
-        )
 
     def close(self) -> None:
         for source in (self.pose, self.face, self.background, self.mask):

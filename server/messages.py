@@ -78,7 +78,7 @@ def submission_from_wire(message: wire.SubmitRequest) -> Submission:
             prompt=_optional(message, "prompt"),
             negative_prompt=_optional(message, "negative_prompt"),
             sampling=_sampling(message.sampling),
-            seed=message.seed,
+            seed=_optional(message, "seed"),
             mode=_choice(_MODES, message.mode, None, "mode"),
             segment_frames=_optional(message, "segment_frames"),
             overlap=_optional(message, "overlap"),

@@ -44,7 +44,9 @@ def upload_header(path: Path, name: str, field: str | None) -> wire.UploadHeader
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             return wire.UploadHeader(name=name, nbytes=file.tell(), sha256=sha256)
     except OSError as error:
-        raise MediaError(f"{path}: cannot be read ({error.strerror})", field=field) from None
+        raise MediaError(
+            f"{path}: cannot be read ({error.strerror})", action="check the file", field=field
+        ) from None
 
 
 def upload_messages(header: wire.UploadHeader, path: Path) -> Iterator[wire.UploadRequest]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 
-from wan_trt.engine.bundle import MANIFEST
+from wan_trt.engine.manifest import MANIFEST
 
 Inode = tuple[int, int]
 

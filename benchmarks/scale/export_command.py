@@ -15,11 +15,9 @@ from typing import Any
 from scale.process import peak_nbytes
 from wan_trt.cli.main import main as wan_trt
 from wan_trt.export import bundle_writer
+from wan_trt.export.progress import Progress
 
 START = "start"
-
-# Until progress is told as an event with a stage: what the messages begin with.
-_STAGES = {"checkpoint ": "checkpoint", "graph ": "graphs and weights", "hashing": "hashing"}
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,10 @@ class StageClock:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._stage, self._since = START, time.perf_counter()
 
-    def tell(self, progress: Any) -> None:
+    def tell(self, progress: Progress) -> None:
         """`progress` is what `export_bundle` tells."""
         self.stop()
-        self._stage = stage_of(progress, self._stage)
+        self._stage = progress.stage.value
 
     def stop(self) -> None:
         """Count what has passed to the stage that runs."""
@@ -55,20 +53,13 @@ class StageClock:
         self._since = now
 
 
-def stage_of(progress: Any, before: str) -> str:
-    """The stage that a message belongs to; one that names none is of the stage `before` it."""
-    if not isinstance(progress, str):
-        return str(progress.stage)
-    return next((stage for start, stage in _STAGES.items() if progress.startswith(start)), before)
-
-
 def main() -> int:
     result, arguments = Path(sys.argv[1]), sys.argv[2:]
     clock = StageClock()
     export_bundle: Callable[..., Any] = bundle_writer.export_bundle
 
     def measured(checkpoint: Any, out: Any, options: Any = None, on_progress: Any = print) -> Any:
-        def tell_both(progress: Any) -> None:
+        def tell_both(progress: Progress) -> None:
             clock.tell(progress)
             on_progress(progress)
 

@@ -19,10 +19,12 @@ from scale.case import Width
 from scale.process import peak_nbytes
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
-from wan_trt.export import graphs, weights
+from wan_trt.export import graphs
 from wan_trt.export.checkpoint import Checkpoint, Dit
 from wan_trt.export.graph import trace
 from wan_trt.export.modeling.module import ExportModule
+from wan_trt.export.parameters import refer
+from wan_trt.export.precision import Precision, stored_dtypes
 from wan_trt.export.synthetic.checkpoint import config, image_to_video_config
 from wan_trt.export.synthetic.dit_shapes import Shape, dit_shapes, image_to_video_shapes
 from wan_trt.export.synthetic.encoder_shapes import clip_file_shapes, t5_shapes, vae_shapes
@@ -65,7 +67,8 @@ class Shapes:
     def shape(self, name: str) -> tuple[int, ...]:
         return self._shapes[name]
 
-    def read(self, name: str) -> torch.Tensor:
+    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
+        del rows
         raise AssertionError(f"the graph stage read {name}")
 
 
@@ -115,7 +118,7 @@ def _write(module: ExportModule, path: Path) -> float:
     """Seconds to trace and save one graph, as the export does it."""
     started = time.perf_counter()
     model = trace(module)
-    weights.refer(model, weights.lay_out(module), f"{path.stem}.bin")
+    refer(model, stored_dtypes(module, Precision.BF16))
     onnx_ir.save(model, path)
     return time.perf_counter() - started
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.engine.frames import FrameSource
-from wan_trt.engine.pixels import latent_keep, letterbox, mask_channels, to_planes
+from wan_trt.engine.letterbox import Letterbox
+from wan_trt.engine.pixels import latent_keep, mask_channels, to_planes
 from wan_trt.engine.request import AnimateRequest, Mode
 from wan_trt.engine.segments import Segment, read_frames
 from wan_trt.engine.stages.conditioning import MASK_CHANNELS, Branch, ContextInputs
@@ -35,7 +36,9 @@ class AnimateConditioning:
         self._request = request
         self._encoders = encoders
         self.text_rows, self.negative_rows = encoders.text_rows(request, check)
-        picture = to_planes(letterbox(request.reference, request.height, request.width)[None])
+        height, width, _ = request.reference.shape
+        letterbox = Letterbox(height, width, request.height, request.width)
+        picture = to_planes(letterbox.apply(request.reference)[None])
         self.image_features = encoders.image_features(picture[:, 0])
         frames = request.segment_frames
         shape = encoders.latent_shape(frames, request.height, request.width)

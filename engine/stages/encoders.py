@@ -12,7 +12,7 @@ from wan_trt.engine.executors import Executors
 from wan_trt.engine.frames import FrameSource
 from wan_trt.engine.geometry import FaceGeometry
 from wan_trt.engine.pixels import resize_square, to_planes
-from wan_trt.engine.request import ExpertName, Request
+from wan_trt.engine.request import Request, is_guided
 from wan_trt.engine.segments import TIME_STRIDE, Segment, read_frames
 from wan_trt.engine.stages.text import TextEncoder
 from wan_trt.engine.stages.vae import Check, ReadChunk, Vae
@@ -36,9 +36,8 @@ class Encoders:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Rows of the prompt and, where a step is guided, of the negative prompt; float32
         [text_tokens, text_dim]."""
-        guided = any(request.guidance(expert) != 1 for expert in ExpertName)
         prompts = {"positive": request.prompt}
-        if guided:
+        if is_guided(request):
             prompts["negative"] = request.negative_prompt
         rows = self._text.rows(prompts, check)
         check()

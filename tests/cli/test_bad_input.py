@@ -21,6 +21,7 @@ from wan_trt.engine.bundle import Bundle
 from wan_trt.media import open_sink
 
 FRAMES, HEIGHT, WIDTH = 9, 32, 48
+SEED_AND_NOISE = ("--seed", "0", "--noise", "n.safetensors", "--reference", "r", "--out", "o.mp4")
 
 
 def _frames(count: int = FRAMES, height: int = HEIGHT, width: int = WIDTH) -> NDArray[np.uint8]:
@@ -81,6 +82,12 @@ def _replace_with_empty_mask(job: Job) -> None:
     job.give("mask", np.zeros((FRAMES, HEIGHT, WIDTH), np.uint8))
 
 
+def _scene_and_mask_exchanged(job: Job) -> None:
+    job.options["mode"] = "replace"
+    job.give("mask", _frames())
+    job.give("background", np.full((FRAMES, HEIGHT, WIDTH), 255, np.uint8))
+
+
 def _one_frame(job: Job) -> None:
     job.give("pose", _frames(1))
     job.give("face", _frames(1, 32, 32))
@@ -100,31 +107,43 @@ def _silent_video(job: Job) -> None:
     job.options["audio"] = str(path)
 
 
+def _silent_output(job: Job) -> None:
+    job.options |= {"audio": "sound.mp4", "out": str(job.folder / "out.safetensors")}
+
+
+def _timings_over_input(job: Job) -> None:
+    job.options["timings"] = job.options["pose"]
+
+
 SPOILT: Mapping[str, tuple[Callable[[Job], None], str]] = {
-    "missing file": (_set(pose="/nowhere/pose.mp4"), "pose: "),
-    "missing picture": (_set(reference="/nowhere/hero.png"), "reference: "),
-    "no picture": (_write("reference", b"not a picture at all", "hero.png"), "reference: "),
-    "no video": (_write("pose", b"not a video at all", "pose.mp4"), "pose: "),
-    "an empty file": (_write("face", b"", "face.mp4"), "face: "),
-    "no frames": (_give("pose", _frames(0)), "pose"),
-    "pose and face of different lengths": (_give("face", _frames(8, 32, 32)), "face: "),
-    "odd size": (_give("pose", _frames(height=33)), "pose: "),
-    "size between multiples of 16": (_give("pose", _frames(height=24)), "pose: "),
-    "absurd size": (_give("pose", np.zeros((5, 16, 8208, 3), np.uint8)), "pose: "),
-    "one frame": (_one_frame, "pose"),
-    "empty mask": (_replace_with_empty_mask, "mask: "),
-    "replace without background": (_set(mode="replace"), "background"),
-    "NaN in the noise": (_noise_with_nan, "noise: "),
+    "missing file": (_set(pose="/nowhere/pose.mp4"), "--pose: "),
+    "missing picture": (_set(reference="/nowhere/hero.png"), "--reference: "),
+    "no picture": (_write("reference", b"not a picture at all", "hero.png"), "--reference: "),
+    "no video": (_write("pose", b"not a video at all", "pose.mp4"), "--pose: "),
+    "an empty file": (_write("face", b"", "face.mp4"), "--face: "),
+    "no frames": (_give("pose", _frames(0)), "--pose"),
+    "pose and face of different lengths": (_give("face", _frames(8, 32, 32)), "--face: "),
+    "odd size": (_give("pose", _frames(height=33)), "--pose: "),
+    "size between multiples of 16": (_give("pose", _frames(height=24)), "--pose: "),
+    "absurd size": (_give("pose", np.zeros((5, 16, 8208, 3), np.uint8)), "--pose: "),
+    "one frame": (_one_frame, "--pose"),
+    "empty mask": (_replace_with_empty_mask, "--mask: "),
+    "background and mask exchanged": (_scene_and_mask_exchanged, "--mask: the video is no mask"),
+    "replace without background": (_set(mode="replace"), "--background"),
+    "NaN in the noise": (_noise_with_nan, "--noise: "),
     "noise of another size": (_give("noise", np.zeros((16, 4, 2, 2), np.float32), "segment.0"), ""),
-    "no steps": (_set(steps="0"), "steps"),
-    "negative shift": (_set(shift="-1"), "shift"),
-    "guidance that is no number": (_set(guidance="much"), "guidance"),
-    "unknown overlap": (_set(overlap="2"), "overlap"),
-    "segment of 4n frames": (_set(segment_frames="12"), "segment"),
-    "output of unknown type": (_set(out="video.gif"), "out: "),
+    "no steps": (_set(steps="0"), "--steps"),
+    "negative shift": (_set(shift="-1"), "--shift"),
+    "guidance that is no number": (_set(guidance="much"), "--guidance"),
+    "unknown overlap": (_set(overlap="2"), "--overlap"),
+    "segment of 4n frames": (_set(segment_frames="12"), "--segment-frames: 12"),
+    "a negative prompt that nothing reads": (_set(negative_prompt="blurry"), "--negative-prompt: "),
+    "sound for an output without": (_silent_output, "--audio: given, but"),
+    "output of unknown type": (_set(out="video.gif"), "--out: "),
     "output that is an input": (lambda job: job.options.update(out=job.options["pose"]), "--pose"),
-    "no place for the timings": (_set(timings="/nowhere/t.json"), "timings: /nowhere/t.json"),
-    "no file for the timings": (_set(timings="/proc/t.json"), "timings: /proc/t.json"),
+    "timings over an input": (_timings_over_input, "read as --pose"),
+    "no place for the timings": (_set(timings="/nowhere/t.json"), "--timings: /nowhere/t.json"),
+    "no file for the timings": (_set(timings="/proc/t.json"), "--timings: /proc/t.json"),
     "sound of a silent file": (_silent_video, "silent.mp4: no sound"),
 }  # fmt: skip
 
@@ -141,7 +160,7 @@ def test_bad_input_is_refused_in_one_line(
     assert main(["generate", str(job.bundle), *words, "--out", out]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1, lines
-    assert lines[0].startswith("wan-trt: error: ")
+    assert lines[0].startswith("wan-trt: error: --"), "the option as it is typed"
     assert expected in lines[0]
     assert sorted(job.folder.iterdir()) == before
 
@@ -175,7 +194,12 @@ def test_an_interrupt_leaves_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) 
         (["dance"], "see wan-trt --help"),
         (["generate"], "see wan-trt generate --help"),
         (["generate", "b", "--solver", "magic"], "invalid choice: 'magic'"),
-        (["inspect", "b", "--surprise"], "see wan-trt --help"),
+        (["generate", "b", *SEED_AND_NOISE], "--noise: not allowed with argument --seed"),
+        (["submit", *SEED_AND_NOISE], "--noise: not allowed with argument --seed"),
+        (
+            ["inspect", "b", "--surprise"],
+            "unrecognized arguments: --surprise; see wan-trt inspect --help",
+        ),
     ],
 )
 def test_usage_errors_are_one_line(

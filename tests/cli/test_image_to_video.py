@@ -41,13 +41,14 @@ def test_a_video_at_the_models_own_rate(i2v_bundle: Bundle, hero: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--pose", "pose.mp4"), "pose: given, but the bundle holds wan2.2-i2v-a14b"),
-        (("--mode", "animate"), "mode: given, but"),
-        (("--overlap", "1"), "overlap: given, but"),
-        (("--last-frame", "/nowhere/last.png"), "last_frame: "),
-        (("--frames", "8"), "frames: 8 frames; expected 4n+1"),
-        (("--area", "10"), "area: 10; expected"),
-        (("--guidance", "1,2,3"), "--guidance: "),
+        (("--pose", "pose.mp4"), "--pose: given, but the bundle holds wan2.2-i2v-a14b"),
+        (("--mode", "animate"), "--mode: given, but"),
+        (("--overlap", "1"), "--overlap: given, but"),
+        (("--last-frame", "/nowhere/last.png"), "--last-frame: /nowhere"),
+        (("--last-frame", "HERO", "--frames", "1"), "; ask for a longer video, or leave the"),
+        (("--frames", "8"), "--frames: 8 frames; expected 4n+1"),
+        (("--area", "10"), "--area: 10; expected"),
+        (("--guidance", "1,2,3"), "--guidance: '1,2,3'; expected"),
     ],
 )
 def test_options_that_are_refused(
@@ -57,7 +58,8 @@ def test_options_that_are_refused(
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert _generate(i2v_bundle, hero, *options) == 2
+    words = [str(hero) if option == "HERO" else option for option in options]
+    assert _generate(i2v_bundle, hero, *words) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert message in lines[0]
@@ -67,9 +69,9 @@ def test_options_that_are_refused(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "pose: missing; expected a video"),
-        (SMALL, "frames: given, but the bundle holds wan2.2-animate"),
-        (("--last-frame", "last.png"), "last_frame: given, but"),
+        ((), "--pose: missing; expected a video: the bundle holds wan2.2-animate, which"),
+        (SMALL, "--frames: given, but the bundle holds wan2.2-animate"),
+        (("--last-frame", "last.png"), "--last-frame: given, but"),
     ],
 )
 def test_options_that_animate_needs_or_refuses(

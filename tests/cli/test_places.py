@@ -105,6 +105,6 @@ def test_submit_looks_for_a_place_first(
     words = ["submit", "--server", "127.0.0.1:1", "--reference", str(picture), "--out", out]
     assert main(words) == 2, "3 would be that the server is not there"
     error = capsys.readouterr().err
-    assert error.startswith(f"wan-trt: error: out: {out}")
+    assert error.startswith(f"wan-trt: error: --out: {out}")
     assert error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["hero.mp4"]

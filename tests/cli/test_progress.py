@@ -28,6 +28,10 @@ def test_a_step() -> None:
 @pytest.mark.parametrize(
     ("event", "text"),
     [
+        (
+            running(segment=1, frames=5, eta_s=61),
+            "segment 2/2  [############............] conditioning  ETA 1:01",
+        ),
         (running(stage="conditioning"), "segment 1/2  [........................] conditioned"),
         (
             running(stage="decode", segment=1, step=4, frames=9),

@@ -7,7 +7,7 @@ written beside each; `gain` is the external weight of the expert's graphs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,9 @@ import pytest
 from onnx import parser
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from toy_jobs import MakeBundle, MakeRequest
 
+from wan_trt.engine import Engine
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.bundle import sha256_file as sha256
 from wan_trt.engine.executor import GraphSpec, TensorSpec
@@ -33,9 +35,6 @@ from wan_trt.engine.manifest import (
 )
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import AnimateRequest, Sampling
-
-MakeBundle = Callable[..., Bundle]
-MakeRequest = Callable[..., AnimateRequest]
 
 GEOMETRY = Geometry(
     dim=12,
@@ -258,6 +257,12 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
 
 
 @pytest.fixture
+def engine(make_bundle: MakeBundle) -> Iterator[Engine]:
+    with Engine(make_bundle(), threads=1) as engine:
+        yield engine
+
+
+@pytest.fixture
 def make_request() -> MakeRequest:
     """make_request(frames=9, **fields): random media of 32x16 pixels, segments of 5 frames."""
 
@@ -277,7 +282,9 @@ def make_request() -> MakeRequest:
             "sampling": Sampling(steps=3),
         }
         if fields.get("mode") == "replace":
-            defaults |= {"background": video(16, 32), "mask": video(16, 32)}
+            white = generator.random((frames, 16, 32, 1)) < 0.5
+            mask = np.where(white, 255, 0).astype(np.uint8).repeat(3, axis=3)
+            defaults |= {"background": video(16, 32), "mask": ArrayFrames(mask)}
         return AnimateRequest(**(defaults | fields))  # type: ignore[arg-type]
 
     return make

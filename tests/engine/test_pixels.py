@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from wan_trt.engine.errors import InputError
 from wan_trt.engine.pixels import (
     keep_table,
     latent_keep,
-    letterbox,
-    letterbox_size,
     mask_channels,
     pixel_table,
     resize_square,
@@ -74,16 +69,6 @@ def test_mask_channels_hold_four_frames_of_each_latent() -> None:
     ]
 
 
-def test_letterbox_puts_the_odd_line_at_the_bottom() -> None:
-    boxed = letterbox(np.full((10, 20, 3), 255, np.uint8), 21, 20)
-    assert np.flatnonzero(boxed[:, 0, 0]).tolist() == list(range(5, 15))
-
-
-def test_a_picture_that_would_vanish_is_refused() -> None:
-    with pytest.raises(InputError, match="1x2000"):
-        letterbox(np.zeros((2000, 1, 3), np.uint8), 48, 80)
-
-
 def test_faces_are_resized_only_where_they_must_be() -> None:
     faces = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
     assert resize_square(faces, 16) is faces
@@ -103,22 +88,3 @@ def test_masks_golden(golden: Path) -> None:
             keep = np.zeros((4 * int(latents[3:]) - 3, 3, 4), np.float32)
             keep[: int(given_text[1:])] = 1
             np.testing.assert_array_equal(mask_channels(keep), expected, name)
-
-
-def test_letterbox_golden(golden: Path) -> None:
-    tensors = load_file(golden / "preprocess" / "resize_pixels.safetensors")
-    for number in range(3):
-        boxed = letterbox(tensors[f"{number}.in"], 48, 80)
-        np.testing.assert_array_equal(boxed, tensors[f"{number}.letterbox_48x80"])
-    for path in (golden / "pipeline").glob("*.inputs.safetensors"):
-        inputs = load_file(path)
-        boxed = letterbox(inputs["ref"], *inputs["pose"].shape[1:3])
-        np.testing.assert_array_equal(boxed, inputs["ref_letterboxed"], path.name)
-
-
-def test_letterbox_sizes_golden(golden: Path) -> None:
-    for case in json.loads((golden / "preprocess" / "sizes.json").read_text())["letterbox"]:
-        inner = letterbox_size(case["in_h"], case["in_w"], case["out_h"], case["out_w"])
-        assert inner == (case["inner_h"], case["inner_w"])
-        assert (case["out_h"] - inner[0]) // 2 == case["pad_top"]
-        assert (case["out_w"] - inner[1]) // 2 == case["pad_left"]

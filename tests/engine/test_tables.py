@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from wan_trt.engine.cursor import Cursor
 from wan_trt.engine.errors import BundleError
-from wan_trt.engine.job import Cursor
 from wan_trt.engine.noise import SeededNoise
 from wan_trt.engine.prompts import PromptTokenizer, clean_prompt
 from wan_trt.engine.rope import rope_tables
 from wan_trt.engine.scheduler import Scheduler, Stage, Unit
-from wan_trt.engine.timing import StageTimes, resident_nbytes
+from wan_trt.engine.timing import StageTimes, forecast, resident_nbytes
 
 
 def test_rotary_pairs_turn_with_frame_row_and_column() -> None:
@@ -124,14 +124,45 @@ def test_a_cursor_walks_through_conditioning_steps_and_decoding() -> None:
     ]
 
 
-def test_forecasts_count_passes_not_steps() -> None:
+@pytest.mark.parametrize(
+    ("cursor", "conditioning", "denoise", "decode"),
+    [
+        (Cursor(), 3, 15, 3),
+        (Cursor(0, Stage.DENOISE), 2, 15, 3),
+        (Cursor(0, Stage.DENOISE, 2), 2, 11, 3),
+        (Cursor(0, Stage.DECODE, 2), 2, 10, 3),
+        (Cursor(1), 2, 10, 2),
+        (Cursor(2, Stage.DENOISE, 1), 0, 3, 1),
+        (Cursor(2, Stage.DECODE, 2), 0, 0, 1),
+    ],
+)
+def test_what_remains_of_three_segments_of_three_steps(
+    cursor: Cursor, conditioning: int, denoise: int, decode: int
+) -> None:
+    """Guidance makes the first two steps two passes each."""
+    assert cursor.remaining(segments=3, passes=[2, 2, 1]) == {
+        Stage.CONDITIONING: conditioning,
+        Stage.DENOISE: denoise,
+        Stage.DECODE: decode,
+    }
+
+
+def test_forecasts_take_every_stage_as_it_was_measured() -> None:
+    remaining = {Stage.CONDITIONING: 1, Stage.DENOISE: 4, Stage.DECODE: 2}
+    seconds = {Stage.CONDITIONING: 3.0}
+    assert forecast({}, remaining) is None
+    assert forecast(seconds, remaining) is None
+    seconds[Stage.DENOISE] = 10.0
+    assert forecast(seconds, remaining) == 3 + 4 * 10 + 2 * 3  # decoding like conditioning
+    seconds[Stage.DECODE] = 7.0
+    assert forecast(seconds, remaining) == 3 + 4 * 10 + 2 * 7
+
+
+def test_times_count_passes_not_steps() -> None:
     times = StageTimes()
-    assert times.estimate({Stage.DENOISE: 4}) is None
-    times.record(Stage.CONDITIONING, 3.0)
     times.record(Stage.DENOISE, 2.0, passes=2)
     times.record(Stage.DENOISE, 1.0, passes=1)
-    remaining = {Stage.DENOISE: 4, Stage.CONDITIONING: 1, Stage.DECODE: 1}
-    assert times.estimate(remaining) == pytest.approx(4 * 1.0 + 3.0)
+    assert times.estimate({Stage.DENOISE: 4}) == pytest.approx(4 * 1.0)
     assert times.usage[Stage.DENOISE].runs == 2
     assert times.usage[Stage.DENOISE].resident_nbytes > 1 << 20
 

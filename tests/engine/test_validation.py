@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from toy_jobs import MakeBundle, MakeRequest
 
 from wan_trt.engine import (
-    AnimateRequest,
     ArrayFrames,
-    Bundle,
     CollectedFrames,
     Engine,
     Mode,
@@ -20,9 +19,6 @@ from wan_trt.engine import (
 )
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.validation import validate_request
-
-MakeBundle = Callable[..., Bundle]
-MakeRequest = Callable[..., AnimateRequest]
 
 
 class Size:
@@ -87,6 +83,8 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("mode", {"mode": "repaint"}),
     ("prompt", {"prompt": "lone \ud800 surrogate"}),
     ("negative_prompt", {"negative_prompt": "lone \ud800 surrogate"}),
+    ("negative_prompt", {"negative_prompt": "rain"}),
+    ("negative_prompt", {"negative_prompt": "rain", "sampling": Sampling(guidance=(0.5, 1.0))}),
     ("steps", {"sampling": Sampling(steps=0)}),
     ("steps", {"sampling": Sampling(steps=1001)}),
     ("steps", {"sampling": Sampling(steps=2.5)}),  # type: ignore[arg-type]
@@ -132,7 +130,9 @@ def test_accepted_requests_come_back_planned(
         {"pose": Size(9, 16, 32), "face": Size(9, 512, 512)},
         {"mode": Mode.REPLACE},
         {"noise": Noise({0: GOOD_NOISE, 1: GOOD_NOISE})},
-        {"prompt": ""},
+        {"prompt": "", "negative_prompt": ""},
+        {"negative_prompt": " blurry "},  # the model's own
+        {"negative_prompt": "rain", "sampling": Sampling(steps=3, guidance=(1.0, 2.0))},
     ):
         plan, schedule = validate_request(make_request(frames=9, **changes), manifest)
         assert len(plan.segments) == 2

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from toy_jobs import MakeBundle, MakeRequest
 
 from wan_trt.engine import AnimateRequest, Bundle, CollectedFrames, Engine, JobSummary, Sampling
 from wan_trt.engine.executor import Bindings, Executor, GraphSpec
@@ -17,9 +18,6 @@ from wan_trt.engine.job import Job
 from wan_trt.engine.ort import load_executor
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
-
-MakeBundle = Callable[..., Bundle]
-MakeRequest = Callable[..., AnimateRequest]
 
 
 class Counted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,13 @@ class TestUnusablePictures:
         path = save(pixels, tmp_path / name)
         path.write_bytes(path.read_bytes()[:-200])
         assert "cannot be decoded" in self.refusal(path)
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+    def test_not_allowed(self, tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
+        path = save(pixels, tmp_path / "secret.png")
+        path.chmod(0)
+        with pytest.raises(MediaError, match=r"secret\.png: cannot be read \(Permission denied\)"):
+            read_image(path)
 
     def test_absurd_sizes(self, tmp_path: Path) -> None:
         save(np.zeros((1, 9000, 3), np.uint8), tmp_path / "wide.png")

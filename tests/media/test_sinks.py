@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 from wan_trt.engine.errors import ExecutionError, MediaError, ResourceError
 from wan_trt.engine.frames import FrameSink
-from wan_trt.media import TeeSink, open_frames, open_pixel_writer, open_sink, to_pixels
+from wan_trt.media import open_frames, open_pixel_writer, open_sink, to_pixels
 
 COUNT, HEIGHT, WIDTH = 10, 32, 48
 NAMES = ["out.mp4", "out.%04d.png", "out.safetensors"]
@@ -121,15 +121,6 @@ class TestRoundTrips:
         writer.write(pixels[3:])
         writer.close()
         assert np.array_equal(open_frames(tmp_path / name).read(0, 4), pixels)
-
-    def test_tee(self, tmp_path: Path) -> None:
-        sink = TeeSink([sink_for(tmp_path / name) for name in NAMES])
-        write(sink, smooth_frames())
-        sink.write_latents(0, np.zeros((16, 1, 2, 2), np.float32))
-        sink.close()
-        for name in NAMES[:2]:
-            assert open_frames(tmp_path / name).count == COUNT
-        assert "latents.0" in load_file(tmp_path / NAMES[2])
 
 
 @pytest.mark.parametrize("name", NAMES)

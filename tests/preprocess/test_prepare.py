@@ -56,16 +56,6 @@ def test_replace_follows_the_driver(
     assert not prepared.background.read(0, 12)[white].any()
 
 
-def test_a_request_can_be_made(
-    reference: NDArray[np.uint8], track: KeypointTrack, driver: ArrayFrames
-) -> None:
-    request = replace(prepare(reference, track, driver, REPLACE).request(), seed=3)
-    assert request.mode is Mode.REPLACE
-    assert request.seed == 3
-    assert request.reference is reference
-    assert request.mask is not None
-
-
 def test_an_exact_size(
     reference: NDArray[np.uint8], track: KeypointTrack, driver: ArrayFrames
 ) -> None:

@@ -90,6 +90,9 @@ def test_submit_watch_fetch(
     )
     assert lines[-1].startswith(f"done: {FRAMES} frames in ")
 
+    assert main(["watch", job_id, "--server", served.address, "--after", "99"]) == 2
+    assert capsys.readouterr().err.startswith("wan-trt: error: --after: 99; expected")
+
     out = tmp_path / "out.mp4"
     assert main(["fetch", job_id, "--server", served.address, "--out", str(out)]) == 0
     video = open_frames(out)
@@ -130,12 +133,12 @@ def test_bad_input_is_one_line_and_exit_code_2(
 ) -> None:
     asked = submission(media_files, served.address)
     for arguments, words in (
-        ([*asked, "--pose", str(tmp_path / "none.mp4")], "pose: "),
-        ([*asked, "--overlap", "3"], "1 or 5"),
+        ([*asked, "--pose", str(tmp_path / "none.mp4")], "error: --pose: "),
+        ([*asked, "--overlap", "3"], "error: --overlap: 3 frames; expected 1 or 5"),
         ([*asked, "--out", str(tmp_path / "out.gif")], ".mp4 or .safetensors"),
         ([*asked, "--format", "uint8", "--out", str(tmp_path / "o.mp4")], ".safetensors"),
-        ([*asked, "--server", "nowhere"], "HOST:PORT"),
-        (["watch", "nobody", "--server", served.address], "no job"),
+        ([*asked, "--server", "nowhere"], "error: --server: "),
+        (["watch", "nobody", "--server", served.address], "error: JOB: no job"),
     ):
         assert main(arguments) == 2, arguments
         error = capsys.readouterr().err

@@ -104,6 +104,7 @@ def test_fetching_before_the_end(
         ({"last_frame": "../../etc/passwd"}, "last_frame", "what Upload returned"),
         ({"frames": 9}, "frames", "the bundle holds wan2.2-animate"),
         ({"seed": -1}, None, "seed"),
+        ({"negative_prompt": "blurry"}, "negative_prompt", "nothing reads it"),
         ({"prompt": "\udc00"}, None, "Unicode"),
     ],
 )
@@ -152,7 +153,18 @@ def test_noise_that_does_not_reach_to_the_end(
     noise = tmp_path / "noise.safetensors"
     save_file({"segment.0": np.zeros((16, 3, 4, 6), np.float32)}, noise)
     with pytest.raises(InputError, match=r"^noise: noise.safetensors: no tensor segment.1"):
-        client.submit(make_submission(client, noise=client.upload(noise)))
+        client.submit(make_submission(client, seed=None, noise=client.upload(noise)))
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_noise_and_a_seed(
+    client: Client, make_submission: MakeSubmission, tmp_path: Path, seed: int
+) -> None:
+    """A seed of 0 is a seed that was given."""
+    save_file({"segment.0": np.zeros((16, 3, 4, 6), np.float32)}, tmp_path / "n.safetensors")
+    noise = client.upload(tmp_path / "n.safetensors")
+    with pytest.raises(InputError, match=rf"^seed: {seed}, given together with noise"):
+        client.submit(make_submission(client, seed=seed, noise=noise))
 
 
 @pytest.mark.parametrize(

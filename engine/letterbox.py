@@ -1,8 +1,7 @@
-"""Sizes: what size an area budget means, and how a picture is fitted into another size."""
+"""How a picture is fitted into another size: scaled, centred, with black bars."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import cv2
@@ -10,61 +9,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.engine.errors import InputError
-from wan_trt.engine.pixels import letterbox_size
-
-# VAE stride 8 times patch 2: the output's height and width are multiples of it.
-MULTIPLE = 16
-
-
-def size_for_area(height: int, width: int, area: int) -> tuple[int, int]:
-    """(height, width) with about the given aspect ratio and `area` pixels, multiples of 16.
-
-    Both are rounded down, each by itself, so the aspect changes a little: the rest is letterboxed.
-    Upstream's search for a better size always raises and is caught; this is the formula it falls
-    back to. Raises InputError when the budget is too small for one block of 16 x 16.
-    """
-    ideal_height = math.sqrt(area / (width / height)) if area > 0 else 0.0
-    ideal_width = area / ideal_height if area > 0 else 0.0
-    size = (int(ideal_height // MULTIPLE) * MULTIPLE, int(ideal_width // MULTIPLE) * MULTIPLE)
-    if min(size) < MULTIPLE:
-        raise InputError(
-            f"{area} pixels at the aspect {width}:{height}",
-            expected=f"at least {MULTIPLE} pixels on each side",
-            action="give a larger area, or a picture that is less narrow",
-            field="area",
-        )
-    return size
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """How a picture lies inside a canvas of another size: scaled, centred, black bars.
+    """How a picture lies inside a canvas of another size.
 
     The scaled size is truncated to whole pixels, which can leave a bar of a few pixels where the
     aspects agree. An odd number of bar pixels puts the extra one at the right or the bottom. All
-    numbers are pixels.
+    numbers are pixels. Raises InputError, naming `field`, where nothing of the picture is left.
     """
 
     source_height: int
     source_width: int
     height: int
     width: int
+    field: str = "size"
 
     def __post_init__(self) -> None:
         sizes = (self.source_height, self.source_width, self.height, self.width)
         if min(sizes) < 1 or min(self.inner_size) < 1:
             raise InputError(
-                f"a picture of {self.source_width}x{self.source_height}"
-                f" in a canvas of {self.width}x{self.height}",
-                expected="sizes in which at least one pixel of the picture is left",
-                action="choose another size",
-                field="size",
+                f"a picture of {self.source_width}x{self.source_height} pixels",
+                expected=f"one that still shows when fitted into {self.width}x{self.height}",
+                action="crop it, or choose another size",
+                field=self.field,
             )
 
     @property
     def inner_size(self) -> tuple[int, int]:
         """(height, width) of the scaled picture."""
-        return letterbox_size(self.source_height, self.source_width, self.height, self.width)
+        if self.source_height / self.source_width > self.height / self.width:
+            return self.height, int(self.height / self.source_height * self.source_width)
+        return int(self.width / self.source_width * self.source_height), self.width
 
     @property
     def offset(self) -> tuple[int, int]:
@@ -101,7 +78,8 @@ class Letterbox:
     def interpolation_by_area(self) -> int:
         """Area averaging when the canvas has fewer pixels than the picture, else bilinear.
 
-        Upstream uses this for the reference and the driver; the drawn pose is always bilinear.
+        Upstream uses this for the preprocessed reference and the driver; the drawn pose, and the
+        reference of a job, are always bilinear.
         """
         shrinks = self.height * self.width < self.source_height * self.source_width
         return cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
