@@ -24,8 +24,9 @@ SUMMARY = "checkpoint (+ LoRAs) -> bundle; needs the extra `export`"
 
 EXAMPLES = (
     "wan-trt export Wan2.2-Animate-14B --out animate --precision bf16 --lora relight.safetensors",
-    "wan-trt export Wan2.2-I2V-A14B --out rotate "
-    "--lora-high high.safetensors,strength=0.8 --lora-low low.safetensors",
+    """\
+wan-trt export Wan2.2-I2V-A14B --out rotate --lora-high circle_high.safetensors,strength=0.8 \\
+    --lora-low circle_low.safetensors,strength=0.8""",
 )
 
 

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 SUMMARY = "safetensors + LoRAs -> safetensors; needs the extra `export`"
 EXAMPLES = (
-    "wan-trt fold wan2.2_high.safetensors --expert high --lora high.safetensors,strength=0.8 "
-    "--out folded.safetensors --dtype bf16 --report folded.json",
+    """\
+wan-trt fold wan2.2_high.safetensors --expert high --lora high.safetensors,strength=0.8 \\
+    --out folded.safetensors --dtype bf16 --report folded.json""",
 )
 
 _REPORT = "--report"

@@ -38,11 +38,17 @@ class Bundle:
         root = Path(path)
         try:
             text = (root / MANIFEST).read_text(encoding="utf-8")
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             raise BundleError(
                 f"{root} has no {MANIFEST}",
                 expected="a folder written by `wan-trt export`",
                 action="check the path",
+            ) from None
+        except OSError as error:
+            raise BundleError(
+                f"{root / MANIFEST} cannot be read ({error.strerror or error})",
+                expected="a file that this user may read",
+                action="check its permissions",
             ) from None
         except UnicodeDecodeError as error:
             raise BundleError(

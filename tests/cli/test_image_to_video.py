@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -90,5 +91,26 @@ def test_inspect_names_the_model(i2v_bundle: Bundle, capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     assert "wan2.2-i2v-a14b" in shown
     assert "circle_high.safetensors" in shown
-    assert "denoiser [high, low]" in shown
+    assert re.search(r"denoiser: high \d+ tensors \(.* MB float32, \d+ folded\), low ", shown)
     assert "face" not in shown
+
+
+def test_inspect_tells_how_a_tensor_was_made(
+    i2v_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pattern = "denoiser/blocks.1.ffn.0.*"
+    assert main(["inspect", str(i2v_bundle.path), "--tensors", pattern]) == 0
+    shown = capsys.readouterr().out
+    made = shown[shown.index("denoiser/blocks.1") :]
+    for expert in ("high", "low"):
+        weight, bias = (
+            i2v_bundle.manifest.graphs["denoiser"].weights[expert][f"blocks.1.ffn.0.{leaf}"]
+            for leaf in ("weight", "bias")
+        )
+        assert f"denoiser/blocks.1.ffn.0.weight [{expert}] float32 {list(weight.shape)}" in made
+        assert f"sha256  {weight.sha256}" in made
+        assert f"sha256  {bias.sha256}" in made
+        assert f"from    dit.{expert}: blocks.1.ffn.0.weight" in made
+        assert f"+ lora  circle_{expert}.safetensors, scale 0.03125: lora_unet_" in made
+    assert "blocks.0" not in made
+    assert made.count("+ lora") == 2  # no LoRA has biases

@@ -210,6 +210,9 @@ def test_a_manifest_that_this_version_cannot_read(
 def test_folders_that_are_no_bundle(damaged: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"has no manifest\.json"):
         Bundle.open(tmp_path / "nowhere")
+    (tmp_path / "folder" / MANIFEST).mkdir(parents=True)
+    with pytest.raises(BundleError, match=r"manifest\.json cannot be read"):
+        Bundle.open(tmp_path / "folder")
     for content in ("", "[]", "{}"):
         (damaged / MANIFEST).write_text(content)
         with pytest.raises(BundleError):

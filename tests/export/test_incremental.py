@@ -46,7 +46,7 @@ def test_another_strength_makes_only_what_it_touches(
     before = _files(again)
     said: list[Progress] = []
     bundle = export_bundle(tiny_checkpoint, again, ExportOptions(_weaker(tiny_loras)), said.append)
-    written = {p.text for p in said if p.stage is Stage.WEIGHTS and p.done_nbytes < p.total_nbytes}
+    written = {p.text for p in said if p.stage is Stage.WEIGHTS}
     assert written == {
         "denoiser blocks.0.self_attn.o.weight",
         "text_context blocks.2.cross_attn.k.weight",
