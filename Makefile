@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[export,server,demo,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[export,calibration,server,demo,dev]'
 	touch $@
 
 demo: $(VENV)/.installed
@@ -24,7 +24,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH=$(BIN):$$PATH $(BIN)/mypy -p wan_trt.engine -p wan_trt.media -p wan_trt.preprocess \
-	  -p wan_trt.export -p wan_trt.server -p wan_trt.cli
+	  -p wan_trt.export -p wan_trt.calibration -p wan_trt.server -p wan_trt.cli
 	$(BIN)/mypy tests benchmarks
 
 check: lint test

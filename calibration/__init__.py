@@ -1,0 +1,1 @@
+"""Measures precision: ranges of activations, sensitivity of modules, the quality of a bundle."""

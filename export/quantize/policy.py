@@ -1,0 +1,215 @@
+"""Which linears of the denoiser are FP8: a TOML file of patterns, later tables win (pure).
+
+    [[linear]]
+    modules = ["blocks.*.ffn.*"]    # shell patterns over names such as blocks.0.ffn.2
+    blocks = "3:-3"                 # optional: only in these blocks, as a Python slice
+    precision = "fp8"               # or "high"
+
+    [[attention]]                   # optional: Q, K, V and softmax of self attention together
+    blocks = "4:36"
+    precision = "fp8"
+
+Norms, modulation, the patch, time, text, image and pose embeddings, the motion and face encoders,
+the head and the VAE are no candidates: they are high precision whatever a policy says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from wan_trt.engine.errors import InputError
+from wan_trt.export.modeling.denoiser import Denoiser
+from wan_trt.export.modeling.module import Linear
+
+_PRESETS = Path(__file__).parent / "presets"
+_CANDIDATE = re.compile(
+    r"blocks\.\d+\.(self_attn\.[qkvo]|cross_attn\.[qo]|ffn\.[02])"
+    r"|face_adapter\.fuser_blocks\.\d+\.(linear1_q|linear2)"
+)
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
+_SLICE = re.compile(r"(-?\d+)?:(-?\d+)?")
+_PRECISIONS = ("fp8", "high")
+_FIELD = "policy"
+
+
+def candidates(denoiser: Denoiser) -> tuple[str, ...]:
+    """The linears that may be quantised, by their names in the denoiser."""
+    linears = (name for name, child in denoiser.named_modules() if isinstance(child, Linear))
+    return tuple(name for name in linears if _CANDIDATE.fullmatch(name))
+
+
+@dataclass(frozen=True)
+class LinearRule:
+    """A [[linear]] table."""
+
+    modules: tuple[str, ...]
+    precision: str
+    blocks: str = ":"
+
+
+@dataclass(frozen=True)
+class AttentionRule:
+    """An [[attention]] table."""
+
+    blocks: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What a policy makes of one model: names of FP8 linears, numbers of blocks whose self
+    attention is FP8."""
+
+    linears: frozenset[str]
+    attention: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The tables of a policy file, in its order. `name` is the preset's or the file's."""
+
+    name: str
+    linear: tuple[LinearRule, ...]
+    attention: tuple[AttentionRule, ...] = ()
+
+    @staticmethod
+    def read(name: str | Path) -> Policy:
+        """A preset by its name, or a file. Raises InputError naming unknown keys and values."""
+        preset = _PRESETS / f"{name}.toml"
+        path = preset if str(name) in presets() else Path(name)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"the policy {name} cannot be read ({error})",
+                expected=f"a TOML file, or one of {', '.join(presets())}",
+                action="check the path",
+                field=_FIELD,
+            ) from None
+        return Policy.parse(text, path.stem if path == preset else str(path))
+
+    @staticmethod
+    def parse(text: str, name: str) -> Policy:
+        """See `read`."""
+        try:
+            data = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise _error(name, f"is no TOML ({error})", "a policy as docs/fp8.md has it") from None
+        if unknown := sorted(set(data) - {"linear", "attention"}):
+            raise _error(name, f"has unknown tables {unknown}", "[[linear]] and [[attention]]")
+        linear = tuple(
+            LinearRule(_patterns(name, table), _precision(name, table), _slice(name, table))
+            for table in _tables(name, data, "linear", {"modules", "precision", "blocks"})
+        )
+        attention = tuple(
+            AttentionRule(_slice(name, table), _precision(name, table))
+            for table in _tables(name, data, "attention", {"blocks", "precision"})
+        )
+        return Policy(name, linear, attention)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the tables: two files that say the same are the same policy."""
+        data = {
+            "linear": [asdict(rule) for rule in self.linear],
+            "attention": [asdict(rule) for rule in self.attention],
+        }
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+    def apply(self, modules: Sequence[str], layers: int) -> Quantised:
+        """What is FP8 of a denoiser with these `candidates` and `layers` blocks. Raises InputError
+        for a pattern that matches nothing, and where nothing is quantised in the end."""
+        chosen: dict[str, str] = {}
+        for rule in self.linear:
+            for pattern in rule.modules:
+                found = [name for name in modules if fnmatchcase(name, pattern)]
+                if not found:
+                    raise _error(
+                        self.name,
+                        f"has a pattern {pattern!r} that matches no linear of this model",
+                        "patterns over linears of blocks.* and face_adapter.*; all else is high "
+                        "precision always",
+                    )
+                inside = [name for name in found if _inside(name, rule.blocks, layers)]
+                chosen |= dict.fromkeys(inside, rule.precision)
+        blocks: dict[int, str] = {}
+        for attention in self.attention:
+            inside_blocks = range(layers)[_python_slice(attention.blocks)]
+            blocks |= dict.fromkeys(inside_blocks, attention.precision)
+        found_fp8 = Quantised(
+            frozenset(name for name, precision in chosen.items() if precision == "fp8"),
+            frozenset(block for block, precision in blocks.items() if precision == "fp8"),
+        )
+        if not found_fp8.linears and not found_fp8.attention:
+            raise _error(self.name, "quantises nothing of this model", "at least one FP8 linear")
+        return found_fp8
+
+
+def presets() -> tuple[str, ...]:
+    """Names of the policies that come with the package."""
+    return tuple(sorted(path.stem for path in _PRESETS.glob("*.toml")))
+
+
+def _inside(module: str, blocks: str, layers: int) -> bool:
+    if blocks == ":":
+        return True
+    block = _BLOCK.match(module)
+    return block is not None and int(block[1]) in range(layers)[_python_slice(blocks)]
+
+
+def _python_slice(text: str) -> slice:
+    match = _SLICE.fullmatch(text)
+    assert match is not None, "checked when the policy was read"
+    start, stop = (None if number is None else int(number) for number in match.groups())
+    return slice(start, stop)
+
+
+def _tables(
+    name: str, data: Mapping[str, Any], kind: str, keys: set[str]
+) -> Sequence[Mapping[str, Any]]:
+    tables = data.get(kind, [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise _error(name, f"has a {kind} that is no list of tables", f"[[{kind}]]")
+    for table in tables:
+        if unknown := sorted(set(table) - keys):
+            raise _error(name, f"has unknown keys {unknown} in [[{kind}]]", f"{sorted(keys)}")
+    return tables
+
+
+def _patterns(name: str, table: Mapping[str, Any]) -> tuple[str, ...]:
+    patterns = table.get("modules")
+    if (
+        not isinstance(patterns, list)
+        or not patterns
+        or not all(isinstance(pattern, str) for pattern in patterns)
+    ):
+        raise _error(name, f"has modules = {patterns!r}", "a list of patterns")
+    return tuple(patterns)
+
+
+def _precision(name: str, table: Mapping[str, Any]) -> str:
+    precision = table.get("precision")
+    if precision not in _PRECISIONS:
+        raise _error(name, f"has precision = {precision!r}", " or ".join(_PRECISIONS))
+    return str(precision)
+
+
+def _slice(name: str, table: Mapping[str, Any]) -> str:
+    blocks = table.get("blocks", ":")
+    if not isinstance(blocks, str) or not _SLICE.fullmatch(blocks):
+        raise _error(name, f"has blocks = {blocks!r}", 'a slice such as "3:-3" or "-3:"')
+    return blocks
+
+
+def _error(name: str, given: str, expected: str) -> InputError:
+    return InputError(
+        f"the policy {name} {given}", expected=expected, action="correct the file", field=_FIELD
+    )

@@ -1,0 +1,134 @@
+"""Activation ranges of the FP8 linears, and what they were measured on.
+
+One safetensors file: float32 scalars EXPERT/MODULE, the greatest magnitude that the input of the
+linear MODULE of that expert is to hold (the scale is this / 448), and the origin as JSON in the
+file's metadata. A linear's weight needs no range: it is known when it is quantised.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from wan_trt.engine.errors import BundleError, InputError
+from wan_trt.engine.models import ModelName
+from wan_trt.engine.request import ExpertName
+from wan_trt.engine.strict_json import parse
+from wan_trt.media.partial_output import whole_file
+
+E4M3_MAX = 448.0
+_METADATA = "wan_trt.scales"
+_FIELD = "scales"
+
+
+@dataclass(frozen=True)
+class LoraUse:
+    """A LoRA file as an expert had it folded in."""
+
+    sha256: str
+    strength: float
+    alpha: float | None = None
+
+
+@dataclass(frozen=True)
+class ScalesOrigin:
+    """What ranges belong to. `checkpoint` has sha256 by file; `loras` the stack of each expert;
+    `policy` the digest of the policy whose linears were measured; `sampling`, `inputs` (sha256 by
+    name) and `tools` say how, and do not decide what they may be applied to."""
+
+    model: ModelName
+    checkpoint: Mapping[str, str]
+    loras: Mapping[str, tuple[LoraUse, ...]]
+    boundary: float
+    policy: str
+    method: str
+    sampling: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    tools: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Scales:
+    """`ranges[expert][module]` > 0."""
+
+    origin: ScalesOrigin
+    ranges: Mapping[ExpertName, Mapping[str, float]]
+
+    def write(self, path: Path) -> None:
+        """The file appears, or is replaced, when it is complete. Raises MediaError or
+        ResourceError for the place."""
+        tensors = {
+            f"{expert}/{module}": np.float32(value)
+            for expert, modules in self.ranges.items()
+            for module, value in modules.items()
+        }
+        content = save(
+            {name: np.asarray(value) for name, value in tensors.items()},
+            {_METADATA: json.dumps(asdict(self.origin), sort_keys=True)},
+        )
+        with whole_file(path) as partial:
+            partial.write_bytes(content)
+
+    @staticmethod
+    def read(path: Path) -> Scales:
+        """Raises InputError for a file that is no Scales, and for ranges that are none."""
+        try:
+            with safe_open(path, framework="np") as file:
+                metadata = (file.metadata() or {}).get(_METADATA)
+                values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if metadata is None:
+                raise _error(f"{path} has no record of its origin")
+            origin: ScalesOrigin = parse(ScalesOrigin, json.loads(metadata), str(path))
+        except (OSError, SafetensorError, ValueError) as error:
+            raise _error(f"{path} cannot be read ({error})") from None
+        except BundleError as error:
+            raise _error(error.given) from None
+        ranges: dict[ExpertName, dict[str, float]] = {expert: {} for expert in ExpertName}
+        for name, value in values.items():
+            expert, _, module = name.partition("/")
+            number = float(value) if value.shape == () else math.nan
+            if expert not in list(ExpertName) or not module:
+                raise _error(f"{path} has a tensor {name}")
+            if not math.isfinite(number) or number <= 0:
+                raise _error(f"{path}: the range of {name} is {value.tolist()}")
+            ranges[ExpertName(expert)][module] = number
+        return Scales(origin, ranges)
+
+    def require(self, origin: ScalesOrigin, modules: Collection[str]) -> None:
+        """Raise InputError unless they were measured on this checkpoint with these LoRAs, this
+        boundary and this policy, and hold a range for each of `modules` and no other."""
+        mine = self.origin
+        for what, given, wanted in (
+            ("another model", mine.model, origin.model),
+            ("another checkpoint", mine.checkpoint, origin.checkpoint),
+            ("other LoRAs", mine.loras, origin.loras),
+            ("another boundary", mine.boundary, origin.boundary),
+            ("another policy", mine.policy, origin.policy),
+        ):
+            if given != wanted:
+                raise _error(f"the scales were measured with {what}: {given}", f"{wanted}")
+        for expert, ranges in self.ranges.items():
+            for problem, names in (
+                ("lack", sorted(set(modules) - ranges.keys())),
+                ("have ranges that nothing uses:", sorted(ranges.keys() - set(modules))),
+            ):
+                if names:
+                    shown = ", ".join(names[:5]) + (", .." if len(names) > 5 else "")
+                    raise _error(f"the scales of the {expert}-noise expert {problem} {shown}")
+
+
+def _error(given: str, expected: str = "scales that `wan-trt calibrate` wrote") -> InputError:
+    return InputError(
+        given,
+        expected=expected,
+        action="calibrate again with this checkpoint, these LoRAs and this policy",
+        field=_FIELD,
+    )
