@@ -57,6 +57,12 @@ class Bundle:
             ) from None
         manifest = Manifest.from_json(text, str(root / MANIFEST))
         for name, entry in manifest.files.items():
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise BundleError(
+                    f"{root / MANIFEST} names the file {name}",
+                    expected="files inside the bundle",
+                    action="do not use a bundle of this origin",
+                )
             file = root / name
             nbytes = file.stat().st_size if file.is_file() else None
             if nbytes != entry.nbytes:
@@ -66,15 +72,7 @@ class Bundle:
                     expected=f"{entry.nbytes} bytes",
                     action="copy or export the bundle again",
                 )
-        for graph, contents in manifest.graphs.items():
-            for tensors in contents.weights.values():
-                for parameter, tensor in tensors.items():
-                    if f"{WEIGHTS}/{tensor.sha256}" not in manifest.files:
-                        raise BundleError(
-                            f"{root / MANIFEST} lists no file for {parameter} of graph {graph}",
-                            expected=f"{WEIGHTS}/{tensor.sha256} among its files",
-                            action="export the bundle again",
-                        )
+        _check_tensors(root, manifest)
         return Bundle(root, manifest)
 
     def verify(self, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> None:
@@ -87,7 +85,7 @@ class Bundle:
                 raise BundleError(
                     f"{self.path / name} has sha256 {found}",
                     expected=entry.sha256,
-                    action="copy or export the bundle again",
+                    action="copy it again, or remove the bundle and export it",
                 )
             done += entry.nbytes
             on_progress(done, total)
@@ -109,6 +107,26 @@ class Bundle:
         """Of graph `name` with a weight set: parameter -> file in the weights folder."""
         tensors = self.manifest.graphs[name].weights[weight_set]
         return {parameter: tensor.sha256 for parameter, tensor in tensors.items()}
+
+
+def _check_tensors(root: Path, manifest: Manifest) -> None:
+    """Every parameter has a file whose name is its hash."""
+    for graph, contents in manifest.graphs.items():
+        for tensors in contents.weights.values():
+            for parameter, tensor in tensors.items():
+                entry = manifest.files.get(f"{WEIGHTS}/{tensor.sha256}")
+                if entry is None or entry.sha256 != tensor.sha256:
+                    raise BundleError(
+                        f"{root / MANIFEST} lists no file for {parameter} of graph {graph}",
+                        expected=f"{WEIGHTS}/{tensor.sha256} with that hash among its files",
+                        action="export the bundle again",
+                    )
+                if len(tensor.norms) != len(tensor.made.folds):
+                    raise BundleError(
+                        f"{root / MANIFEST} has {len(tensor.norms)} norms of {parameter}",
+                        expected=f"one for each of its {len(tensor.made.folds)} folds",
+                        action="export the bundle again",
+                    )
 
 
 def sha256_file(path: Path) -> str:

@@ -112,7 +112,7 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a bundle comes from: enough to make it again. `checkpoint` has the files by their
+    """Where a bundle comes from. `checkpoint` has the files by their
     path inside it; `loras` what each expert's stack was."""
 
     tool: str
@@ -146,7 +146,7 @@ class Manifest:
     def from_json(text: str, where: str = MANIFEST) -> Manifest:
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise BundleError(
                 f"{where} is not JSON ({error})", action="export the bundle again"
             ) from None

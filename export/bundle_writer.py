@@ -17,6 +17,7 @@ from pathlib import Path
 import onnx_ir
 
 from wan_trt.engine.bundle import WEIGHTS, Bundle, sha256_file
+from wan_trt.engine.errors import InputError
 from wan_trt.engine.manifest import (
     MANIFEST,
     SCHEMA,
@@ -42,7 +43,7 @@ from wan_trt.export.precision import Precision, stored_dtypes
 from wan_trt.export.previous import PreviousBundle
 from wan_trt.export.progress import OnProgress, Progress, Stage
 from wan_trt.export.prompts import PROMPTS, encode_prompts
-from wan_trt.export.source_files import describe
+from wan_trt.export.source_files import describe, require_unchanged
 from wan_trt.export.tensor_plan import TensorPlan, WeightSource, plan_tensors
 from wan_trt.export.tensor_store import TensorStore
 from wan_trt.export.tool import tool
@@ -69,21 +70,29 @@ def export_bundle(
     replaced = PreviousBundle.at(out)
     with staged_folder(out, replace=replaced is not None) as stage:
         opened = Checkpoint.open(checkpoint)
+        _require_apart(out, opened)
         text = f"checkpoint {opened.path}: {opened.model}\n{opened.layout}"
         on_progress(Progress(Stage.CHECKPOINT, text))
         contents = graphs.plan(opened)
         stacks = stack_loras(opened, contents, options)
+        modules, plans = _plan_tensors(opened, contents, stacks, options.precision)
+        store = TensorStore(stage / WEIGHTS)
         reuse = [replaced] if replaced else []
         reuse += [PreviousBundle(Bundle.open(path)) for path in options.reuse]
-        known = {name: file for bundle in reuse for name, file in bundle.sources.items()}
+        if not reuse:
+            _require_space(out, plans, {}, store)
+        known = {name: file for old in reversed(reuse) for name, file in old.sources.items()}
         sources = describe(opened.path, opened.files, known, on_progress)
         if replaced:
             replaced.require_made_from(sources)
-        reuse = [bundle for bundle in reuse if bundle.serves(sources)]
-        modules, plans = _plan_tensors(opened, contents, stacks, options.precision)
+        for old in reuse:
+            if reason := old.unfit(sources):
+                on_progress(
+                    Progress(Stage.CHECKPOINT, f"nothing is reused of {old.path}: {reason}")
+                )
+        reuse = [old for old in reuse if not old.unfit(sources)]
         reused = {plan: found for plan in plans if (found := _find(plan, reuse))}
         made = [plan for plan in plans if plan not in reused]
-        store = TensorStore(stage / WEIGHTS)
         _require_space(out, made, reused, store)
         for file in {file for _, file in reused.values()}:
             store.adopt(file)
@@ -96,7 +105,8 @@ def export_bundle(
             _write_graph(stage, graph, module, options.precision, reuse)
         on_progress(Progress(Stage.PROMPTS, "encoding the model's own prompts"))
         entries = _entries(modules, {plan: stored[plan] for plan in plans})
-        _write_prompts(stage, opened, contents, entries, options.precision, reuse)
+        _write_prompts(stage, opened, contents, modules, options.precision, reuse)
+        require_unchanged(opened.path, sources)
         loras = reports(stacks)
         if loras:
             (stage / "lora_report.json").write_text(json.dumps(loras, indent=1) + "\n")
@@ -120,6 +130,7 @@ def export_bundle(
             ),
         )
         (stage / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        Bundle.open(stage)  # what gets the name can be opened
     on_progress(Progress(Stage.DONE, _summary(made, reused)))
     return Bundle.open(out)
 
@@ -213,12 +224,12 @@ def _write_prompts(
     stage: Path,
     checkpoint: Checkpoint,
     contents: BundlePlan,
-    entries: Mapping[str, GraphEntry],
+    modules: Mapping[str, ExportModule],
     precision: Precision,
     reuse: Iterable[PreviousBundle],
 ) -> None:
     """The tokenizer, and the text rows of the model's own prompts."""
-    tokenizer, graph = stage / "tokenizer.json", "text_encoder"
+    tokenizer = stage / "tokenizer.json"
     shutil.copyfile(checkpoint.tokenizer, tokenizer)
     file = stage / "prompts.safetensors"
     if _write_as_before(stage, file, precision, reuse):
@@ -226,12 +237,22 @@ def _write_prompts(
     rows = encode_prompts(
         PROMPTS[checkpoint.model],
         PromptTokenizer(tokenizer, contents.geometry.text_tokens),
-        stage / "graphs" / f"{graph}.onnx",
-        entries[graph].spec,
-        stage / WEIGHTS,
-        {name: tensor.sha256 for name, tensor in entries[graph].weights[SHARED].items()},
+        modules["text_encoder"],
+        checkpoint.t5,
+        precision,
     )
     file.write_bytes(rows)
+
+
+def _require_apart(out: Path, checkpoint: Checkpoint) -> None:
+    """Raise InputError for a bundle inside the checkpoint: its files would be taken for parts."""
+    if checkpoint.path.is_dir() and out.resolve().is_relative_to(checkpoint.path.resolve()):
+        raise InputError(
+            f"{out} lies in the checkpoint {checkpoint.path}",
+            expected="a folder of its own",
+            action="choose another place",
+            field="out",
+        )
 
 
 def _boundary(options: ExportOptions, checkpoint: Checkpoint) -> float:

@@ -69,6 +69,12 @@ class PickledTensors:
                 expected="a file that torch.save wrote since version 1.6",
                 action="load it with torch and save it again",
             )
+        if not tensor.is_floating_point():
+            raise CheckpointError(
+                f"{self._file}: {name} is {str(tensor.dtype).removeprefix('torch.')}",
+                expected="weights in a floating-point type",
+                action="use the checkpoint in its original precision",
+            )
         return _Place(
             begin + tensor.storage_offset() * tensor.itemsize,
             tuple(tensor.shape),

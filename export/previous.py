@@ -33,7 +33,7 @@ class PreviousBundle:
         if not there:
             return None
         try:
-            return PreviousBundle(Bundle.open(out))
+            bundle = Bundle.open(out)
         except BundleError as error:
             raise InputError(
                 f"{out} is a bundle that cannot be read ({error.given})",
@@ -41,6 +41,18 @@ class PreviousBundle:
                 action=_ACTION,
                 field="out",
             ) from None
+        if strange := sorted(_files(out) - bundle.manifest.files.keys() - {MANIFEST}):
+            raise InputError(
+                f"{out} holds {strange[0]}, which is not of the bundle",
+                expected=_EXPECTED,
+                action="move it elsewhere: the folder would be replaced with all that is in it",
+                field="out",
+            )
+        return PreviousBundle(bundle)
+
+    @property
+    def path(self) -> Path:
+        return self._bundle.path
 
     @property
     def sources(self) -> Mapping[str, SourceFile]:
@@ -57,13 +69,17 @@ class PreviousBundle:
                 field="out",
             )
 
-    def serves(self, sources: Mapping[str, SourceFile]) -> bool:
-        """Whether this very tool made it from a checkpoint with these files."""
-        return self._bundle.manifest.provenance.tool == tool() and self._made_from(sources)
+    def unfit(self, sources: Mapping[str, SourceFile]) -> str:
+        """Why nothing of it can be used for a checkpoint with these files; empty if it can."""
+        if not self._made_from(sources):
+            return "it was made from another checkpoint"
+        made_by = self._bundle.manifest.provenance.tool
+        return "" if made_by == tool() else f"it was made by {made_by}, and this is {tool()}"
 
     def tensor(self, plan: TensorPlan) -> tuple[StoredTensor, Path] | None:
         """What `plan` would make, and the file it is in."""
-        for tensors in self._bundle.manifest.graphs[plan.graph].weights.values():
+        entry = self._bundle.manifest.graphs.get(plan.graph)
+        for tensors in entry.weights.values() if entry else ():
             tensor = tensors.get(plan.parameter)
             if tensor and (tensor.made, tensor.shape) == (plan.recipe, plan.shape):
                 return tensor, self._bundle.weights_folder / tensor.sha256
@@ -73,10 +89,15 @@ class PreviousBundle:
         """A graph or the prompts, which depend on checkpoint and precision alone; None where they
         would differ or are damaged."""
         manifest, path = self._bundle.manifest, self._bundle.path / name
-        if manifest.precision != precision or sha256_file(path) != manifest.files[name].sha256:
+        entry = manifest.files.get(name)
+        if entry is None or manifest.precision != precision or sha256_file(path) != entry.sha256:
             return None
         return path.read_bytes()
 
     def _made_from(self, sources: Mapping[str, SourceFile]) -> bool:
         mine = {name: file.sha256 for name, file in self.sources.items()}
         return mine == {name: file.sha256 for name, file in sources.items()}
+
+
+def _files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}

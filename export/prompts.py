@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
+import torch
 from safetensors.numpy import save
 
-from wan_trt.engine.executor import GraphSpec, run
 from wan_trt.engine.models import ModelName
-from wan_trt.engine.ort import OrtExecutor
 from wan_trt.engine.prompts import PromptTokenizer
+from wan_trt.export.modeling.module import ExportModule
+from wan_trt.export.precision import Precision, stored_dtypes
+from wan_trt.export.streamed import streamed
+from wan_trt.export.tensors import TensorSource
 
 _NEGATIVE = (
     "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，"
@@ -28,17 +30,14 @@ PROMPTS: Mapping[ModelName, Mapping[str, str]] = {
 def encode_prompts(
     prompts: Mapping[str, str],
     tokenizer: PromptTokenizer,
-    graph: Path,
-    spec: GraphSpec,
-    weights: Path,
-    files: Mapping[str, str],
+    encoder: ExportModule,
+    source: TensorSource,
+    precision: Precision,
 ) -> bytes:
-    """The text rows of the prompts by their names, float32 [tokens, text_dim], as safetensors;
-    made by the text encoder `graph` whose parameters are `files` in the folder `weights`."""
-    encoder = OrtExecutor(graph, weights, spec, files=files)
+    """The text rows of the prompts by their names, float32 [tokens, text_dim], as safetensors; as
+    the bundle's text encoder gives them, whose weights are not held."""
     rows = {}
-    for name, prompt in prompts.items():
-        ids = tokenizer.token_ids(prompt)
-        rows[name] = run(encoder, {"tokens": len(ids)}, token_ids=ids)["text_rows"]
-    encoder.close()
+    with streamed(encoder, source, stored_dtypes(encoder, precision)):
+        for name, prompt in prompts.items():
+            rows[name] = encoder(torch.from_numpy(tokenizer.token_ids(prompt))).numpy()
     return save(rows)

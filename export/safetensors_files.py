@@ -30,11 +30,7 @@ class ShardedTensors:
                         self._home[name] = file
                         self._shapes[name] = tuple(handle.get_slice(name).get_shape())
             except (SafetensorError, OSError) as error:
-                raise CheckpointError(
-                    f"{file} cannot be read ({error})",
-                    expected="a complete safetensors file",
-                    action="fetch it again",
-                ) from None
+                raise _unreadable(file, error) from None
 
     def names(self) -> Iterable[str]:
         return self._home.keys()
@@ -45,11 +41,15 @@ class ShardedTensors:
 
     def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
         self._require(name)
-        with safe_open(self._home[name], framework="pt") as handle:
-            whole = rows is None
-            tensor: torch.Tensor = (
-                handle.get_tensor(name) if whole else handle.get_slice(name)[rows]
-            )
+        file = self._home[name]
+        try:
+            with safe_open(file, framework="pt") as handle:
+                whole = rows is None
+                tensor: torch.Tensor = (
+                    handle.get_tensor(name) if whole else handle.get_slice(name)[rows]
+                )
+        except (SafetensorError, OSError) as error:
+            raise _unreadable(file, error) from None
         return tensor.to(torch.float32)
 
     def _require(self, name: str) -> None:
@@ -59,3 +59,11 @@ class ShardedTensors:
                 expected="a complete DiT with original names",
                 action="fetch the missing shard",
             )
+
+
+def _unreadable(file: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{file} cannot be read ({error})",
+        expected="a complete safetensors file",
+        action="fetch it again",
+    )

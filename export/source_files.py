@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
+from wan_trt.engine.errors import CheckpointError
 from wan_trt.engine.manifest import SourceFile
 from wan_trt.export.progress import OnProgress, Progress, Stage
 
@@ -39,15 +41,32 @@ def describe(
             done += nbytes
             on_progress(Progress(Stage.SOURCES, "hashing the checkpoint", done, total))
 
+    ended = Event()
+
     def sha256(file: Path) -> SourceFile:
-        stat, digest = file.stat(), hashlib.sha256()
-        block = memoryview(bytearray(_BLOCK_NBYTES))
+        digest, block = hashlib.sha256(), memoryview(bytearray(_BLOCK_NBYTES))
         with file.open("rb", buffering=0) as opened:
-            while count := opened.readinto(block):
+            stat = os.fstat(opened.fileno())
+            while not ended.is_set() and (count := opened.readinto(block)):
                 digest.update(block[:count])
                 note(count)
         return SourceFile(digest.hexdigest(), stat.st_size, stat.st_mtime_ns)
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        described |= zip(unknown, threads.map(sha256, unknown.values()), strict=True)
+        try:
+            described |= zip(unknown, threads.map(sha256, unknown.values()), strict=True)
+        finally:
+            ended.set()  # an interrupt does not wait for whole files
     return {name: described[name] for name in found}
+
+
+def require_unchanged(root: Path, described: Mapping[str, SourceFile]) -> None:
+    """Raise CheckpointError when a file is not what was hashed: the weights may be of either."""
+    for name, source in described.items():
+        stat = (root / name).stat()
+        if (stat.st_size, stat.st_mtime_ns) != (source.nbytes, source.modified_ns):
+            raise CheckpointError(
+                f"{root / name} was written to while it was exported",
+                expected="a checkpoint that stays as it is",
+                action="wait until it is complete, and export again",
+            )

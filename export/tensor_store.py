@@ -49,7 +49,7 @@ class TensorStore:
         system, and that knows hard links."""
         probe = self._partial()
         try:
-            probe.hardlink_to(file)
+            probe.hardlink_to(file.resolve())
         except OSError:
             return False
         probe.unlink()
@@ -61,7 +61,7 @@ class TensorStore:
         if place.exists():
             return
         try:
-            place.hardlink_to(file)
+            place.hardlink_to(file.resolve())
         except OSError:
             shutil.copyfile(file, place)
 

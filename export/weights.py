@@ -87,6 +87,8 @@ def _make(
     rounded = dtype if plan.rule.moves_only else torch.float32
     tensors: list[torch.Tensor] = []
     norms: list[FoldNorms] = []
+    for other in [key for key in read if key[0] != source.part]:
+        del read[other]
     for name in plan.rule.sources:
         key = source.part, name
         if key not in read:

@@ -15,39 +15,35 @@ from wan_trt.media.partial_output import FIELD, is_exhausted, output_error, part
 def staged_folder(out: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary sibling of `out` that is renamed to it on success and removed on failure.
 
-    With `replace` a folder that is there is replaced, and stays as it is until then. Raises
-    InputError when `out` is there otherwise or cannot be made where it is, and ResourceError when
-    the disk becomes full, inside too.
+    With `replace` a folder that is there is replaced, where a link to it points to, and stays as
+    it is until then. Raises InputError when `out` is there otherwise or cannot be made where it is,
+    and ResourceError when the disk becomes full, inside too.
     """
-    stage = partial_name(out.absolute() if replace and out.is_dir() else _new(out))
+    replace = replace and out.is_dir()
+    out = out.resolve() if replace else _new(out)
+    stage, former = partial_name(out), partial_name(out)
     try:
         try:
             stage.mkdir()
         except OSError as error:
             raise output_error(out, error) from error
         yield stage
-        if replace and out.is_dir():
-            _replace(out.absolute(), stage)
-        else:
+        try:
+            if replace:
+                out.rename(former)
             stage.rename(out)
+        except OSError as error:
+            raise output_error(out, error) from error
     except OSError as error:
         if is_exhausted(error):
             raise output_error(out, error) from error
         raise  # it may be about a file that was read
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-def _replace(out: Path, stage: Path) -> None:
-    """Give `stage` the name `out` and remove what had it."""
-    former = partial_name(out)
-    out.rename(former)
-    try:
-        stage.rename(out)
-    except BaseException:
-        former.rename(out)
-        raise
-    shutil.rmtree(former, ignore_errors=True)
+        # Whatever came between the two renames: one of the two folders has the name.
+        if former.exists() and not out.exists():
+            former.rename(out)
+        for folder in (former, stage):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _new(out: Path) -> Path:

@@ -197,6 +197,10 @@ def test_a_truncated_or_missing_weights_file(damaged: Path) -> None:
         (lambda m: m["graphs"]["denoiser"].update(inputs=7), r"inputs is 7; expected a list"),
         (lambda m: m["graphs"]["denoiser"].update(inputs="abc"), r"inputs is 'abc'"),
         (lambda m: m.pop("graphs"), r"lacks \['graphs'\]"),
+        (
+            lambda m: m["files"].update({"../victim": {"sha256": "0", "nbytes": 1}}),
+            r"names the file \.\./victim; expected files inside the bundle",
+        ),
     ],
 )
 def test_a_manifest_that_this_version_cannot_read(

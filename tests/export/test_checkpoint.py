@@ -226,3 +226,21 @@ def test_a_pickle_of_the_old_format(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
     with pytest.raises(CheckpointError, match="old format"):
         PickledTensors(path)
+
+
+def test_a_pickle_of_integers(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(3), "b": torch.ones(3, dtype=torch.int8)}, tmp_path / "int.pth")
+    with pytest.raises(CheckpointError, match=r"int\.pth: b is int8; expected weights in a float"):
+        PickledTensors(tmp_path / "int.pth")
+
+
+def test_a_shard_that_is_cut_off_after_it_was_opened(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    shard = Path(shutil.copy(tiny_checkpoint / SHARD, tmp_path / SHARD))
+    source = ShardedTensors([shard])
+    name = next(iter(source.names()))
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        source.read(name)
+    shard.unlink()
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        source.read(name)

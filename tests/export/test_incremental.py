@@ -146,7 +146,7 @@ def test_a_file_of_another_size_or_time_is_hashed_again(
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
-    with pytest.raises((InputError, CheckpointError), match="another checkpoint"):
+    with pytest.raises(InputError, match="another checkpoint"):
         export_bundle(copy, again)
 
 
@@ -155,3 +155,79 @@ def test_a_damaged_bundle_is_not_replaced(tiny_checkpoint: Path, again: Path) ->
     with pytest.raises(InputError, match=r"is a bundle that cannot be read \(.* is missing"):
         export_bundle(tiny_checkpoint, again)
     assert (again / "manifest.json").exists()
+
+
+def test_what_is_not_of_the_bundle_is_not_lost(tiny_checkpoint: Path, again: Path) -> None:
+    (again / "engines").mkdir()
+    (again / "engines" / "a.plan").write_text("mine")
+    with pytest.raises(InputError, match=r"holds engines/a\.plan, which is not of the bundle"):
+        export_bundle(tiny_checkpoint, again)
+    assert (again / "engines" / "a.plan").read_text() == "mine"
+
+
+def test_a_link_to_a_bundle_stays_a_link(
+    tiny_checkpoint: Path, tiny_loras: LoraStacks, again: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "current"
+    link.symlink_to(again)
+    export_bundle(tiny_checkpoint, link, ExportOptions(_weaker(tiny_loras)))
+    assert link.is_symlink()
+    assert [path.name for path in link.parent.iterdir()] == ["current"]
+    assert {lora["strength"] for lora in Bundle.open(again).manifest.provenance.loras} == {1.0, 0.5}
+
+
+def test_weights_that_are_links_are_followed(
+    tiny_checkpoint: Path, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    """As in a download cache, whose files are links to blobs."""
+    cache = Path(shutil.copytree(tiny_bundle.path, tmp_path / "cache"))
+    (tmp_path / "blobs").mkdir()
+    for file in (cache / "weights").iterdir():
+        blob = file.rename(tmp_path / "blobs" / file.name)
+        file.symlink_to(Path("..") / ".." / "blobs" / blob.name)
+    bundle = export_bundle(tiny_checkpoint, tmp_path / "bundle", ExportOptions(reuse=(cache,)))
+    shutil.rmtree(tmp_path / "cache")
+    shutil.rmtree(tmp_path / "blobs")
+    bundle.verify()
+
+
+def test_a_checkpoint_that_changes_while_it_is_read(
+    tiny_checkpoint: Path, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(tiny_checkpoint, tmp_path / "checkpoint"))
+    shard = next(copy.glob("diffusion_pytorch_model-00001*"))
+
+    def disturb(progress: Progress) -> None:
+        if progress.stage is Stage.GRAPHS:
+            os.utime(shard)
+
+    options = ExportOptions(reuse=(tiny_bundle.path,))
+    with pytest.raises(CheckpointError, match="was written to while it was exported"):
+        export_bundle(copy, tmp_path / "bundle", options, disturb)
+    assert list(tmp_path.iterdir()) == [copy]
+
+
+def test_a_bundle_does_not_lie_in_its_checkpoint(tiny_checkpoint: Path) -> None:
+    with pytest.raises(InputError, match="lies in the checkpoint"):
+        export_bundle(tiny_checkpoint, tiny_checkpoint / "bundle")
+    assert not (tiny_checkpoint / "bundle").exists()
+
+
+def test_why_nothing_is_reused_is_said(
+    i2v_bundle: Bundle, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+
+    class EnoughError(Exception):
+        pass
+
+    def listen(progress: Progress) -> None:
+        said.append(progress.text)
+        if progress.stage is Stage.WEIGHTS:
+            raise EnoughError
+
+    options = ExportOptions(reuse=(i2v_bundle.path,))
+    with pytest.raises(EnoughError):
+        export_bundle(tiny_checkpoint, tmp_path / "bundle", options, listen)
+    assert f"nothing is reused of {i2v_bundle.path}: it was made from another checkpoint" in said

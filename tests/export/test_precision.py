@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from exported import export_module, run_exported
+from safetensors.numpy import load_file
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.executor import run
+from wan_trt.engine.ort import load_executor
+from wan_trt.engine.prompts import PromptTokenizer
+from wan_trt.engine.request import ExpertName
 from wan_trt.export import tensor_plan, weights
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.graphs import plan
-from wan_trt.export.lora.fold import FoldedTensors
+from wan_trt.export.lora.fold import FoldedTensors, read_files
+from wan_trt.export.lora.spec import LoraSpec
 from wan_trt.export.modeling.umt5 import TextEncoder, TextEncoderSizes
 from wan_trt.export.precision import BFLOAT16, FLOAT32, Precision, stored_dtypes
+from wan_trt.export.streamed import streamed
+from wan_trt.export.synthetic.lora import write_musubi_lora
+from wan_trt.export.synthetic.sizes import TINY
 from wan_trt.export.tensor_plan import WeightSource, plan_tensors
 from wan_trt.export.tensor_store import TensorStore
 from wan_trt.export.tensors import MemoryTensors, TensorSource
@@ -88,18 +100,18 @@ def test_large_tables_pass_through_in_rows(
 
     class Watched(MemoryTensors):
         rows: list[str]
+        whole: list[str]
 
         def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
-            if rows is not None:
-                self.rows.append(name)
+            (self.whole if rows is None else self.rows).append(name)
             return super().read(name, rows)
 
     t5 = checkpoint.t5
     source = Watched({name: t5.read(name) for name in t5.names()})
-    source.rows = []
     module = TextEncoder(TextEncoderSizes.read(source))
     stored = []
     for folder in ("whole", "rows"):
+        source.rows, source.whole = [], []
         sources = {"shared": WeightSource("t5", FoldedTensors(source))}
         plans = plan_tensors("text_encoder", module, sources, Precision.BF16)
         made = write_weights(plans, TensorStore(tmp_path / folder), lambda _: None)
@@ -108,4 +120,61 @@ def test_large_tables_pass_through_in_rows(
         monkeypatch.setattr(weights, "_ROWS_NBYTES", 1000)
     assert stored[0] == stored[1]
     assert source.rows.count("token_embedding.weight") > 3
+    assert "token_embedding.weight" not in source.whole
     assert "blocks.0.attn.q.weight" not in source.rows
+
+
+def test_the_base_is_read_once_for_both_experts(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    class Counted(MemoryTensors):
+        reads: Counter[str]
+
+        def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
+            self.reads[name] += 1
+            return super().read(name, rows)
+
+    dit = checkpoint.experts[ExpertName.HIGH].tensors
+    base = Counted({name: dit.read(name) for name in dit.names()})
+    base.reads = Counter()
+    targets = ["blocks.0.ffn.0", "blocks.1.self_attn.q"]
+    sources = {}
+    for seed, expert in enumerate(ExpertName):
+        path = write_musubi_lora(
+            tmp_path / f"{expert}.safetensors", TINY, seed=seed, targets=targets
+        )
+        files = read_files([LoraSpec(path)], base)
+        sources[expert.value] = WeightSource("dit", FoldedTensors(base, files))
+    module = plan(checkpoint).expert["denoiser"]
+    plans = plan_tensors("denoiser", module, sources, Precision.BF16)
+    assert sum(plan.parameter == "blocks.0.ffn.0.weight" for plan in plans) == 2
+    stored = write_weights(plans, TensorStore(tmp_path / "weights"), lambda _: None)
+    assert len({t.sha256 for p, t in stored.items() if p.parameter == "blocks.0.ffn.0.weight"}) == 2
+    assert set(base.reads.values()) == {1}
+
+
+def test_stored_prompts_are_what_the_text_encoder_gives(tiny_bundle: Bundle) -> None:
+    """The export runs the encoder layer by layer; the runtime runs its graph."""
+    manifest = tiny_bundle.manifest
+    tokenizer = PromptTokenizer(tiny_bundle.path / "tokenizer.json", manifest.geometry.text_tokens)
+    encoder = load_executor(tiny_bundle, "text_encoder", "shared", threads=1)
+    stored = load_file(tiny_bundle.path / "prompts.safetensors")
+    for name, text in manifest.prompts.items():
+        ids = tokenizer.token_ids(text)
+        rows = run(encoder, {"tokens": len(ids)}, token_ids=ids)["text_rows"]
+        np.testing.assert_allclose(stored[name], rows, atol=2e-5)
+    encoder.close()
+
+
+def test_a_streamed_module_holds_no_weights(checkpoint: Checkpoint) -> None:
+    source = checkpoint.t5
+    eager = TextEncoder(TextEncoderSizes.read(source))
+    eager.load(source)
+    ids = torch.tensor([300, 5, 17, 5, 1])
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        module = TextEncoder(TextEncoderSizes.read(source))
+    with streamed(module, source, stored_dtypes(module, Precision.FP32)):
+        torch.testing.assert_close(module(ids), eager(ids))
+        assert all(parameter.numel() == 0 for parameter in module.parameters())
+    source = _rounded(source)
+    eager.load(source)
+    with streamed(module, checkpoint.t5, dict.fromkeys(eager.state_dict(), BFLOAT16)):
+        torch.testing.assert_close(module(ids), eager(ids))
