@@ -38,10 +38,12 @@ from wan_trt.export.lora.fold import FoldedTensors
 from wan_trt.export.modeling.module import ExportModule
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.parameters import refer
-from wan_trt.export.precision import Precision, stored_dtypes
+from wan_trt.export.precision import stored_dtypes
 from wan_trt.export.previous import PreviousBundle
 from wan_trt.export.progress import OnProgress, Progress, Stage
 from wan_trt.export.prompts import PROMPTS, encode_prompts
+from wan_trt.export.quantize import nodes
+from wan_trt.export.quantize.choice import DENOISER, Choice, choose
 from wan_trt.export.source_files import describe
 from wan_trt.export.tensor_plan import TensorPlan, WeightSource, plan_tensors
 from wan_trt.export.tensor_store import TensorStore
@@ -73,14 +75,19 @@ def export_bundle(
         on_progress(Progress(Stage.CHECKPOINT, text))
         contents = graphs.plan(opened)
         stacks = stack_loras(opened, contents, options)
+        boundary, fp8 = _boundary(options, opened), choose(options, contents)
         reuse = [replaced] if replaced else []
         reuse += [PreviousBundle(Bundle.open(path)) for path in options.reuse]
         known = {name: file for bundle in reuse for name, file in bundle.sources.items()}
         sources = describe(opened.path, opened.files, known, on_progress)
         if replaced:
             replaced.require_made_from(sources)
+        if fp8:
+            hashes = {name: file.sha256 for name, file in sources.items()}
+            fp8.require_made_for(opened.model, hashes, stacks, options, boundary)
+            stacks = fp8.with_ranges(stacks)
         reuse = [bundle for bundle in reuse if bundle.serves(sources)]
-        modules, plans = _plan_tensors(opened, contents, stacks, options.precision)
+        modules, plans = _plan_tensors(opened, contents, stacks, options, fp8)
         reused = {plan: found for plan in plans if (found := _find(plan, reuse))}
         made = [plan for plan in plans if plan not in reused]
         store = TensorStore(stage / WEIGHTS)
@@ -93,10 +100,11 @@ def export_bundle(
             _record_norms(plan, tensor)
         for graph, module in modules.items():
             on_progress(Progress(Stage.GRAPHS, f"graph {graph}"))
-            _write_graph(stage, graph, module, options.precision, reuse)
+            dtypes = stored_dtypes(module, options.precision, _linears(graph, fp8))
+            _write_graph(stage, graph, module, dtypes, _linears(graph, fp8), reuse)
         on_progress(Progress(Stage.PROMPTS, "encoding the model's own prompts"))
         entries = _entries(modules, {plan: stored[plan] for plan in plans})
-        _write_prompts(stage, opened, contents, entries, options.precision, reuse)
+        _write_prompts(stage, opened, contents, entries, reuse)
         loras = reports(stacks)
         if loras:
             (stage / "lora_report.json").write_text(json.dumps(loras, indent=1) + "\n")
@@ -104,7 +112,7 @@ def export_bundle(
             schema=SCHEMA,
             model=opened.model,
             precision=options.precision.value,
-            boundary=_boundary(options, opened),
+            boundary=boundary,
             geometry=contents.geometry,
             graphs=entries,
             files=_files(stage),
@@ -116,7 +124,10 @@ def export_bundle(
                     {k: entry[k] for k in ("expert", "file", "sha256", "family", "strength")}
                     for entry in loras
                 ),
-                options={"allow_unmatched": options.allow_unmatched},
+                options={
+                    "allow_unmatched": options.allow_unmatched,
+                    **(fp8.record() if fp8 else {}),
+                },
             ),
         )
         (stage / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
@@ -128,18 +139,24 @@ def _plan_tensors(
     checkpoint: Checkpoint,
     contents: BundlePlan,
     stacks: Mapping[ExpertName, ExpertStack],
-    precision: Precision,
+    options: ExportOptions,
+    fp8: Choice | None,
 ) -> tuple[dict[str, ExportModule], list[TensorPlan]]:
     """All graphs' modules by name, and the tensors that they need."""
     modules = {graph.name: graph.module for graph in contents.shared} | dict(contents.expert)
     plans: list[TensorPlan] = []
     for graph in contents.shared:
         source = WeightSource(checkpoint.part(graph.source), FoldedTensors(graph.source))
-        plans += plan_tensors(graph.name, graph.module, {SHARED: source}, precision)
+        plans += plan_tensors(graph.name, graph.module, {SHARED: source}, options.precision)
     experts = {expert.value: stack.source for expert, stack in stacks.items()}
     for name, module in contents.expert.items():
-        plans += plan_tensors(name, module, experts, precision)
+        plans += plan_tensors(name, module, experts, options.precision, _linears(name, fp8))
     return modules, plans
+
+
+def _linears(graph: str, fp8: Choice | None) -> frozenset[str]:
+    """The FP8 linears of a graph."""
+    return fp8.linears if fp8 and graph == DENOISER else frozenset()
 
 
 _Reused = Mapping[TensorPlan, tuple[StoredTensor, Path]]
@@ -166,23 +183,29 @@ def _write_graph(
     stage: Path,
     name: str,
     module: ExportModule,
-    precision: Precision,
+    dtypes: Mapping[str, str],
+    linears: frozenset[str],
     reuse: Iterable[PreviousBundle],
 ) -> None:
     file = stage / "graphs" / f"{name}.onnx"
     file.parent.mkdir(exist_ok=True)
-    if not _write_as_before(stage, file, precision, reuse):
+    if not _write_as_before(stage, file, name, dtypes, reuse):
         model = trace(module)
-        refer(model, stored_dtypes(module, precision))
+        nodes.insert(model, linears)
+        refer(model, dtypes)
         onnx_ir.save(model, file)
 
 
 def _write_as_before(
-    stage: Path, file: Path, precision: Precision, reuse: Iterable[PreviousBundle]
+    stage: Path,
+    file: Path,
+    graph: str,
+    dtypes: Mapping[str, str],
+    reuse: Iterable[PreviousBundle],
 ) -> bool:
-    """Write a file as an earlier bundle has it, if one does."""
+    """Write a file as an earlier bundle has it, if one does; see `PreviousBundle.small_file`."""
     name = str(file.relative_to(stage))
-    content = next((c for bundle in reuse if (c := bundle.small_file(name, precision))), None)
+    content = next((c for bundle in reuse if (c := bundle.small_file(name, graph, dtypes))), None)
     if content is not None:
         file.write_bytes(content)
     return content is not None
@@ -214,14 +237,14 @@ def _write_prompts(
     checkpoint: Checkpoint,
     contents: BundlePlan,
     entries: Mapping[str, GraphEntry],
-    precision: Precision,
     reuse: Iterable[PreviousBundle],
 ) -> None:
     """The tokenizer, and the text rows of the model's own prompts."""
     tokenizer, graph = stage / "tokenizer.json", "text_encoder"
     shutil.copyfile(checkpoint.tokenizer, tokenizer)
     file = stage / "prompts.safetensors"
-    if _write_as_before(stage, file, precision, reuse):
+    dtypes = {name: t.made.dtype for name, t in entries[graph].weights[SHARED].items()}
+    if _write_as_before(stage, file, graph, dtypes, reuse):
         return
     rows = encode_prompts(
         PROMPTS[checkpoint.model],
