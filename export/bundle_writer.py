@@ -75,7 +75,7 @@ def export_bundle(
         on_progress(Progress(Stage.CHECKPOINT, text))
         contents = graphs.plan(opened)
         stacks = stack_loras(opened, contents, options)
-        boundary, fp8 = _boundary(options, opened), choose(options, contents)
+        boundary, fp8 = boundary_of(options, opened), choose(options, contents)
         reuse = [replaced] if replaced else []
         reuse += [PreviousBundle(Bundle.open(path)) for path in options.reuse]
         known = {name: file for bundle in reuse for name, file in bundle.sources.items()}
@@ -257,7 +257,8 @@ def _write_prompts(
     file.write_bytes(rows)
 
 
-def _boundary(options: ExportOptions, checkpoint: Checkpoint) -> float:
+def boundary_of(options: ExportOptions, checkpoint: Checkpoint) -> float:
+    """The share of 1000 timesteps at which the experts of the bundle change."""
     given = (options.boundary, checkpoint.boundary)
     return next((boundary for boundary in given if boundary is not None), DEFAULT_BOUNDARY)
 
