@@ -23,10 +23,12 @@ from wan_trt.cli.lora_options import add_lora_options, lora_stacks, without_expo
 SUMMARY = "checkpoint (+ LoRAs) -> bundle; needs the extra `export`"
 
 EXAMPLES = (
-    "wan-trt export Wan2.2-Animate-14B --out animate --precision bf16 --lora relight.safetensors",
-    "wan-trt export Wan2.2-Animate-14B --out animate-fp8 --precision fp8 --scales animate.scales",
     """\
-wan-trt export Wan2.2-I2V-A14B --out rotate --lora-high circle_high.safetensors,strength=0.8 \\
+wan-trt export Wan2.2-Animate-14B --out animate --precision fp8 --scales animate.scales \\
+    --lora relight.safetensors""",
+    """\
+wan-trt export Wan2.2-I2V-A14B --out rotate --precision bf16 \\
+    --lora-high circle_high.safetensors,strength=0.8 \\
     --lora-low circle_low.safetensors,strength=0.8""",
 )
 
