@@ -38,7 +38,7 @@ from wan_trt.engine.request import ExpertName
 RESULTS = Path(__file__).resolve().parent / "results" / "export_scale.json"
 PACKAGES = ("torch", "onnxscript", "onnx-ir", "safetensors", "onnxruntime", "numpy")
 PAGE_CACHE = "warm: each run reads files that were just written or read, as far as memory held them"
-STORED_NBYTES = {"fp32": 4, "bf16": 2}
+STORED_NBYTES = {"fp32": 4, "bf16": 2, "fp8": 2}  # at most
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from wan_trt.engine.executor import TensorSpec
 from wan_trt.engine.manifest import Fold, GraphEntry, Manifest, StoredTensor
 
 _HASH_DIGITS = 12
-_DTYPE_NBYTES = {"float32": 4, "bfloat16": 2}
+_DTYPE_NBYTES = {"float32": 4, "bfloat16": 2, "float8_e4m3fn": 1}
 
 
 def summary(bundle: Bundle) -> Iterator[str]:
@@ -32,6 +32,8 @@ def summary(bundle: Bundle) -> Iterator[str]:
     yield f"made by    {manifest.provenance.tool}"
     for name, file in manifest.provenance.checkpoint.items():
         yield f"source     {_short(file.sha256)} {_megabytes(file.nbytes):>12}  {name}"
+    if policy := manifest.provenance.options.get("policy"):
+        yield f"fp8        policy {policy['name']}, {_short(policy['sha256'])}"
     for lora in manifest.provenance.loras:
         yield (
             f"lora       {_short(lora['sha256'])} {lora['expert']}: {lora['file']}, "
@@ -61,6 +63,11 @@ def _made(label: str, tensor: StoredTensor, loras: Mapping[str, str]) -> Iterato
     yield f"    sha256  {tensor.sha256}"
     sources = ", ".join(made.sources) if made.sources else "nothing: a constant"
     yield f"    from    {made.part}: {sources}"
+    if made.scale is not None:
+        greatest = (
+            "greatest of each column" if made.scale.range is None else f"{made.scale.range:g}"
+        )
+        yield f"    scale   {greatest} / 448"
     for fold, norms in zip(made.folds, tensor.norms, strict=True):
         ratio = norms.change / (norms.weight or 1.0)
         yield f"    + lora  {loras.get(fold.lora, fold.lora)}, {_changes(fold)}, ratio {ratio:.3g}"

@@ -23,9 +23,12 @@ from wan_trt.cli.lora_options import add_lora_options, lora_stacks, without_expo
 SUMMARY = "checkpoint (+ LoRAs) -> bundle; needs the extra `export`"
 
 EXAMPLES = (
-    "wan-trt export Wan2.2-Animate-14B --out animate --precision bf16 --lora relight.safetensors",
     """\
-wan-trt export Wan2.2-I2V-A14B --out rotate --lora-high circle_high.safetensors,strength=0.8 \\
+wan-trt export Wan2.2-Animate-14B --out animate --precision fp8 --scales animate.scales \\
+    --lora relight.safetensors""",
+    """\
+wan-trt export Wan2.2-I2V-A14B --out rotate --precision bf16 \\
+    --lora-high circle_high.safetensors,strength=0.8 \\
     --lora-low circle_low.safetensors,strength=0.8""",
 )
 
@@ -51,10 +54,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=["fp32", "bf16"],
+        choices=["fp32", "bf16", "fp8"],
         default="fp32",
-        help="of stored matrices; all else is float32, and so is the arithmetic "
-        "(default: %(default)s)",
+        help="of stored matrices; all else is float32, and so is the arithmetic on a CPU; at fp8 "
+        "the matrices that the policy leaves out are bf16 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--scales",
+        metavar="FILE",
+        type=Path,
+        help="what `calibrate` measured with this checkpoint, these LoRAs and this policy; "
+        "--precision fp8 needs it",
+    )
+    parser.add_argument(
+        "--policy",
+        metavar="NAME_OR_FILE",
+        help="which linears are FP8: wide, modelopt, narrow, or a TOML file (default: wide)",
     )
     parser.add_argument(
         "--reuse",
@@ -72,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         from wan_trt.export.bundle_writer import export_bundle
         from wan_trt.export.options import ExportOptions
         from wan_trt.export.precision import Precision
+        from wan_trt.export.quantize.policy import Policy
     except ModuleNotFoundError as error:
         raise without_export(error) from None
 
@@ -81,6 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
         allow_unmatched=arguments.allow_unmatched,
         precision=Precision(arguments.precision),
         reuse=tuple(arguments.reuse),
+        scales=arguments.scales,
+        policy=None if arguments.policy is None else Policy.read(arguments.policy),
     )
     export_bundle(arguments.checkpoint, arguments.out, options, ExportProgress(sys.stderr))
     print(arguments.out)

@@ -13,7 +13,7 @@ from wan_trt.engine.geometry import Geometry
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.strict_json import parse
 
-SCHEMA = 3
+SCHEMA = 4
 MANIFEST = "manifest.json"
 SHARED = "shared"
 
@@ -49,9 +49,18 @@ class Fold:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """A parameter that is the scale of E4M3 values: a greatest magnitude / 448. Of an input it is
+    that of `range`; without one it is that of each column of the matrix that the recipe makes."""
+
+    range: float | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How a parameter's bytes are made: read from the part `part` of the checkpoint, folded, laid
-    out as the graph wants them, and rounded to `dtype`.
+    out as the graph wants them, and rounded to `dtype`; `float8_e4m3fn` after division by the
+    scale of each column. With a `scale` the parameter is that, not the values.
 
     For the same parameter of the same checkpoint equal recipes give equal bytes.
     """
@@ -60,6 +69,7 @@ class Recipe:
     sources: tuple[str, ...]
     dtype: str
     folds: tuple[Fold, ...] = ()
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,12 @@ from wan_trt.export.lora.fold import FoldedTensors
 from wan_trt.export.modeling.module import ExportModule
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.parameters import refer
-from wan_trt.export.precision import Precision, stored_dtypes
+from wan_trt.export.precision import stored_dtypes
 from wan_trt.export.previous import PreviousBundle
 from wan_trt.export.progress import OnProgress, Progress, Stage
 from wan_trt.export.prompts import PROMPTS, encode_prompts
+from wan_trt.export.quantize import nodes
+from wan_trt.export.quantize.choice import DENOISER, Choice, choose
 from wan_trt.export.source_files import describe, require_unchanged
 from wan_trt.export.tensor_plan import TensorPlan, WeightSource, plan_tensors
 from wan_trt.export.tensor_store import TensorStore
@@ -51,6 +53,7 @@ from wan_trt.export.weights import write_weights
 from wan_trt.media.disk_space import require_space
 from wan_trt.media.staged_folder import staged_folder
 
+TEXT_ENCODER = "text_encoder"
 DEFAULT_BOUNDARY = 0.9  # of both models; a share of 1000 timesteps
 
 
@@ -75,22 +78,25 @@ def export_bundle(
         on_progress(Progress(Stage.CHECKPOINT, text))
         contents = graphs.plan(opened)
         stacks = stack_loras(opened, contents, options)
-        modules, plans = _plan_tensors(opened, contents, stacks, options.precision)
+        boundary, fp8 = boundary_of(options, opened), choose(options, contents)
         store = TensorStore(stage / WEIGHTS)
         reuse = [replaced] if replaced else []
         reuse += [PreviousBundle(Bundle.open(path)) for path in options.reuse]
-        if not reuse:
-            _require_space(out, plans, {}, store)
         known = {name: file for old in reversed(reuse) for name, file in old.sources.items()}
         sources = describe(opened.path, opened.files, known, on_progress)
         if replaced:
             replaced.require_made_from(sources)
+        if fp8:
+            hashes = {name: file.sha256 for name, file in sources.items()}
+            fp8.require_made_for(opened.model, hashes, stacks, options, boundary)
+            stacks = fp8.with_ranges(stacks)
         for old in reuse:
             if reason := old.unfit(sources):
                 on_progress(
                     Progress(Stage.CHECKPOINT, f"nothing is reused of {old.path}: {reason}")
                 )
         reuse = [old for old in reuse if not old.unfit(sources)]
+        modules, plans = _plan_tensors(opened, contents, stacks, options, fp8)
         reused = {plan: found for plan in plans if (found := _find(plan, reuse))}
         made = [plan for plan in plans if plan not in reused]
         _require_space(out, made, reused, store)
@@ -102,10 +108,12 @@ def export_bundle(
             _record_norms(plan, tensor)
         for graph, module in modules.items():
             on_progress(Progress(Stage.GRAPHS, f"graph {graph}"))
-            _write_graph(stage, graph, module, options.precision, reuse)
+            dtypes = stored_dtypes(module, options.precision, _linears(graph, fp8))
+            _write_graph(stage, graph, module, dtypes, _linears(graph, fp8), reuse)
         on_progress(Progress(Stage.PROMPTS, "encoding the model's own prompts"))
         entries = _entries(modules, {plan: stored[plan] for plan in plans})
-        _write_prompts(stage, opened, contents, modules, options.precision, reuse)
+        encoder = modules[TEXT_ENCODER]
+        _write_prompts(stage, opened, contents, encoder, options.precision, reuse)
         require_unchanged(opened.path, sources)
         loras = reports(stacks)
         if loras:
@@ -114,7 +122,7 @@ def export_bundle(
             schema=SCHEMA,
             model=opened.model,
             precision=options.precision.value,
-            boundary=_boundary(options, opened),
+            boundary=boundary,
             geometry=contents.geometry,
             graphs=entries,
             files=_files(stage),
@@ -126,7 +134,10 @@ def export_bundle(
                     {k: entry[k] for k in ("expert", "file", "sha256", "family", "strength")}
                     for entry in loras
                 ),
-                options={"allow_unmatched": options.allow_unmatched},
+                options={
+                    "allow_unmatched": options.allow_unmatched,
+                    **(fp8.record() if fp8 else {}),
+                },
             ),
         )
         (stage / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
@@ -139,18 +150,24 @@ def _plan_tensors(
     checkpoint: Checkpoint,
     contents: BundlePlan,
     stacks: Mapping[ExpertName, ExpertStack],
-    precision: Precision,
+    options: ExportOptions,
+    fp8: Choice | None,
 ) -> tuple[dict[str, ExportModule], list[TensorPlan]]:
     """All graphs' modules by name, and the tensors that they need."""
     modules = {graph.name: graph.module for graph in contents.shared} | dict(contents.expert)
     plans: list[TensorPlan] = []
     for graph in contents.shared:
         source = WeightSource(checkpoint.part(graph.source), FoldedTensors(graph.source))
-        plans += plan_tensors(graph.name, graph.module, {SHARED: source}, precision)
+        plans += plan_tensors(graph.name, graph.module, {SHARED: source}, options.precision)
     experts = {expert.value: stack.source for expert, stack in stacks.items()}
     for name, module in contents.expert.items():
-        plans += plan_tensors(name, module, experts, precision)
+        plans += plan_tensors(name, module, experts, options.precision, _linears(name, fp8))
     return modules, plans
+
+
+def _linears(graph: str, fp8: Choice | None) -> frozenset[str]:
+    """The FP8 linears of a graph."""
+    return fp8.linears if fp8 and graph == DENOISER else frozenset()
 
 
 _Reused = Mapping[TensorPlan, tuple[StoredTensor, Path]]
@@ -177,23 +194,29 @@ def _write_graph(
     stage: Path,
     name: str,
     module: ExportModule,
-    precision: Precision,
+    dtypes: Mapping[str, str],
+    linears: frozenset[str],
     reuse: Iterable[PreviousBundle],
 ) -> None:
     file = stage / "graphs" / f"{name}.onnx"
     file.parent.mkdir(exist_ok=True)
-    if not _write_as_before(stage, file, precision, reuse):
+    if not _write_as_before(stage, file, name, dtypes, reuse):
         model = trace(module)
-        refer(model, stored_dtypes(module, precision))
+        nodes.insert(model, linears)
+        refer(model, dtypes)
         onnx_ir.save(model, file)
 
 
 def _write_as_before(
-    stage: Path, file: Path, precision: Precision, reuse: Iterable[PreviousBundle]
+    stage: Path,
+    file: Path,
+    graph: str,
+    dtypes: Mapping[str, str],
+    reuse: Iterable[PreviousBundle],
 ) -> bool:
-    """Write a file as an earlier bundle has it, if one does."""
+    """Write a file as an earlier bundle has it, if one does; see `PreviousBundle.small_file`."""
     name = str(file.relative_to(stage))
-    content = next((c for bundle in reuse if (c := bundle.small_file(name, precision))), None)
+    content = next((c for bundle in reuse if (c := bundle.small_file(name, graph, dtypes))), None)
     if content is not None:
         file.write_bytes(content)
     return content is not None
@@ -224,7 +247,7 @@ def _write_prompts(
     stage: Path,
     checkpoint: Checkpoint,
     contents: BundlePlan,
-    modules: Mapping[str, ExportModule],
+    encoder: ExportModule,
     precision: Precision,
     reuse: Iterable[PreviousBundle],
 ) -> None:
@@ -232,12 +255,12 @@ def _write_prompts(
     tokenizer = stage / "tokenizer.json"
     shutil.copyfile(checkpoint.tokenizer, tokenizer)
     file = stage / "prompts.safetensors"
-    if _write_as_before(stage, file, precision, reuse):
+    if _write_as_before(stage, file, TEXT_ENCODER, stored_dtypes(encoder, precision), reuse):
         return
     rows = encode_prompts(
         PROMPTS[checkpoint.model],
         PromptTokenizer(tokenizer, contents.geometry.text_tokens),
-        modules["text_encoder"],
+        encoder,
         checkpoint.t5,
         precision,
     )
@@ -255,7 +278,8 @@ def _require_apart(out: Path, checkpoint: Checkpoint) -> None:
         )
 
 
-def _boundary(options: ExportOptions, checkpoint: Checkpoint) -> float:
+def boundary_of(options: ExportOptions, checkpoint: Checkpoint) -> float:
+    """The share of 1000 timesteps at which the experts of the bundle change."""
     given = (options.boundary, checkpoint.boundary)
     return next((boundary for boundary in given if boundary is not None), DEFAULT_BOUNDARY)
 

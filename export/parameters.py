@@ -7,23 +7,28 @@ from collections.abc import Mapping
 
 import onnx_ir
 
-from wan_trt.export.precision import BFLOAT16, FLOAT32
+from wan_trt.export.precision import BFLOAT16, FLOAT8, FLOAT32
 
-_DTYPES = {FLOAT32: onnx_ir.DataType.FLOAT, BFLOAT16: onnx_ir.DataType.BFLOAT16}
+_DTYPES = {
+    FLOAT32: onnx_ir.DataType.FLOAT,
+    BFLOAT16: onnx_ir.DataType.BFLOAT16,
+    FLOAT8: onnx_ir.DataType.FLOAT8E4M3FN,
+}
 
 
 def refer(model: onnx_ir.Model, dtypes: Mapping[str, str]) -> None:
     """Make the parameters external tensors of these types, each in a file of its own name; where
     its data really lie is the manifest's to say.
 
-    The graph computes in float32 whatever is stored: what is not float32 is cast, after the
-    lookup where a parameter is a table of which few rows are used.
+    The graph computes in float32 whatever is stored: what is bfloat16 is cast, after the lookup
+    where a parameter is a table of which few rows are used. E4M3 has DequantizeLinear for that
+    (`quantize/nodes.py`).
     """
     for name, stored in dtypes.items():
         parameter, dtype = model.graph.initializers[name], _DTYPES[stored]
         assert parameter.shape is not None, "parameters have sizes"
         shape = onnx_ir.Shape(parameter.shape.numpy())
-        if dtype is not onnx_ir.DataType.FLOAT:
+        if dtype is onnx_ir.DataType.BFLOAT16:
             _cast(model.graph, parameter, dtype)
         parameter.dtype = dtype
         nbytes = math.prod(shape.numpy()) * int(dtype.itemsize)

@@ -2,22 +2,29 @@
 
 At bf16 the matrices of linears and embeddings are bfloat16, as the checkpoints have them; norms,
 biases, modulation and convolutions stay float32, and so do the VAE and the motion encoder whole.
+fp8 is bf16 but for the linears that a policy names: their matrices are E4M3, with scales.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 
 import torch
 from torch import nn
 
 from wan_trt.export.modeling.module import ExportModule, Linear
+from wan_trt.export.quantize.nodes import input_scale, weight_scale
 
 FLOAT32 = "float32"
 BFLOAT16 = "bfloat16"
+FLOAT8 = "float8_e4m3fn"
 
-TORCH_DTYPES: Mapping[str, torch.dtype] = {FLOAT32: torch.float32, BFLOAT16: torch.bfloat16}
+TORCH_DTYPES: Mapping[str, torch.dtype] = {
+    FLOAT32: torch.float32,
+    BFLOAT16: torch.bfloat16,
+    FLOAT8: torch.float8_e4m3fn,
+}
 
 
 class Precision(StrEnum):
@@ -25,14 +32,21 @@ class Precision(StrEnum):
 
     FP32 = "fp32"
     BF16 = "bf16"
+    FP8 = "fp8"
 
 
-def stored_dtypes(module: ExportModule, precision: Precision) -> dict[str, str]:
-    """What each parameter of a module is stored as."""
+def stored_dtypes(
+    module: ExportModule, precision: Precision, linears: Collection[str] = ()
+) -> dict[str, str]:
+    """What each parameter of a module is stored as, the scales of its FP8 `linears` included."""
     matrices = {
         f"{name}.weight"
         for name, child in module.named_modules()
         if isinstance(child, Linear | nn.Embedding)
     }
     narrow = set() if precision is Precision.FP32 or module.precise else matrices
-    return {name: BFLOAT16 if name in narrow else FLOAT32 for name in module.state_dict()}
+    dtypes = {name: BFLOAT16 if name in narrow else FLOAT32 for name in module.state_dict()}
+    for linear in linears:
+        dtypes[f"{linear}.weight"] = FLOAT8
+        dtypes |= {weight_scale(linear): FLOAT32, input_scale(linear): FLOAT32}
+    return dtypes

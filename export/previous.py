@@ -8,7 +8,6 @@ from pathlib import Path
 from wan_trt.engine.bundle import Bundle, sha256_file
 from wan_trt.engine.errors import BundleError, InputError
 from wan_trt.engine.manifest import MANIFEST, SourceFile, StoredTensor
-from wan_trt.export.precision import Precision
 from wan_trt.export.tensor_plan import TensorPlan
 from wan_trt.export.tool import tool
 
@@ -85,14 +84,17 @@ class PreviousBundle:
                 return tensor, self._bundle.weights_folder / tensor.sha256
         return None
 
-    def small_file(self, name: str, precision: Precision) -> bytes | None:
-        """A graph or the prompts, which depend on checkpoint and precision alone; None where they
-        would differ or are damaged."""
+    def small_file(self, name: str, graph: str, dtypes: Mapping[str, str]) -> bytes | None:
+        """The graph `graph`, or the prompts that it encodes: they depend on the checkpoint and on
+        what the graph's parameters are stored as. None where they would differ or are damaged."""
         manifest, path = self._bundle.manifest, self._bundle.path / name
-        entry = manifest.files.get(name)
-        if entry is None or manifest.precision != precision or sha256_file(path) != entry.sha256:
+        entry, traced = manifest.files.get(name), manifest.graphs.get(graph)
+        if entry is None or traced is None:
             return None
-        return path.read_bytes()
+        for tensors in traced.weights.values():
+            if {parameter: tensor.made.dtype for parameter, tensor in tensors.items()} != dtypes:
+                return None
+        return path.read_bytes() if sha256_file(path) == entry.sha256 else None
 
     def _made_from(self, sources: Mapping[str, SourceFile]) -> bool:
         mine = {name: file.sha256 for name, file in self.sources.items()}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-from wan_trt.engine.manifest import SHARED, Recipe
+from wan_trt.engine.manifest import SHARED, Recipe, Scale
 from wan_trt.export.lora.fold import FoldedTensors
 from wan_trt.export.modeling.module import ExportModule, WeightRule, same
-from wan_trt.export.precision import TORCH_DTYPES, Precision, stored_dtypes
+from wan_trt.export.precision import FLOAT8, FLOAT32, TORCH_DTYPES, Precision, stored_dtypes
+from wan_trt.export.quantize import e4m3
+from wan_trt.export.quantize.nodes import input_scale, weight_scale
 
 # Larger tensors that are neither folded nor laid out anew pass through memory in rows: UMT5's
 # token embedding would be 4 GB of float32.
@@ -19,17 +22,19 @@ _WHOLE_NBYTES = 1 << 29
 @dataclass(frozen=True, eq=False)
 class WeightSource:
     """A part of the checkpoint with the LoRAs of one expert folded in. `part` is its name in
-    recipes."""
+    recipes; `ranges` are those of the inputs of the expert's FP8 linears."""
 
     part: str
     tensors: FoldedTensors
+    ranges: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class TensorPlan:
     """A tensor of graph `graph`: one value of its parameter, for one weight set or for several.
 
-    `sources` are those of the experts that want it; they give the same bytes.
+    `sources` are those of the experts that want it; they give the same bytes. `matrix` is the
+    parameter that it is made with: its own name, or for the scales of an FP8 matrix that one's.
     """
 
     graph: str
@@ -39,6 +44,7 @@ class TensorPlan:
     rule: WeightRule
     shape: tuple[int, ...]
     recipe: Recipe
+    matrix: str
 
     @property
     def nbytes(self) -> int:
@@ -48,8 +54,13 @@ class TensorPlan:
     @property
     def in_rows(self) -> bool:
         """Whether it is better read and written some rows at a time."""
-        plain = self.rule.make is same and not self.recipe.folds
+        plain = self.rule.make is same and not self.recipe.folds and not self.of_e4m3
         return plain and 4 * math.prod(self.shape) > _WHOLE_NBYTES
+
+    @property
+    def of_e4m3(self) -> bool:
+        """Whether it is an FP8 matrix or the scales of its columns."""
+        return self.recipe.dtype == FLOAT8 or self.recipe.scale == Scale()
 
 
 def plan_tensors(
@@ -57,26 +68,51 @@ def plan_tensors(
     module: ExportModule,
     sources: Mapping[str, WeightSource],
     precision: Precision,
+    linears: Collection[str] = (),
 ) -> list[TensorPlan]:
-    """All tensors of a graph; {weight set: source}. Weight sets whose tensors are all the same
-    become the set "shared", others share what they have in common."""
-    dtypes = stored_dtypes(module, precision)
+    """All tensors of a graph with these FP8 `linears`; {weight set: source}. Weight sets whose
+    tensors are all the same become the set "shared", others share what they have in common."""
+    dtypes = stored_dtypes(module, precision, linears)
     plans: list[TensorPlan] = []
     for parameter, (rule, shape) in _parameters(module).items():
         groups: dict[Recipe, dict[str, WeightSource]] = {}
         for weight_set, source in sources.items():
             recipe = _recipe(source, rule, dtypes[parameter])
             groups.setdefault(recipe, {})[weight_set] = source
-        plans += (
-            TensorPlan(graph, parameter, tuple(users), tuple(users.values()), rule, shape, recipe)
-            for recipe, users in groups.items()
-        )
+        for recipe, users in groups.items():
+            names, of = tuple(users), tuple(users.values())
+            plan = TensorPlan(graph, parameter, names, of, rule, shape, recipe, parameter)
+            plans += [plan, _channel_scales(plan)] if plan.of_e4m3 else [plan]
+    for linear in linears:
+        plans += _input_scales(graph, linear, sources)
     if all(len(plan.weight_sets) == len(sources) for plan in plans):
-        return [
-            TensorPlan(p.graph, p.parameter, (SHARED,), p.sources, p.rule, p.shape, p.recipe)
-            for p in plans
-        ]
+        return [replace(plan, weight_sets=(SHARED,)) for plan in plans]
     return plans
+
+
+def _channel_scales(plan: TensorPlan) -> TensorPlan:
+    """What stands beside an FP8 matrix."""
+    return replace(
+        plan,
+        parameter=weight_scale(plan.parameter.removesuffix(".weight")),
+        shape=plan.shape[1:],
+        recipe=replace(plan.recipe, dtype=FLOAT32, scale=Scale()),
+    )
+
+
+def _input_scales(
+    graph: str, linear: str, sources: Mapping[str, WeightSource]
+) -> Iterator[TensorPlan]:
+    """Of the experts, or of those with the same range."""
+    name = input_scale(linear)
+    groups: dict[tuple[str, float], dict[str, WeightSource]] = {}
+    for weight_set, source in sources.items():
+        groups.setdefault((source.part, source.ranges[linear]), {})[weight_set] = source
+    for (part, greatest), users in groups.items():
+        recipe = Recipe(part, (), FLOAT32, scale=Scale(greatest))
+        rule = WeightRule((), partial(e4m3.input_scale, greatest))
+        names, of = tuple(users), tuple(users.values())
+        yield TensorPlan(graph, name, names, of, rule, (), recipe, name)
 
 
 def _parameters(module: ExportModule) -> dict[str, tuple[WeightRule, tuple[int, ...]]]:

@@ -15,6 +15,7 @@ from wan_trt.engine.ort import available_threads
 from wan_trt.export.lora.finite import is_finite
 from wan_trt.export.precision import TORCH_DTYPES
 from wan_trt.export.progress import OnProgress, Progress, Stage
+from wan_trt.export.quantize import e4m3
 from wan_trt.export.tensor_plan import TensorPlan
 from wan_trt.export.tensor_store import TensorStore
 
@@ -28,15 +29,15 @@ Stored = dict[TensorPlan, StoredTensor]
 def write_weights(
     plans: Sequence[TensorPlan], store: TensorStore, on_progress: OnProgress
 ) -> Stored:
-    """Make and store all tensors. The plans of one parameter follow one another: what both experts
-    are made of is read once.
+    """Make and store all tensors. The plans of one parameter follow one another, and those of an
+    FP8 matrix and its scales: what several are made of is read and folded once.
 
     Raises CheckpointError for weights of another shape than the graph's or that are not finite,
     LoraError for folds that are not finite, OSError when the disk is full.
     """
     total, done = sum(plan.nbytes for plan in plans), 0
     stored: Stored = {}
-    parameters = groupby(plans, lambda plan: (plan.graph, plan.parameter))
+    parameters = groupby(plans, lambda plan: (plan.graph, plan.matrix))
     with _workers() as workers:
         tasks = {
             workers.submit(_write, list(group), store): " ".join(names)
@@ -63,27 +64,38 @@ def _workers() -> Iterator[ThreadPoolExecutor]:
 
 
 def _write(plans: Sequence[TensorPlan], store: TensorStore) -> Stored:
-    """All values of one parameter."""
+    """All values of one parameter, with the scales of each that is an FP8 matrix."""
     read: dict[tuple[str, str], torch.Tensor] = {}
     stored: Stored = {}
-    for plan in plans:
+    for _, group in groupby(plans, lambda plan: plan.weight_sets):
+        first, *others = group
         norms: tuple[FoldNorms, ...] = ()
-        if plan.in_rows:
-            name = store.put(_rows(plan))
-        else:
-            tensor, norms = _make(plan, read)
-            name = store.put([tensor])
+        if first.in_rows:
+            names = {first: store.put(_rows(first))}
+        elif first.of_e4m3:
+            tensor, norms = _make(first, read)
+            quantised = e4m3.quantise(tensor)
             del tensor
-        stored[plan] = StoredTensor(name, plan.shape, plan.recipe, norms)
+            names = {
+                plan: store.put([quantised.scales if plan.recipe.scale else quantised.values])
+                for plan in (first, *others)
+            }
+        else:
+            tensor, norms = _make(first, read)
+            names = {first: store.put([tensor])}
+            del tensor
+        for plan, name in names.items():
+            stored[plan] = StoredTensor(name, plan.shape, plan.recipe, norms)
     return stored
 
 
 def _make(
     plan: TensorPlan, read: dict[tuple[str, str], torch.Tensor]
 ) -> tuple[torch.Tensor, tuple[FoldNorms, ...]]:
-    """The tensor as it is stored, and the norms of its folds. `read` keeps the base for the next
-    plan of this parameter."""
-    source, dtype = plan.sources[0], TORCH_DTYPES[plan.recipe.dtype]
+    """The tensor as it is stored, or in float32 before it is quantised, and the norms of its
+    folds. `read` keeps the base for the next plan of this parameter."""
+    source = plan.sources[0]
+    dtype = torch.float32 if plan.of_e4m3 else TORCH_DTYPES[plan.recipe.dtype]
     rounded = dtype if plan.rule.moves_only else torch.float32
     tensors: list[torch.Tensor] = []
     norms: list[FoldNorms] = []
@@ -99,9 +111,12 @@ def _make(
         norms += measured
     tensor = plan.rule.make(*tensors)
     del tensors
-    if tuple(tensor.shape) != plan.shape:
-        raise _misshapen(plan, tuple(tensor.shape))
-    return tensor.to(dtype).contiguous(), tuple(norms)
+    shape = tuple(tensor.shape)
+    if (shape[1:] if plan.recipe.scale and plan.of_e4m3 else shape) != plan.shape:
+        raise _misshapen(plan, shape)
+    if not plan.of_e4m3:
+        tensor = tensor.to(dtype).contiguous()
+    return tensor, tuple(norms)
 
 
 def _rows(plan: TensorPlan) -> Iterator[torch.Tensor]:

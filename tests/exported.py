@@ -17,6 +17,7 @@ from wan_trt.export.lora.fold import FoldedTensors
 from wan_trt.export.modeling.module import ExportModule
 from wan_trt.export.parameters import refer
 from wan_trt.export.precision import Precision, stored_dtypes
+from wan_trt.export.quantize import nodes
 from wan_trt.export.tensor_plan import WeightSource, plan_tensors
 from wan_trt.export.tensor_store import TensorStore
 from wan_trt.export.tensors import TensorSource
@@ -28,13 +29,17 @@ def export_module(
     source: TensorSource,
     folder: Path,
     precision: Precision = Precision.FP32,
+    ranges: Mapping[str, float] | None = None,
 ) -> OrtExecutor:
-    """The module as an executor, by the path that the bundle takes."""
+    """The module as an executor, by the path that the bundle takes; `ranges` of the inputs of its
+    FP8 linears."""
+    ranges = ranges or {}
     model = trace(module)
-    refer(model, stored_dtypes(module, precision))
+    nodes.insert(model, ranges.keys())
+    refer(model, stored_dtypes(module, precision, ranges))
     onnx_ir.save(model, folder / "module.onnx")
-    sources = {SHARED: WeightSource("part", FoldedTensors(source))}
-    plans = plan_tensors("module", module, sources, precision)
+    sources = {SHARED: WeightSource("part", FoldedTensors(source), ranges)}
+    plans = plan_tensors("module", module, sources, precision, ranges)
     stored = write_weights(plans, TensorStore(folder / "weights"), lambda _: None)
     files = {plan.parameter: tensor.sha256 for plan, tensor in stored.items()}
     return OrtExecutor(folder / "module.onnx", folder / "weights", module.spec, files=files)

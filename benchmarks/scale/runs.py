@@ -21,6 +21,8 @@ STRENGTHS: Mapping[str, Mapping[ExpertName, float]] = {
     "low changed": {ExpertName.HIGH: 1.0, ExpertName.LOW: 0.5},
     "both changed": {ExpertName.HIGH: 0.5, ExpertName.LOW: 0.25},
 }
+FP8 = "fp8"
+SCALES = "made_up.scales"  # in the case's folder
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,22 @@ def export_runs(folder: Path, precision: str, names: Sequence[str]) -> list[Expo
         shutil.rmtree(bundle, ignore_errors=True)
 
 
+def run_loras(folder: Path, name: str) -> dict[ExpertName, str]:
+    """What each expert's --lora option says in the run `name`."""
+    return {
+        expert: f"{lora_file(folder, expert)},strength={strength}"
+        for expert, strength in STRENGTHS[name].items()
+    }
+
+
 def _run(folder: Path, bundle: Path, precision: str, name: str) -> ExportRun:
     result = folder / "export.json"
-    loras = [
-        part
-        for expert, strength in STRENGTHS[name].items()
-        for part in (f"--lora-{expert}", f"{lora_file(folder, expert)},strength={strength}")
-    ]
-    arguments = [str(folder / CHECKPOINT), "--out", str(bundle), "--precision", precision, *loras]
+    arguments = [str(folder / CHECKPOINT), "--out", str(bundle), "--precision", precision]
+    for expert, spec in run_loras(folder, name).items():
+        arguments += [f"--lora-{expert}", spec]
+    if precision == FP8:
+        run_module("scale.made_up_scales", str(folder), name)
+        arguments += ["--scales", str(folder / SCALES)]
     before = inodes(bundle) if bundle.is_dir() else {}
     os.sync()  # what earlier runs have left to write is not to be waited for in this one
     wall = run_module("scale.export_command", str(result), *arguments)

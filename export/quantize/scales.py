@@ -25,6 +25,8 @@ from wan_trt.engine.strict_json import parse
 from wan_trt.media.partial_output import whole_file
 
 E4M3_MAX = 448.0
+# Below it the scale would be no normal float32.
+LEAST_RANGE = E4M3_MAX * float(np.finfo(np.float32).tiny)
 _METADATA = "wan_trt.scales"
 _FIELD = "scales"
 
@@ -57,10 +59,16 @@ class ScalesOrigin:
 
 @dataclass(frozen=True)
 class Scales:
-    """`ranges[expert][module]` > 0."""
+    """`ranges[expert][module]` >= LEAST_RANGE, finite. Raises InputError for others."""
 
     origin: ScalesOrigin
     ranges: Mapping[ExpertName, Mapping[str, float]]
+
+    def __post_init__(self) -> None:
+        for expert, modules in self.ranges.items():
+            for module, value in modules.items():
+                if not LEAST_RANGE <= value < math.inf:
+                    raise _error(f"the range of {expert}/{module} is {value}")
 
     def write(self, path: Path) -> None:
         """The file appears, or is replaced, when it is complete. Raises MediaError or
@@ -94,13 +102,15 @@ class Scales:
         ranges: dict[ExpertName, dict[str, float]] = {expert: {} for expert in ExpertName}
         for name, value in values.items():
             expert, _, module = name.partition("/")
-            number = float(value) if value.shape == () else math.nan
             if expert not in list(ExpertName) or not module:
                 raise _error(f"{path} has a tensor {name}")
-            if not math.isfinite(number) or number <= 0:
-                raise _error(f"{path}: the range of {name} is {value.tolist()}")
-            ranges[ExpertName(expert)][module] = number
-        return Scales(origin, ranges)
+            if value.shape != ():
+                raise _error(f"the range of {name} is {value.tolist()}")
+            ranges[ExpertName(expert)][module] = float(value)
+        try:
+            return Scales(origin, ranges)
+        except InputError as error:
+            raise _error(f"{path}: {error.given}") from None
 
     def require(self, origin: ScalesOrigin, modules: Collection[str]) -> None:
         """Raise InputError unless they were measured on this checkpoint with these LoRAs, this
@@ -115,7 +125,8 @@ class Scales:
         ):
             if given != wanted:
                 raise _error(f"the scales were measured with {what}: {given}", f"{wanted}")
-        for expert, ranges in self.ranges.items():
+        for expert in ExpertName:
+            ranges = self.ranges.get(expert, {})
             for problem, names in (
                 ("lack", sorted(set(modules) - ranges.keys())),
                 ("have ranges that nothing uses:", sorted(ranges.keys() - set(modules))),

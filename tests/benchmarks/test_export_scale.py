@@ -131,10 +131,11 @@ def test_figures_follow_from_the_measurements() -> None:
 
 
 @pytest.mark.slow
-def test_a_tiny_run_reports_everything(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "fp8"])
+def test_a_tiny_run_reports_everything(tmp_path: Path, precision: str) -> None:
     out = tmp_path / "result.json"
     options = ["--layers", "2", "--rank", "4", "--width", "tiny", "--graphs", "none"]
-    options += ["--work", str(tmp_path / "work")]
+    options += ["--work", str(tmp_path / "work"), "--precision", precision]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / ".path")}
     finished = subprocess.run(
         [sys.executable, str(SCRIPT), *options, "--out", str(out)],
@@ -150,6 +151,7 @@ def test_a_tiny_run_reports_everything(tmp_path: Path) -> None:
     run, *changed = export["runs"]
     checkpoint = tmp_path / "work" / "layers-2" / "checkpoint"
     loras = (tmp_path / "work" / "layers-2").glob("lora_*.safetensors")
+    assert result["precision"] == precision
     files = [*(path for path in checkpoint.rglob("*") if path.is_file()), *loras]
     assert export["in_nbytes"]["all_files"] == sum(path.stat().st_size for path in files)
     assert sum(run["stages_s"].values()) == pytest.approx(run["wall_s"])

@@ -1,0 +1,151 @@
+"""Scales files: what is written is read, and what does not belong to an export is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from wan_trt.engine.errors import InputError
+from wan_trt.engine.models import ModelName
+from wan_trt.engine.request import ExpertName
+from wan_trt.export.quantize.scales import LoraUse, Scales, ScalesOrigin
+
+HIGH, LOW = ExpertName.HIGH, ExpertName.LOW
+ORIGIN = ScalesOrigin(
+    model=ModelName.ANIMATE,
+    checkpoint={"config.json": "aa", "model.safetensors": "bb"},
+    loras={"high": (LoraUse("cc", 0.5), LoraUse("dd", 1.0, 16.0)), "low": ()},
+    boundary=0.9,
+    policy="ee",
+    method="max",
+    sampling={"samples": [{"steps": 4}]},
+    inputs={"dance.mp4": "ff"},
+    tools={"wan-trt": "1"},
+)
+RANGES = {HIGH: {"blocks.0.ffn.0": 3.5, "blocks.0.ffn.2": 0.125}, LOW: {"blocks.0.ffn.0": 7.0}}
+BOTH = {HIGH: {"a": 1.0, "b": 2.0}, LOW: {"a": 3.0, "b": 4.0}}
+
+
+def _changed(path: Path, tensors: dict[str, Any], metadata: dict[str, str] | None = None) -> Path:
+    """The file with some tensors, or the metadata, put differently."""
+    content = load_file(path) | {name: np.asarray(value) for name, value in tensors.items()}
+    kept = {"wan_trt.scales": json.dumps(_origin_json(path))}
+    save_file(content, path, kept if metadata is None else metadata)
+    return path
+
+
+def _origin_json(path: Path) -> Any:
+    header = path.read_bytes()
+    size = int.from_bytes(header[:8], "little")
+    return json.loads(json.loads(header[8 : 8 + size])["__metadata__"]["wan_trt.scales"])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "animate.scales"
+    Scales(ORIGIN, RANGES).write(path)
+    return path
+
+
+def test_what_is_written_is_read(file: Path) -> None:
+    assert Scales.read(file) == Scales(ORIGIN, RANGES)
+    assert {name: value.shape for name, value in load_file(file).items()} == {
+        "high/blocks.0.ffn.0": (),
+        "high/blocks.0.ffn.2": (),
+        "low/blocks.0.ffn.0": (),
+    }
+    Scales(replace(ORIGIN, boundary=0.8), BOTH).write(file)
+    assert Scales.read(file) == Scales(replace(ORIGIN, boundary=0.8), BOTH)
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, 0.0, -1.0, 1e-37], ids=["nan", "inf", "0", "-1", "subnormal"]
+)
+def test_a_range_that_is_none(file: Path, value: float) -> None:
+    """1e-37 / 448 is no normal float32."""
+    _changed(file, {"low/blocks.0.ffn.0": np.float32(value)})
+    with pytest.raises(InputError, match=r"range of low/blocks\.0\.ffn\.0 is") as raised:
+        Scales.read(file)
+    assert raised.value.field == "scales"
+    with pytest.raises(InputError, match=r"range of low/a is"):
+        Scales(ORIGIN, {HIGH: {"a": 1.0}, LOW: {"a": value}})
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        ({"high/a": np.ones(3, np.float32)}, "range of high/a is"),
+        ({"middle/a": np.float32(1)}, "has a tensor middle/a"),
+        ({"a": np.float32(1)}, "has a tensor a"),
+        ({"high/": np.float32(1)}, "has a tensor high/"),
+    ],
+)
+def test_tensors_that_are_no_ranges(file: Path, tensors: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Scales.read(_changed(file, tensors))
+
+
+def test_other_files(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        Scales.read(tmp_path / "absent")
+    with pytest.raises(InputError, match="no record of its origin"):
+        Scales.read(_changed(file, {}, {"made": "elsewhere"}))
+    for metadata in ("{", json.dumps({"model": "wan2.2-animate"}), '"text"'):
+        Scales(ORIGIN, RANGES).write(file)
+        with pytest.raises(InputError):
+            Scales.read(_changed(file, {}, {"wan_trt.scales": metadata}))
+    file.write_bytes(b"no tensors")
+    with pytest.raises(InputError, match="cannot be read"):
+        Scales.read(file)
+
+
+def test_they_fit_what_they_were_measured_on() -> None:
+    scales = Scales(ORIGIN, BOTH)
+    scales.require(ORIGIN, {"a", "b"})
+    scales.require(replace(ORIGIN, method="percentile", tools={}, inputs={}), {"a", "b"})
+
+
+@pytest.mark.parametrize(
+    ("origin", "said"),
+    [
+        (replace(ORIGIN, model=ModelName.IMAGE_TO_VIDEO), "another model"),
+        (replace(ORIGIN, checkpoint={"config.json": "aa"}), "another checkpoint"),
+        (replace(ORIGIN, loras={"high": (), "low": ()}), "other LoRAs"),
+        (
+            replace(ORIGIN, loras={"high": (*ORIGIN.loras["high"][::-1],), "low": ()}),
+            "other LoRAs",
+        ),
+        (
+            replace(ORIGIN, loras={"high": (), "low": ORIGIN.loras["high"]}),
+            "other LoRAs",
+        ),
+        (replace(ORIGIN, boundary=0.875), "another boundary"),
+        (replace(ORIGIN, policy="00"), "another policy"),
+    ],
+)
+def test_they_fit_nothing_else(origin: ScalesOrigin, said: str) -> None:
+    with pytest.raises(InputError, match=f"measured with {said}") as raised:
+        Scales(ORIGIN, BOTH).require(origin, {"a", "b"})
+    assert raised.value.exit_code == 2
+    assert "calibrate again" in raised.value.action
+
+
+def test_modules_without_range_and_ranges_without_module() -> None:
+    with pytest.raises(InputError, match="high-noise expert lack c"):
+        Scales(ORIGIN, BOTH).require(ORIGIN, {"a", "b", "c"})
+    with pytest.raises(InputError, match="high-noise expert have ranges that nothing uses: b"):
+        Scales(ORIGIN, BOTH).require(ORIGIN, {"a"})
+    with pytest.raises(InputError, match="low-noise expert lack b"):
+        Scales(ORIGIN, {HIGH: {"a": 1.0, "b": 2.0}, LOW: {"a": 3.0}}).require(ORIGIN, {"a", "b"})
+    with pytest.raises(InputError, match="low-noise expert lack a"):
+        Scales(ORIGIN, {HIGH: {"a": 1.0}}).require(ORIGIN, {"a"})
+    with pytest.raises(InputError, match=r"lack a, b, c, d, e, \.\."):
+        Scales(ORIGIN, {HIGH: {}, LOW: {}}).require(ORIGIN, set("abcdef"))
