@@ -8,12 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wan_trt.calibration.calibrate import CalibrationOptions, calibrated
+from wan_trt.calibration.calibrate import Calibrated, CalibrationOptions, calibrated
 from wan_trt.calibration.largest_set import Trial, largest_within, order_by_cost
 from wan_trt.calibration.recording import Recording
 from wan_trt.calibration.velocity_error import Errors, VelocityErrors
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.job import OnEvent
+from wan_trt.engine.request import ExpertName
 from wan_trt.export.modeling.denoiser import Denoiser
 from wan_trt.export.progress import OnProgress
 from wan_trt.export.quantize.scales import ScalesOrigin
@@ -62,25 +63,31 @@ def search_policy(
     recording = Recording()
     told = (recording.before_call,)
     with calibrated(checkpoint, inputs, work, options, told, on_progress, on_event) as found:
-        origin, ranges = found.scales.origin, found.scales.ranges
-        spread = recording.spread(origin.boundary, calls)
-        errors = VelocityErrors(found.denoisers, spread, ranges)
-        linears = sorted(next(iter(ranges.values())), key=_natural)
-        sizes = _weight_nbytes(next(iter(found.denoisers.modules.values())), linears)
-        alone = errors.alone(linears)
-        order = order_by_cost({name: max(e.values()) for name, e in alone.items()}, sizes)
-        count, trials = largest_within(
-            len(order), lambda n: max(errors.together(order[:n]).values()), budget
-        )
-    timesteps = {expert.value: [call.timestep for call in own] for expert, own in spread.items()}
+        return search_calibrated(found, recording, budget, calls)
+
+
+def search_calibrated(
+    calibration: Calibrated, recording: Recording, budget: float, calls: int
+) -> str:
+    """As `search_policy`, on a calibration whose calls were recorded."""
+    origin, ranges = calibration.scales.origin, calibration.scales.ranges
+    spread = recording.spread(origin.boundary, calls)
+    errors = VelocityErrors(calibration.denoisers, spread, ranges)
+    linears = sorted(ranges[ExpertName.HIGH], key=_natural)
+    sizes = _weight_nbytes(next(iter(calibration.denoisers.modules.values())), linears)
+    alone = errors.alone(linears)
+    order = order_by_cost({name: max(e.values()) for name, e in alone.items()}, sizes)
+    count, trials = largest_within(
+        len(order), lambda n: max(errors.together(order[:n]).values()), budget
+    )
     if count == 0:
-        least = min(trials, key=lambda trial: trial.error)
         raise InputError(
             f"{budget:g} is less than any linear costs",
-            expected=f"at least {least.error:.3g}, for {order[0]}",
+            expected=f"at least {trials[-1].error:.3g}, for {order[0]}",
             action="allow more, or stay at high precision",
             field="budget",
         )
+    timesteps = {expert.value: [call.timestep for call in own] for expert, own in spread.items()}
     return policy_text(Found(budget, order, count, trials, alone, sizes, timesteps), origin)
 
 
