@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 # Its docstring and EXAMPLES (command lines, as one types them) make its help.
 COMMANDS = (
     "export",
+    "calibrate",
     "fold",
     "inspect",
     "preprocess",
@@ -25,8 +26,9 @@ COMMANDS = (
 
 _DESCRIPTION = """\
 Deploys Wan2.2 Animate and image-to-video: turn a checkpoint into a bundle once (export), then make
-videos from it here (generate) or through a server (serve, submit, watch, cancel, fetch). `fold`
-puts LoRAs into a plain safetensors file, for other runtimes."""
+videos from it here (generate) or through a server (serve, submit, watch, cancel, fetch).
+`calibrate` measures what FP8 needs. `fold` puts LoRAs into a plain safetensors file, for other
+runtimes."""
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -148,8 +148,8 @@ class OrtExecutor:
     ) -> OrtBindings:
         """See `Executor.bind`. Raises ValueError for a tensor of another shape or dtype."""
         given = dict(tensors or {})
-        inputs = {s.name: _tensor(s, sizes, given) for s in self.spec.inputs}
-        outputs = {s.name: _tensor(s, sizes, given) for s in self.spec.outputs}
+        inputs = {s.name: bound_array(s, sizes, given) for s in self.spec.inputs}
+        outputs = {s.name: bound_array(s, sizes, given) for s in self.spec.outputs}
         if given:
             raise ValueError(f"{self._name} has no tensors {sorted(given)}")
         return OrtBindings(self._open_session(), inputs, outputs)
@@ -186,9 +186,11 @@ def load_executor(
     )
 
 
-def _tensor(
+def bound_array(
     spec: TensorSpec, sizes: Mapping[str, int], given: dict[str, NDArray[Any]]
 ) -> NDArray[Any]:
+    """The array of a tensor in a binding: taken out of `given`, or new. Raises ValueError for one
+    of another shape or dtype, ResourceError without memory."""
     shape = spec.shape(sizes)
     array = given.pop(spec.name, None)
     if array is None:

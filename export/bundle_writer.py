@@ -39,7 +39,7 @@ from wan_trt.export.lora.fold import FoldedTensors
 from wan_trt.export.modeling.module import ExportModule
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.parameters import refer
-from wan_trt.export.precision import stored_dtypes
+from wan_trt.export.precision import Precision, stored_dtypes
 from wan_trt.export.previous import PreviousBundle
 from wan_trt.export.progress import OnProgress, Progress, Stage
 from wan_trt.export.prompts import PROMPTS, encode_prompts

@@ -1,0 +1,161 @@
+"""Checkpoint, LoRAs and sample inputs in, ranges out.
+
+open, check samples -> export to a temporary bundle -> jobs with torch denoisers -> ranges
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from wan_trt.calibration.denoisers import GRAPH, Denoisers
+from wan_trt.calibration.modelopt import VERSION
+from wan_trt.calibration.observers import Observers
+from wan_trt.calibration.ranges import Method
+from wan_trt.calibration.sample_jobs import check_samples, run_samples
+from wan_trt.calibration.samples import Sample, read_samples
+from wan_trt.calibration.torch_executor import BeforeCall, with_torch_denoisers
+from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.engine import Engine
+from wan_trt.engine.errors import InputError
+from wan_trt.engine.job import OnEvent
+from wan_trt.export import graphs
+from wan_trt.export.bundle_writer import export_bundle
+from wan_trt.export.checkpoint import Checkpoint
+from wan_trt.export.expert_stack import stack_loras
+from wan_trt.export.modeling.denoiser import Denoiser
+from wan_trt.export.options import ExportOptions
+from wan_trt.export.progress import OnProgress
+from wan_trt.export.quantize.origin import lora_uses
+from wan_trt.export.quantize.policy import Policy, candidates
+from wan_trt.export.quantize.scales import Scales, ScalesOrigin
+from wan_trt.export.tool import tool
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """`export` is how the model is exported afterwards, precision aside: its LoRAs and boundary
+    count here too. `policy` says which linears are measured."""
+
+    export: ExportOptions = field(default_factory=ExportOptions)
+    policy: Policy = field(default_factory=lambda: Policy.read("wide"))
+    method: Method = field(default_factory=Method)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The ranges, and what they were measured with, which lives as long as the block does."""
+
+    scales: Scales
+    denoisers: Denoisers
+
+
+def calibrate(
+    checkpoint: Path,
+    inputs: Path,
+    work: Path,
+    options: CalibrationOptions,
+    on_progress: OnProgress = lambda _: None,
+    on_event: OnEvent | None = None,
+) -> Scales:
+    """The ranges of every linear that the policy quantises, for each expert on its own steps.
+
+    A bundle is made in a folder of its own in `work`, and removed in the end. Raises InputError
+    for samples, policies and checkpoints that cannot be used, ResourceError without room.
+    """
+    with calibrated(checkpoint, inputs, work, options, (), on_progress, on_event) as found:
+        return found.scales
+
+
+@contextmanager
+def calibrated(
+    checkpoint: Path,
+    inputs: Path,
+    work: Path,
+    options: CalibrationOptions,
+    before_call: Sequence[BeforeCall],
+    on_progress: OnProgress,
+    on_event: OnEvent | None,
+) -> Iterator[Calibrated]:
+    """As `calibrate`; `before_call` are told of every call of a denoiser. The denoisers still have
+    their weights inside the block, and observers no more."""
+    opened = Checkpoint.open(checkpoint)
+    samples = read_samples(inputs)
+    check_samples(samples, opened.model)
+    contents = graphs.plan(opened)
+    denoiser = cast(Denoiser, contents.expert[GRAPH])
+    linears = options.policy.apply(candidates(denoiser), denoiser.sizes.layers).linears
+    if not linears:
+        raise InputError(
+            f"the policy {options.policy.name} quantises no linear",
+            expected="at least one: ranges are those of linears",
+            action="use another policy",
+            field="policy",
+        )
+    with _exported(checkpoint, work, options.export, on_progress) as bundle:
+        denoisers = Denoisers(bundle, denoiser)
+        observers = Observers(sorted(linears), options.method, bundle.manifest.boundary)
+        load = with_torch_denoisers(denoisers, (observers.before_call, *before_call))
+        with _attached(observers, denoisers), Engine(bundle, load=load) as engine:
+            described = run_samples(engine, samples, on_event)
+        ranges = observers.ranges()
+        stacks = stack_loras(opened, contents, options.export)
+        manifest = bundle.manifest
+        origin = ScalesOrigin(
+            model=manifest.model,
+            checkpoint={
+                name: source.sha256 for name, source in manifest.provenance.checkpoint.items()
+            },
+            loras=lora_uses(stacks, options.export.loras),
+            boundary=manifest.boundary,
+            policy=options.policy.digest,
+            method=str(options.method),
+            sampling={
+                "samples": described,
+                "timesteps": {expert.value: seen for expert, seen in observers.timesteps.items()},
+                "weights": manifest.precision,
+            },
+            inputs=_hashes(samples),
+            tools={
+                "wan-trt": tool(),
+                "nvidia-modelopt": VERSION,
+                "device": _device_name(denoisers.device),
+            },
+        )
+        yield Calibrated(Scales(origin, ranges), denoisers)
+
+
+@contextmanager
+def _exported(
+    checkpoint: Path, work: Path, options: ExportOptions, on_progress: OnProgress
+) -> Iterator[Bundle]:
+    """A bundle of the checkpoint that is removed in the end."""
+    with tempfile.TemporaryDirectory(prefix=".calibrate.", dir=work) as folder:
+        yield export_bundle(checkpoint, Path(folder) / "bundle", options, on_progress)
+
+
+@contextmanager
+def _attached(observers: Observers, denoisers: Denoisers) -> Iterator[None]:
+    """Observers look at the denoisers' linears inside the block."""
+    detach: list[Callable[[], None]] = []
+    for module in denoisers.modules.values():
+        detach += observers.attach(module)
+    try:
+        yield
+    finally:
+        for remove in detach:
+            remove()
+
+
+def _hashes(samples: Sequence[Sample]) -> dict[str, str]:
+    return {name: digest for sample in samples for name, digest in sample.hashes.items()}
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"

@@ -1,0 +1,82 @@
+"""Observers before the linears of the denoisers: which ranges each expert's calls have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from wan_trt.calibration.ranges import Method, RangeObserver
+from wan_trt.engine.errors import InputError
+from wan_trt.engine.request import ExpertName
+from wan_trt.engine.schedule import expert_for
+
+
+class Observers:
+    """One for each expert and linear. Experts that share a module are told apart by the timestep,
+    as the engine chooses them."""
+
+    def __init__(self, linears: Collection[str], method: Method, boundary: float) -> None:
+        """`linears` by their names in the denoiser; `boundary` is the bundle's."""
+        self._boundary = boundary
+        self._expert = ExpertName.HIGH
+        self._of = {
+            expert: {name: RangeObserver(method) for name in linears} for expert in ExpertName
+        }
+        self._timesteps: dict[ExpertName, set[int]] = {expert: set() for expert in ExpertName}
+
+    def attach(self, module: nn.Module) -> list[Callable[[], None]]:
+        """Look at the inputs of the linears of a denoiser until all of the result is called."""
+        return [
+            module.get_submodule(name).register_forward_pre_hook(partial(self._see, name)).remove
+            for name in self._of[ExpertName.HIGH]
+        ]
+
+    def before_call(self, inputs: Mapping[str, NDArray[Any]]) -> None:
+        """Note whose call it is, by the denoiser's inputs."""
+        timestep = int(inputs["timestep"][0])
+        self._expert = expert_for(timestep, self._boundary)
+        self._timesteps[self._expert].add(timestep)
+
+    def _see(self, name: str, _linear: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        self._of[self._expert][name].see(inputs[0])
+
+    @property
+    def timesteps(self) -> dict[ExpertName, list[int]]:
+        """Those that each expert has served, falling."""
+        return {expert: sorted(seen, reverse=True) for expert, seen in self._timesteps.items()}
+
+    def calls(self, expert: ExpertName) -> int:
+        """How often the expert has run."""
+        return max(observer.calls for observer in self._of[expert].values())
+
+    def ranges(self) -> dict[ExpertName, dict[str, float]]:
+        """Raises InputError for an expert that no sample has run, and for a linear whose input was
+        zero throughout or not finite."""
+        for expert, seen in self._timesteps.items():
+            if not seen:
+                raise InputError(
+                    f"no sample has a step of the {expert}-noise expert",
+                    expected=f"timesteps on both sides of {1000 * self._boundary:g}",
+                    action="use more steps, or a boundary inside the schedule",
+                    field="inputs",
+                )
+        found = {
+            expert: {name: observer.range() for name, observer in observers.items()}
+            for expert, observers in self._of.items()
+        }
+        for expert, ranges in found.items():
+            for name, value in ranges.items():
+                if not math.isfinite(value) or value <= 0:
+                    raise InputError(
+                        f"the input of {name} of the {expert}-noise expert has the range {value}",
+                        expected="finite values, not zero throughout",
+                        action="use samples that show something, or keep it out of the policy",
+                        field="inputs",
+                    )
+        return found

@@ -1,0 +1,66 @@
+"""How far the velocity moves when linears are quantised: sum |change|^2 / sum |velocity|^2 over the
+calls of an expert."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+
+from wan_trt.calibration.denoisers import Denoisers
+from wan_trt.calibration.fake_quantised import fake_quantised
+from wan_trt.calibration.recording import Call
+from wan_trt.calibration.torch_executor import run_denoiser
+from wan_trt.engine.request import ExpertName
+
+Errors = dict[ExpertName, float]
+
+
+class VelocityErrors:
+    """Measures on the same calls again and again; velocities without quantisation are computed
+    once."""
+
+    def __init__(
+        self,
+        denoisers: Denoisers,
+        calls: Mapping[ExpertName, Sequence[Call]],
+        ranges: Mapping[ExpertName, Mapping[str, float]],
+    ) -> None:
+        """`ranges` has every linear that will be asked for."""
+        self._denoisers = denoisers
+        self._calls = calls
+        self._ranges = ranges
+        self._exact: dict[ExpertName, list[torch.Tensor]] = {}
+
+    def together(self, linears: Collection[str]) -> Errors:
+        """The error of each expert with all of `linears` quantised at once."""
+        return {expert: self._measure(expert, linears) for expert in ExpertName}
+
+    def alone(self, linears: Collection[str]) -> dict[str, Errors]:
+        """The error of each expert with one linear quantised, for each of `linears`."""
+        # Expert by expert: on a GPU only one of them is in memory.
+        by_expert = {
+            expert: {name: self._measure(expert, (name,)) for name in linears}
+            for expert in ExpertName
+        }
+        return {
+            name: {expert: errors[name] for expert, errors in by_expert.items()} for name in linears
+        }
+
+    def _measure(self, expert: ExpertName, linears: Collection[str]) -> float:
+        exact = self._exact.get(expert) or self._velocities(expert, ())
+        self._exact[expert] = exact
+        changed = self._velocities(expert, linears)
+        change = sum(
+            float((new.double() - old.double()).square().sum())
+            for new, old in zip(changed, exact, strict=True)
+        )
+        return change / sum(float(velocity.double().square().sum()) for velocity in exact)
+
+    def _velocities(self, expert: ExpertName, linears: Collection[str]) -> list[torch.Tensor]:
+        module = self._denoisers.of_expert(expert)
+        with fake_quantised(module, {name: self._ranges[expert][name] for name in linears}):
+            return [
+                run_denoiser(module, call.inputs, self._denoisers.device).cpu()
+                for call in self._calls[expert]
+            ]

@@ -1,0 +1,172 @@
+"""Measure the ranges that an FP8 bundle of a checkpoint needs, or search for what may be FP8.
+
+DIR has a folder for each sample, with files named as the options of `generate`: reference.png,
+pose.mp4, face.mp4, and where they are wanted background.mp4, mask.mp4, last_frame.png,
+noise.safetensors, prompt.txt, negative_prompt.txt and request.toml (mode, steps, solver, shift,
+guidance, seed, segment_frames, overlap, frames, area). A sample is at least one segment long.
+
+Whole jobs are run, on a GPU if there is one, so that each expert with its LoRAs sees the timesteps
+that it will serve. OUT then belongs to this checkpoint, these LoRAs, this boundary and this policy.
+
+With --search, OUT is a policy instead: the largest part of --policy, by bytes of weights, whose
+relative squared error in the velocity stays within --budget for each expert.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from wan_trt.cli.export_progress import ExportProgress
+from wan_trt.cli.lora_options import add_lora_options, lora_stacks
+from wan_trt.engine.errors import InputError
+
+SUMMARY = "checkpoint (+ LoRAs) + samples -> ranges for FP8; needs the extra `calibration`"
+
+EXAMPLES = (
+    "wan-trt calibrate Wan2.2-Animate-14B --inputs samples --out animate.scales.safetensors",
+    """\
+wan-trt calibrate Wan2.2-Animate-14B --inputs samples --search --budget 0.001 \\
+    --out animate.policy.toml""",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", type=Path, help="a folder with the model's files"
+    )
+    parser.add_argument(
+        "--inputs", metavar="DIR", type=Path, required=True, help="the samples, a folder each"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="OUT",
+        type=Path,
+        required=True,
+        help="the file of ranges to write, or with --search the policy; beside it a bundle is "
+        "made for the time being",
+    )
+    add_lora_options(parser)
+    parser.add_argument(
+        "--boundary",
+        metavar="SHARE",
+        type=float,
+        help="where the experts change, as a share of 1000 timesteps "
+        "(default: what the checkpoint says, or 0.9)",
+    )
+    parser.add_argument(
+        "--policy",
+        metavar="NAME|FILE",
+        default="wide",
+        help="which linears are measured: a preset or a TOML file (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--method",
+        choices=["max", "percentile", "mse"],
+        default="max",
+        help="what a range is: the greatest magnitude, one that a share of the values does not "
+        "exceed, or the one of the least square error (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--percentile",
+        metavar="P",
+        type=float,
+        help="that share, in percent (default: 99.99)",
+    )
+    parser.add_argument(
+        "--reuse",
+        metavar="BUNDLE",
+        type=Path,
+        action="append",
+        default=[],
+        help="take tensors from this bundle that are the same (repeatable)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["fp32", "bf16"],
+        default="fp32",
+        help="of the matrices that are run; the arithmetic is float32 (default: %(default)s)",
+    )
+    search = parser.add_argument_group("search")
+    search.add_argument(
+        "--search", action="store_true", help="write a policy that fits --budget, not ranges"
+    )
+    search.add_argument(
+        "--budget",
+        metavar="X",
+        type=float,
+        help="most that the velocity may change: sum of squares of the change over that of the "
+        "velocity",
+    )
+    search.add_argument(
+        "--calls",
+        metavar="N",
+        type=int,
+        help="calls of each expert to measure on, spread evenly over its steps (default: 8)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    _check_search(arguments)
+    try:
+        from wan_trt.calibration.calibrate import CalibrationOptions, calibrate
+        from wan_trt.calibration.ranges import Method, MethodName
+        from wan_trt.calibration.search import search_policy
+        from wan_trt.export.options import ExportOptions
+        from wan_trt.export.precision import Precision
+        from wan_trt.export.quantize.policy import Policy
+    except ModuleNotFoundError as error:
+        raise _without_calibration(error) from None
+    from wan_trt.cli.progress import ProgressLine
+    from wan_trt.media.partial_output import try_place, write_text
+
+    options = CalibrationOptions(
+        export=ExportOptions(
+            loras=lora_stacks(arguments),
+            boundary=arguments.boundary,
+            allow_unmatched=arguments.allow_unmatched,
+            precision=Precision(arguments.precision),
+            reuse=tuple(arguments.reuse),
+        ),
+        policy=Policy.read(arguments.policy),
+        method=Method(MethodName(arguments.method), arguments.percentile),
+    )
+    try_place(arguments.out)
+    places = arguments.checkpoint, arguments.inputs, arguments.out.absolute().parent
+    progress = ExportProgress(sys.stderr), ProgressLine(sys.stderr).show
+    if arguments.search:
+        calls = 8 if arguments.calls is None else arguments.calls
+        text = search_policy(*places, options, arguments.budget, calls, *progress)
+        write_text(arguments.out, text)
+    else:
+        calibrate(*places, options, *progress).write(arguments.out)
+    print(arguments.out)
+    return 0
+
+
+def _check_search(arguments: argparse.Namespace) -> None:
+    """Raises InputError for a search without a budget and for what only a search reads."""
+    if arguments.search and arguments.budget is None:
+        raise InputError(
+            "missing",
+            expected="a number, e.g. 0.001, for --search",
+            action="give one",
+            field="budget",
+        )
+    for field in ("budget", "calls"):
+        if not arguments.search and getattr(arguments, field) is not None:
+            raise InputError(
+                "given without --search",
+                expected="nothing: only a search reads it",
+                action="leave it out, or add --search",
+                field=field,
+            )
+
+
+def _without_calibration(error: ModuleNotFoundError) -> InputError:
+    return InputError(
+        f"the module {error.name} is not installed",
+        expected="the extra `calibration`",
+        action="pip install 'wan-trt[calibration]'",
+    )
