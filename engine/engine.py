@@ -29,7 +29,7 @@ from wan_trt.engine.errors import (
     WanTrtError,
     without_frames,
 )
-from wan_trt.engine.executors import Executors
+from wan_trt.engine.executors import Executors, Load
 from wan_trt.engine.frames import FrameSink, OpenSink
 from wan_trt.engine.job import Job, JobSummary, OnEvent, describe
 from wan_trt.engine.models import REQUIRED_GRAPHS
@@ -47,10 +47,13 @@ _log = logging.getLogger(__name__)
 class Engine:
     """Owns the executors of one bundle and the jobs that run on them."""
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, threads: int | None = None, load: Load | None = None
+    ) -> None:
         """`threads` for each graph; None means all cores that the process may use. Graphs are
-        loaded when they are first needed. Raises BundleError for a bundle that lacks graphs,
-        InputError for a number of threads that no machine has use for."""
+        loaded when they are first needed: by `load(bundle, graph, weight_set)`, or by ONNX Runtime
+        where that is None. Raises BundleError for a bundle that lacks graphs, InputError for a
+        number of threads that no machine has use for."""
         model = bundle.manifest.model
         if missing := sorted(set(REQUIRED_GRAPHS[model]) - set(bundle.manifest.graphs)):
             raise BundleError(
@@ -67,7 +70,7 @@ class Engine:
                 field="threads",
             )
         self.bundle = bundle
-        self._executors = Executors(bundle, partial(load_executor, threads=threads))
+        self._executors = Executors(bundle, load or partial(load_executor, threads=threads))
         self._pipeline = Pipeline(bundle, self._executors)
         self._scheduler = Scheduler()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
