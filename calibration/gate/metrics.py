@@ -42,6 +42,15 @@ def relative_error(reference: NDArray[Any], candidate: NDArray[Any]) -> float:
     return error / length
 
 
+def share_of_way(reference: NDArray[Any], other: NDArray[Any], candidate: NDArray[Any]) -> float:
+    """How far the candidate is on the straight way from the reference, 0, to `other`, 1; what is
+    aside of the way does not count. 0 where the two are the same."""
+    start = _vector(reference)
+    way = _vector(other) - start
+    length = float(np.dot(way, way))
+    return float(np.dot(_vector(candidate) - start, way)) / length if length else 0.0
+
+
 def psnr(reference: NDArray[Any], candidate: NDArray[Any]) -> float:
     """Peak signal to noise in dB over all frames together, at most IDENTICAL_DB."""
     difference = _vector(candidate) - _vector(reference)
@@ -67,10 +76,10 @@ def ssim(reference: NDArray[Any], candidate: NDArray[Any]) -> float:
 def colour_drift(reference: NDArray[Any], candidate: NDArray[Any]) -> tuple[float, float, float]:
     """Mean of red, green and blue of the candidate minus that of the reference, in 1/255."""
     axes = (0, 1, 2)
-    first = np.mean(reference, axis=axes, dtype=np.float64)
-    second = np.mean(candidate, axis=axes, dtype=np.float64)
-    red, green, blue = ((second - first) * LEVELS / PEAK).tolist()
-    return red, green, blue
+    first: NDArray[np.float64] = np.mean(reference, axis=axes, dtype=np.float64)
+    second: NDArray[np.float64] = np.mean(candidate, axis=axes, dtype=np.float64)
+    drift = (second - first) * LEVELS / PEAK
+    return float(drift[0]), float(drift[1]), float(drift[2])
 
 
 def temporal_ratio(reference: NDArray[Any], candidate: NDArray[Any]) -> float:

@@ -21,6 +21,7 @@ _FIELD = "thresholds"
 class VelocityThresholds:
     cosine_min: float
     relative_error_max: float
+    confusion_max: float
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from wan_trt.calibration.gate.metrics import (
     cosine,
     psnr,
     relative_error,
+    share_of_way,
     ssim,
     temporal_ratio,
 )
@@ -49,6 +50,14 @@ def test_not_a_number_stays_one() -> None:
     broken = np.array([1.0, np.nan])
     assert math.isnan(cosine(np.ones(2), broken))
     assert math.isnan(relative_error(np.ones(2), broken))
+
+
+def test_the_share_of_the_way_ignores_what_is_aside() -> None:
+    start, end = np.array([1.0, 0.0]), np.array([3.0, 0.0])
+    assert share_of_way(start, end, np.array([1.0, 9.0])) == 0
+    assert share_of_way(start, end, np.array([2.5, -4.0])) == pytest.approx(0.75)
+    assert share_of_way(start, end, end) == 1
+    assert share_of_way(start, start, end) == 0
 
 
 def test_psnr_of_a_constant_error() -> None:
