@@ -14,6 +14,7 @@ COMMANDS = (
     "export",
     "fold",
     "inspect",
+    "gate",
     "preprocess",
     "generate",
     "serve",
@@ -26,7 +27,8 @@ COMMANDS = (
 _DESCRIPTION = """\
 Deploys Wan2.2 Animate and image-to-video: turn a checkpoint into a bundle once (export), then make
 videos from it here (generate) or through a server (serve, submit, watch, cancel, fetch). `fold`
-puts LoRAs into a plain safetensors file, for other runtimes."""
+puts LoRAs into a plain safetensors file, for other runtimes; `gate` tells whether a bundle is as
+good as another."""
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -97,6 +97,13 @@ def folder_job(
     them, and noise.safetensors instead of a seed where it is there. Files are closed with
     `resources`. Raises InputError or MediaError."""
     _check_segments(options)
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} is no folder",
+            expected="a folder that `wan-trt preprocess` wrote",
+            action="check the path",
+            field="inputs",
+        )
     noise = _file(folder, "noise")
     files = RequestFiles(
         reference=_file(folder, "src_ref") or folder / "src_ref.png",
