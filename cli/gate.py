@@ -50,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a .toml that changes what is let pass (docs/fp8.md lists the defaults)",
     )
     verdict.add_argument(
+        "--lpips",
+        metavar="FILE",
+        type=Path,
+        help="weights for LPIPS, .safetensors: AlexNet's features.N and LPIPS's linN.model.1",
+    )
+    verdict.add_argument(
         "--report", metavar="FILE", type=Path, help="also write a page with plots and frames, .html"
     )
     verdict.add_argument(
@@ -117,6 +123,7 @@ def _add_job_arguments(group: argparse._ArgumentGroup) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from wan_trt.calibration.gate.gate import gate, record
     from wan_trt.calibration.gate.job import folder_job, made_up_job
+    from wan_trt.calibration.gate.lpips import Lpips
     from wan_trt.calibration.gate.thresholds import Thresholds
     from wan_trt.calibration.report.page import write_report
     from wan_trt.calibration.report.sensitivity import read_sensitivity
@@ -131,6 +138,7 @@ def run(arguments: argparse.Namespace) -> int:
     against = Bundle.open(arguments.against) if arguments.against.is_dir() else arguments.against
     thresholds = Thresholds.read(arguments.thresholds)
     sensitivity = read_sensitivity(arguments.sensitivity) if arguments.sensitivity else None
+    lpips = Lpips(arguments.lpips) if arguments.lpips else None
     options = _options(arguments)
     with ExitStack() as resources:
         job = (
@@ -144,6 +152,7 @@ def run(arguments: argparse.Namespace) -> int:
             job,
             thresholds,
             threads=arguments.threads,
+            lpips=lpips,
             on_event=ProgressLine(sys.stderr).show,
         )
     if not arguments.no_record:

@@ -183,6 +183,8 @@ def _compared(
 
 
 def _latent_errors(reference: VideoFile, candidate: VideoFile) -> Iterator[LatentError]:
+    if reference.segments:  # frames alone are a reference too
+        reference.require_latents(candidate)
     for segment in reference.segments:
         first, second = reference.latents(segment), candidate.latents(segment)
         yield LatentError(segment, cosine(first, second), relative_error(first, second))

@@ -45,6 +45,17 @@ class VideoFile:
         frames: NDArray[np.float32] = self._file.rows(_FRAMES, start, stop)
         return frames
 
+    def require_latents(self, other: VideoFile) -> None:
+        """Raise MediaError unless its latents have the segments and shapes of the other's."""
+        for segment in sorted({*self.segments, *other.segments}):
+            name = f"{_LATENTS}{segment}"
+            found, expected = (
+                list(file._file.shape(name)) if segment in file.segments else "missing"
+                for file in (self, other)
+            )
+            if found != expected:
+                raise self._wrong(f"{name} is {found}", f"{expected}, as this job has it")
+
     def latents(self, segment: int) -> NDArray[np.float32]:
         """Final latents of a segment, float32 [16, F, h, w]."""
         latents: NDArray[np.float32] = self._file.tensor(f"{_LATENTS}{segment}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from changed_bundles import copy_bundle, with_scaled_tensor, with_swapped_experts
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from wan_trt.calibration.gate.gate import gate, record
 from wan_trt.calibration.gate.job import JobOptions, folder_job, made_up_job
@@ -117,6 +117,11 @@ def test_a_result_in_a_file_is_a_reference_without_velocities(
     assert "velocities were not compared" in verdict.measured.notes[0]
     with pytest.raises(MediaError, match=r"frames \[17, 64, 96, 3\]"):
         judged(tiny_bundle, path, JobOptions(size=(64, 64)))
+    tensors = load_file(path)
+    del tensors["latents.2"]
+    save_file(tensors, path)
+    with pytest.raises(MediaError, match=r"latents\.2 is missing"):
+        judged(tiny_bundle, path)
 
 
 def test_what_cannot_be_compared_is_refused(tiny_bundle: Bundle, i2v_bundle: Bundle) -> None:
