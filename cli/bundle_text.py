@@ -14,7 +14,7 @@ from typing import Any
 
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.executor import TensorSpec
-from wan_trt.engine.manifest import Fold, GraphEntry, Manifest, StoredTensor
+from wan_trt.engine.manifest import Fold, GateRecord, GraphEntry, Manifest, StoredTensor
 
 _HASH_DIGITS = 12
 _DTYPE_NBYTES = {"float32": 4, "bfloat16": 2, "float8_e4m3fn": 1}
@@ -39,6 +39,8 @@ def summary(bundle: Bundle) -> Iterator[str]:
             f"lora       {_short(lora['sha256'])} {lora['expert']}: {lora['file']}, "
             f"{lora['family']}, strength {lora['strength']:g}"
         )
+    if manifest.gate is not None:
+        yield from _gate(manifest.gate)
     for name, text in manifest.prompts.items():
         yield f"prompt     {name}: {json.dumps(text, ensure_ascii=False)}"
     for name, graph in sorted(manifest.graphs.items()):
@@ -55,6 +57,16 @@ def tensors(manifest: Manifest, pattern: str) -> Iterator[str]:
             for parameter, tensor in parameters.items():
                 if fnmatchcase(f"{name}/{parameter}", pattern):
                     yield from _made(f"{name}/{parameter} [{weight_set}]", tensor, loras)
+
+
+def _gate(gate: GateRecord) -> Iterator[str]:
+    """The verdict, and each number that led to it."""
+    verdict = "passed" if gate.passed else "failed"
+    digests = f"against {_short(gate.against)}, thresholds {_short(gate.thresholds)}"
+    yield f"gate       {verdict} {digests}"
+    for name, value in gate.numbers.items():
+        number = "not a number" if value is None else f"{value:.6g}"
+        yield f"           {name} {number}{', failed' if name in gate.failed else ''}"
 
 
 def _made(label: str, tensor: StoredTensor, loras: Mapping[str, str]) -> Iterator[str]:

@@ -15,6 +15,7 @@ COMMANDS = (
     "calibrate",
     "fold",
     "inspect",
+    "gate",
     "preprocess",
     "generate",
     "serve",
@@ -26,9 +27,9 @@ COMMANDS = (
 
 _DESCRIPTION = """\
 Deploys Wan2.2 Animate and image-to-video: turn a checkpoint into a bundle once (export), then make
-videos from it here (generate) or through a server (serve, submit, watch, cancel, fetch).
-`calibrate` measures what FP8 needs. `fold` puts LoRAs into a plain safetensors file, for other
-runtimes."""
+videos from it here (generate) or through a server (serve, submit, watch, cancel, fetch). `fold`
+puts LoRAs into a plain safetensors file, for other runtimes; `calibrate` measures what FP8 needs,
+and `gate` tells whether a bundle is as good as another."""
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -1,7 +1,7 @@
 """The command `wan-trt`: runs the command that was asked for, turns errors into exit codes.
 
 Exit codes: 0 done, 2 usage or bad input, 3 resource exhausted (retry elsewhere), 4 interrupted,
-1 a bug of ours.
+5 a bundle that did not pass its gate, 1 a bug of ours.
 """
 
 from __future__ import annotations

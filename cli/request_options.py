@@ -141,7 +141,7 @@ def choices_from(arguments: argparse.Namespace) -> RequestChoices:
             steps=arguments.steps,
             solver=None if arguments.solver is None else SolverName(arguments.solver),
             shift=arguments.shift,
-            guidance=None if arguments.guidance is None else _guidance(arguments.guidance),
+            guidance=None if arguments.guidance is None else parse_guidance(arguments.guidance),
         ),
         seed=arguments.seed,
         mode=None if arguments.mode is None else Mode(arguments.mode),
@@ -152,7 +152,8 @@ def choices_from(arguments: argparse.Namespace) -> RequestChoices:
     )
 
 
-def _guidance(text: str) -> tuple[float, float]:
+def parse_guidance(text: str) -> tuple[float, float]:
+    """G or HIGH,LOW. Raises InputError."""
     try:
         high, _, low = text.partition(",")
         return float(high), float(low or high)

@@ -51,9 +51,9 @@ class Engine:
         self, bundle: Bundle, threads: int | None = None, load: Load | None = None
     ) -> None:
         """`threads` for each graph; None means all cores that the process may use. Graphs are
-        loaded when they are first needed, by `load` where something else than ONNX Runtime is to
-        run them. Raises BundleError for a bundle that lacks graphs, InputError for a number of
-        threads that no machine has use for."""
+        loaded when they are first needed: by `load(bundle, graph, weight_set)`, or by ONNX Runtime
+        where that is None. Raises BundleError for a bundle that lacks graphs, InputError for a
+        number of threads that no machine has use for."""
         model = bundle.manifest.model
         if missing := sorted(set(REQUIRED_GRAPHS[model]) - set(bundle.manifest.graphs)):
             raise BundleError(

@@ -9,6 +9,7 @@
     |-- NotFoundError       no such job                                    exit 2
     |-- ResourceError       this machine cannot do it now, another may     exit 3
     |-- CancelledError      the job was cancelled or interrupted           exit 4
+    |-- GateError           a bundle is not as good as its reference       exit 5
     `-- ExecutionError      the engine failed while running a valid job    exit 1
 
 Every error says what was given, what is expected and what to do about it, in one line.
@@ -116,6 +117,12 @@ class CancelledError(WanTrtError):
     """The job was cancelled by its owner or interrupted by the operator."""
 
     exit_code = 4
+
+
+class GateError(WanTrtError):
+    """A bundle's results are further from the reference's than the thresholds allow."""
+
+    exit_code = 5
 
 
 class ExecutionError(WanTrtError):

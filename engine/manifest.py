@@ -132,11 +132,28 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class GateRecord:
+    """How the bundle did when it was last compared with another (docs/fp8.md).
+
+    `against` is the sha256 of the other bundle's manifest, or of the reference file; `thresholds`
+    the digest of what was asked. `numbers` has the worst value of each quantity, None where it is
+    not finite; `failed` names the quantities that were out of bounds.
+    """
+
+    passed: bool
+    against: str
+    thresholds: str
+    job: Mapping[str, Any]
+    numbers: Mapping[str, float | None]
+    failed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Manifest:
     """`boundary` is a share of 1000 timesteps: the high-noise expert serves t >= boundary*1000.
 
     `prompts` holds the texts whose embeddings lie in prompts.safetensors, by tensor name
-    ("positive", "negative").
+    ("positive", "negative"). `gate` is None for a bundle that no gate has judged.
     """
 
     schema: int
@@ -148,6 +165,7 @@ class Manifest:
     files: Mapping[str, FileEntry]
     prompts: Mapping[str, str]
     provenance: Provenance
+    gate: GateRecord | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False, sort_keys=True) + "\n"

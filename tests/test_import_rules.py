@@ -53,7 +53,9 @@ def test_only_export_and_calibration_import_torch(package: str) -> None:
         assert not _imports(file) & {"torch", "tensorrt", "onnxscript"}, file
 
 
-@pytest.mark.parametrize("module", ["engine", "media", "preprocess", "server", "cli.main"])
+@pytest.mark.parametrize(
+    "module", ["engine", "media", "preprocess", "server", "cli.main", "calibration.gate.gate"]
+)
 def test_importing_the_runtime_loads_neither_torch_nor_tensorrt(module: str) -> None:
     code = (
         f"import wan_trt.{module}, sys; print(sorted({{'torch', 'tensorrt'}} & set(sys.modules)))"

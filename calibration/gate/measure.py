@@ -1,0 +1,269 @@
+"""Runs one job on a bundle and on what it is compared with, and measures how far they are apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wan_trt.calibration.gate.job import GateJob
+from wan_trt.calibration.gate.metrics import (
+    colour_drift,
+    cosine,
+    psnr,
+    relative_error,
+    ssim,
+    temporal_ratio,
+)
+from wan_trt.calibration.gate.recording import DENOISER, Recording
+from wan_trt.calibration.gate.velocities import VelocityError, velocity_errors
+from wan_trt.calibration.gate.video_file import VideoFile
+from wan_trt.engine.bundle import Bundle, sha256_file
+from wan_trt.engine.engine import Engine
+from wan_trt.engine.errors import ExecutionError, InputError
+from wan_trt.engine.job import OnEvent
+from wan_trt.engine.manifest import SHARED
+from wan_trt.engine.ort import load_executor
+from wan_trt.engine.request import Event
+from wan_trt.engine.validation import validate_request
+from wan_trt.media import open_sink, to_pixels
+
+SHOWN_FRAMES = 4
+
+Perceptual = Callable[[NDArray[np.float32], NDArray[np.float32]], float]
+"""A distance of frames [T, H, W, 3] in [-1, 1]: LPIPS."""
+
+
+@dataclass(frozen=True)
+class LatentError:
+    """Of the latents of a segment when its run is over."""
+
+    segment: int
+    cosine: float
+    relative_error: float
+
+
+@dataclass(frozen=True)
+class FrameErrors:
+    """Of the frames start..stop-1; see `metrics`. `drift` is of red, green and blue in 1/255.
+    The step into the first frame from the one before counts to `temporal_ratio`."""
+
+    start: int
+    stop: int
+    psnr: float
+    ssim: float
+    drift: tuple[float, float, float]
+    temporal_ratio: float
+    lpips: float | None = None
+
+
+@dataclass(frozen=True)
+class ShownFrame:
+    """A frame of both, uint8 [H, W, 3]."""
+
+    index: int
+    reference: NDArray[np.uint8]
+    candidate: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How far a bundle is from what it was compared with. `velocities` is empty where that is no
+    bundle; `failure` is the error with which the bundle's own run ended, None where it did not."""
+
+    against: str
+    against_digest: str
+    job: Mapping[str, Any]
+    velocities: tuple[VelocityError, ...] = ()
+    latents: tuple[LatentError, ...] = ()
+    frames: tuple[FrameErrors, ...] = ()
+    shown: tuple[ShownFrame, ...] = field(default=(), repr=False)
+    notes: tuple[str, ...] = ()
+    failure: str | None = None
+
+
+def measure(
+    bundle: Bundle,
+    against: Bundle | Path,
+    job: GateJob,
+    *,
+    threads: int | None = None,
+    lpips: Perceptual | None = None,
+    on_event: OnEvent | None = None,
+) -> Measurement:
+    """Run `job` on `bundle`, and on `against` unless that is the file of a result.
+
+    Recorded tensors and results lie in the system's folder for temporary files (TMPDIR) meanwhile.
+    Raises InputError for what cannot be compared and whatever the reference's run raises.
+    """
+    validate_request(job.request, bundle.manifest)
+    notes = _notes(against, job)
+    with TemporaryDirectory(prefix="wan-trt-gate-") as temporary:
+        folder = Path(temporary)
+        velocities: tuple[VelocityError, ...] = ()
+        run = partial(_run, job=job, threads=threads, on_event=on_event)
+        if isinstance(against, Bundle):
+            _require_comparable(bundle, against)
+            recording = Recording(folder, against.manifest.boundary)
+            reference = folder / "reference.safetensors"
+            run(against, reference, recording=recording)
+            _require_all_experts(against, recording)
+            load = partial(load_executor, threads=threads)
+            velocities = velocity_errors(recording, against, bundle, load)
+        else:
+            reference = against
+            _require_fitting(reference, job)
+        measured = Measurement(
+            against=str(against.path if isinstance(against, Bundle) else against),
+            against_digest=_digest(against),
+            job=job.describe(),
+            velocities=velocities,
+            notes=notes,
+        )
+        candidate = folder / "candidate.safetensors"
+        try:
+            run(bundle, candidate)
+        except ExecutionError as error:
+            return replace(measured, failure=str(error))
+        return _compared(measured, reference, candidate, job, lpips)
+
+
+def _run(
+    bundle: Bundle,
+    out: Path,
+    *,
+    job: GateJob,
+    threads: int | None,
+    on_event: OnEvent | None,
+    recording: Recording | None = None,
+) -> None:
+    def watch(event: Event) -> None:
+        if recording is not None:
+            recording.watch(event)
+        if on_event is not None:
+            on_event(event)
+
+    load = recording.loader(partial(load_executor, threads=threads)) if recording else None
+    request = job.request
+    with Engine(bundle, threads, load) as engine:
+        engine.generate(
+            request,
+            lambda: open_sink(
+                out, height=request.height, width=request.width, frame_count=request.frame_count
+            ),
+            watch,
+        )
+
+
+def _compared(
+    measured: Measurement,
+    reference_path: Path,
+    candidate_path: Path,
+    job: GateJob,
+    lpips: Perceptual | None,
+) -> Measurement:
+    reference, candidate = VideoFile(reference_path, "against"), VideoFile(candidate_path)
+    try:
+        return replace(
+            measured,
+            latents=tuple(_latent_errors(reference, candidate)),
+            frames=tuple(_frame_errors(reference, candidate, cut, lpips) for cut in job.cuts),
+            shown=tuple(_shown(reference, candidate, job.request.frame_count)),
+        )
+    finally:
+        reference.close()
+        candidate.close()
+
+
+def _latent_errors(reference: VideoFile, candidate: VideoFile) -> Iterator[LatentError]:
+    if reference.segments:  # frames alone are a reference too
+        reference.require_latents(candidate)
+    for segment in reference.segments:
+        first, second = reference.latents(segment), candidate.latents(segment)
+        yield LatentError(segment, cosine(first, second), relative_error(first, second))
+
+
+def _frame_errors(
+    reference: VideoFile, candidate: VideoFile, cut: tuple[int, int], lpips: Perceptual | None
+) -> FrameErrors:
+    start, stop = cut
+    before = min(start, 1)
+    first, second = (video.frames(start - before, stop) for video in (reference, candidate))
+    ratio = temporal_ratio(first, second)
+    first, second = first[before:], second[before:]
+    return FrameErrors(
+        start,
+        stop,
+        psnr(first, second),
+        ssim(first, second),
+        colour_drift(first, second),
+        ratio,
+        lpips(first, second) if lpips else None,
+    )
+
+
+def _shown(reference: VideoFile, candidate: VideoFile, count: int) -> Iterator[ShownFrame]:
+    for index in sorted({int(i) for i in np.linspace(0, count - 1, SHOWN_FRAMES).round()}):
+        first, second = (video.frames(index, index + 1)[0] for video in (reference, candidate))
+        yield ShownFrame(index, to_pixels(first), to_pixels(second))
+
+
+def _notes(against: Bundle | Path, job: GateJob) -> tuple[str, ...]:
+    notes = []
+    if not isinstance(against, Bundle):
+        notes.append("velocities were not compared: the reference is a file, not a bundle")
+    if job.request.segment_frames == job.request.frame_count:
+        notes.append(f"one segment: its frames were judged in {len(job.cuts)} parts")
+    return tuple(notes)
+
+
+def _digest(against: Bundle | Path) -> str:
+    if isinstance(against, Path):
+        return sha256_file(against)
+    ungated = replace(against.manifest, gate=None).to_json()
+    return hashlib.sha256(ungated.encode()).hexdigest()
+
+
+def _require_comparable(bundle: Bundle, against: Bundle) -> None:
+    mine, other = bundle.manifest, against.manifest
+    for what, given, expected in (
+        ("model", other.model, mine.model),
+        ("geometry", other.geometry, mine.geometry),
+        ("boundary", other.boundary, mine.boundary),
+    ):
+        if given != expected:
+            raise InputError(
+                f"{against.path} has the {what} {given}",
+                expected=f"{expected} as {bundle.path}",
+                action="compare bundles of one model",
+                field="against",
+            )
+
+
+def _require_all_experts(against: Bundle, recording: Recording) -> None:
+    """A gate that has not seen an expert must not judge it."""
+    seen = {launch.expert.value for launch in recording.launches}
+    sets = set(against.manifest.graphs[DENOISER].weights) - {SHARED}
+    if missing := sorted(sets - seen):
+        raise InputError(
+            f"{len({launch.step for launch in recording.launches})} never run the "
+            f"{missing[0]}-noise expert",
+            expected="steps on both sides of the boundary",
+            action="ask for more steps",
+            field="steps",
+        )
+
+
+def _require_fitting(reference: Path, job: GateJob) -> None:
+    video = VideoFile(reference, "against")
+    try:
+        video.require(job.request)
+    finally:
+        video.close()

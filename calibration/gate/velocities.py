@@ -1,0 +1,109 @@
+"""The velocity check: a bundle's denoisers on what the reference's were given, step by step.
+
+Errors of earlier steps do not count here: every step starts from the reference's latents, contexts
+and tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wan_trt.calibration.gate.metrics import cosine, relative_error, share_of_way
+from wan_trt.calibration.gate.recording import DENOISER, Launch, Recording
+from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.executor import Bindings, Executor
+from wan_trt.engine.executors import Executors, Load
+from wan_trt.engine.manifest import SHARED
+from wan_trt.engine.request import ExpertName
+
+
+@dataclass(frozen=True)
+class VelocityError:
+    """Of one pass of the denoiser; see `Launch` for where it stands.
+
+    `confusion` is how far the velocity is on the way from the reference's own expert, 0, to the
+    reference's other one, 1; None where the reference has one set of weights for both.
+    """
+
+    expert: ExpertName
+    segment: int
+    step: int
+    timestep: int
+    branch: int
+    cosine: float
+    relative_error: float
+    confusion: float | None
+
+
+def velocity_errors(
+    recording: Recording, reference: Bundle, candidate: Bundle, load: Load
+) -> tuple[VelocityError, ...]:
+    """In the recording's order. One expert at a time is in memory."""
+    launches = recording.launches
+    others: dict[int, str] = {}
+    if reference.weight_set(DENOISER, ExpertName.HIGH) != SHARED:
+        swapped = [_other(launch.expert) for launch in launches]
+        for index, velocity in _repeated(recording, reference, load, swapped):
+            others[index] = recording.keep(velocity)
+    found: dict[int, VelocityError] = {}
+    own = [launch.expert for launch in launches]
+    for index, velocity in _repeated(recording, candidate, load, own):
+        other = recording.tensor(others[index]) if others else None
+        found[index] = _compare(recording, launches[index], velocity, other)
+    return tuple(found[index] for index in range(len(launches)))
+
+
+def _compare(
+    recording: Recording, launch: Launch, velocity: NDArray[Any], other: NDArray[Any] | None
+) -> VelocityError:
+    expected = recording.tensor(launch.velocity)
+    return VelocityError(
+        launch.expert,
+        launch.segment,
+        launch.step,
+        launch.timestep,
+        launch.branch,
+        cosine(expected, velocity),
+        relative_error(expected, velocity),
+        None if other is None else share_of_way(expected, other, velocity),
+    )
+
+
+def _repeated(
+    recording: Recording, bundle: Bundle, load: Load, experts: Sequence[ExpertName]
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """(index of a launch, velocity that the bundle's expert at that index of `experts` has for
+    it), one expert after the other; the velocity is valid until the next one."""
+    executors = Executors(bundle, load)
+    for expert in ExpertName:
+        indices = [index for index, chosen in enumerate(experts) if chosen is expert]
+        if indices:
+            launches = [recording.launches[index] for index in indices]
+            velocities = _velocities(executors.get(DENOISER, expert), recording, launches)
+            yield from zip(indices, velocities, strict=True)
+        executors.release(DENOISER)
+
+
+def _velocities(
+    executor: Executor, recording: Recording, launches: Sequence[Launch]
+) -> Iterator[NDArray[Any]]:
+    bindings: Bindings | None = None
+    loaded: dict[str, str] = {}
+    for launch in launches:
+        if bindings is None:  # all segments of a job have one size
+            bindings = executor.bind(launch.sizes)
+        for name, tensor in launch.inputs.items():
+            if loaded.get(name) != tensor:
+                np.copyto(bindings.inputs[name], recording.tensor(tensor))
+                loaded[name] = tensor
+        executor.launch(bindings)
+        yield bindings.outputs["velocity"]
+
+
+def _other(expert: ExpertName) -> ExpertName:
+    return ExpertName.LOW if expert is ExpertName.HIGH else ExpertName.HIGH

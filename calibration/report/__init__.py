@@ -1,0 +1,1 @@
+"""The gate's report: one HTML page that needs nothing besides itself."""

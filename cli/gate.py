@@ -1,0 +1,199 @@
+"""Tell whether a bundle's results are as good as another's.
+
+The same job is run on both: velocities are compared at every step on the reference's inputs,
+latents and frames at the end of each of at least four chained segments. Without --inputs the job
+is a small made-up one. REFERENCE is a bundle, or the .safetensors that `generate` wrote of the same
+job, in which case velocities are not compared.
+
+The result is noted in BUNDLE's manifest. Exit code 5: BUNDLE did not pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wan_trt.engine.errors import InputError
+
+if TYPE_CHECKING:
+    from wan_trt.calibration.gate.job import JobOptions
+    from wan_trt.calibration.gate.verdict import Verdict
+
+SUMMARY = "tell whether a bundle is as good as another"
+EXAMPLES = (
+    """\
+wan-trt gate animate_fp8 --against animate_bf16 --inputs prepared --steps 20 \\
+    --report report.html""",
+    "wan-trt gate animate_fp8 --against animate_bf16 --thresholds strict.toml --json verdict.json",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="the bundle to be judged")
+    parser.add_argument(
+        "--against",
+        metavar="REFERENCE",
+        type=Path,
+        required=True,
+        help="a bundle of the same model at higher precision, or a result in a .safetensors",
+    )
+    _add_job_arguments(parser.add_argument_group("the job"))
+    verdict = parser.add_argument_group("the verdict")
+    verdict.add_argument(
+        "--thresholds",
+        metavar="FILE",
+        type=Path,
+        help="a .toml that changes what is let pass (docs/fp8.md lists the defaults)",
+    )
+    verdict.add_argument(
+        "--lpips",
+        metavar="FILE",
+        type=Path,
+        help="weights for LPIPS, .safetensors: AlexNet's features.N and LPIPS's linN.model.1",
+    )
+    verdict.add_argument(
+        "--report", metavar="FILE", type=Path, help="also write a page with plots and frames, .html"
+    )
+    verdict.add_argument(
+        "--sensitivity",
+        metavar="FILE",
+        type=Path,
+        help="modules with their relative errors, .json, to be shown in the report",
+    )
+    verdict.add_argument(
+        "--json", metavar="FILE", type=Path, help="also write every number that was measured"
+    )
+    verdict.add_argument(
+        "--no-record", action="store_true", help="leave BUNDLE's manifest as it is"
+    )
+    parser.add_argument(
+        "--threads", metavar="N", type=int, help="CPU threads to use (default: one a core)"
+    )
+
+
+def _add_job_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--inputs",
+        metavar="DIR",
+        type=Path,
+        help="a folder with src_ref, src_pose, src_face, .. as `wan-trt preprocess` writes it, and "
+        "noise.safetensors where a seed shall not be used",
+    )
+    group.add_argument(
+        "--steps",
+        metavar="N",
+        type=int,
+        help="denoising steps (default: 4; with --inputs 20 or 40)",
+    )
+    group.add_argument(
+        "--segments",
+        metavar="N",
+        type=int,
+        default=4,
+        help="chained segments, 4 or more; image-to-video has one, which is judged in so many "
+        "parts (default: 4)",
+    )
+    group.add_argument(
+        "--segment-frames",
+        metavar="N",
+        type=int,
+        help="frames of a segment, 4n+1 (default: 5; with --inputs what the clip is enough for, "
+        "at most 77)",
+    )
+    group.add_argument(
+        "--size",
+        metavar="WxH",
+        help="pixels of a made-up job, multiples of 16; image-to-video: about so many (default: "
+        "96x64)",
+    )
+    group.add_argument(
+        "--guidance",
+        metavar="G|HIGH,LOW",
+        help="how strongly to follow the prompt (default: 1, image-to-video 3.5)",
+    )
+    group.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="what noise is drawn from (default: 0)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from wan_trt.calibration.gate.gate import gate, record
+    from wan_trt.calibration.gate.job import folder_job, made_up_job
+    from wan_trt.calibration.gate.lpips import Lpips
+    from wan_trt.calibration.gate.thresholds import Thresholds
+    from wan_trt.calibration.report.page import write_report
+    from wan_trt.calibration.report.sensitivity import read_sensitivity
+    from wan_trt.cli.progress import ProgressLine
+    from wan_trt.engine.bundle import Bundle
+    from wan_trt.media.partial_output import try_place, write_text
+
+    for field in ("report", "json"):
+        if getattr(arguments, field) is not None:
+            try_place(getattr(arguments, field), field)
+    bundle = Bundle.open(arguments.bundle)
+    against = Bundle.open(arguments.against) if arguments.against.is_dir() else arguments.against
+    thresholds = Thresholds.read(arguments.thresholds)
+    sensitivity = read_sensitivity(arguments.sensitivity) if arguments.sensitivity else None
+    lpips = Lpips(arguments.lpips) if arguments.lpips else None
+    options = _options(arguments)
+    with ExitStack() as resources:
+        job = (
+            folder_job(bundle.manifest, arguments.inputs, options, resources)
+            if arguments.inputs
+            else made_up_job(bundle.manifest, options)
+        )
+        verdict = gate(
+            bundle,
+            against,
+            job,
+            thresholds,
+            threads=arguments.threads,
+            lpips=lpips,
+            on_event=ProgressLine(sys.stderr).show,
+        )
+    if not arguments.no_record:
+        record(bundle, verdict)
+    if arguments.json is not None:
+        write_text(arguments.json, verdict.to_json(), "json")
+    if arguments.report is not None:
+        write_report(verdict, arguments.bundle.name, arguments.report, sensitivity)
+    for line in _lines(verdict):
+        print(line)
+    verdict.require()
+    return 0
+
+
+def _lines(verdict: Verdict) -> Iterator[str]:
+    for note in verdict.measured.notes:
+        yield f"note    {note}"
+    for check in verdict.checks:
+        word = "passed" if check.passed else "FAILED"
+        yield f"{word}  {check.name:30} {check.value:<12.6g} {check.bounds} ({check.where})"
+
+
+def _options(arguments: argparse.Namespace) -> JobOptions:
+    from wan_trt.calibration.gate.job import JobOptions
+    from wan_trt.cli.request_options import parse_guidance
+
+    guidance = arguments.guidance
+    return JobOptions(
+        steps=arguments.steps,
+        segments=arguments.segments,
+        segment_frames=arguments.segment_frames,
+        size=None if arguments.size is None else _size(arguments.size),
+        guidance=None if guidance is None else parse_guidance(guidance),
+        seed=arguments.seed,
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise InputError(
+            repr(text), expected="WIDTHxHEIGHT", action="write it as in 832x480", field="size"
+        )
+    return int(width), int(height)
