@@ -47,6 +47,18 @@ def test_presets() -> None:
     assert narrow == {n for n in NAMES if ".ffn." in n or ".cross_attn." in n}
 
 
+@pytest.mark.parametrize("preset", presets())
+def test_presets_fit_every_model(tiny_checkpoint: Path, i2v_checkpoint: Path, preset: str) -> None:
+    """Also the one without face blocks. Of eight blocks, so that the middle ones are left."""
+    for path in (tiny_checkpoint, i2v_checkpoint):
+        denoiser = plan(Checkpoint.open(path)).expert["denoiser"]
+        assert isinstance(denoiser, Denoiser)
+        names = [name for name in candidates(denoiser) if not name.startswith("blocks.")]
+        names += [name for name in NAMES if name.startswith("blocks.")]
+        found = Policy.read(preset).apply(names, LAYERS).linears
+        assert {"blocks.3.ffn.0", "blocks.4.cross_attn.q"} <= found
+
+
 def test_later_tables_win() -> None:
     text = _linear("blocks.*") + _linear("*.ffn.2", "high") + _linear("blocks.5.ffn.2")
     found = Policy.parse(text, "p").apply(NAMES, LAYERS).linears
