@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 from wan_trt.cli.export_progress import ExportProgress
-from wan_trt.cli.lora_options import add_lora_options, lora_stacks
+from wan_trt.cli.lora_options import add_boundary_option, add_lora_options, lora_stacks
 from wan_trt.engine.errors import InputError
 
 SUMMARY = "checkpoint (+ LoRAs) + samples -> ranges for FP8; needs the extra `calibration`"
@@ -48,13 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "made for the time being",
     )
     add_lora_options(parser)
-    parser.add_argument(
-        "--boundary",
-        metavar="SHARE",
-        type=float,
-        help="where the experts change, as a share of 1000 timesteps "
-        "(default: what the checkpoint says, or 0.9)",
-    )
+    add_boundary_option(parser)
     parser.add_argument(
         "--policy",
         metavar="NAME|FILE",

@@ -18,7 +18,12 @@ import sys
 from pathlib import Path
 
 from wan_trt.cli.export_progress import ExportProgress
-from wan_trt.cli.lora_options import add_lora_options, lora_stacks, without_export
+from wan_trt.cli.lora_options import (
+    add_boundary_option,
+    add_lora_options,
+    lora_stacks,
+    without_export,
+)
 
 SUMMARY = "checkpoint (+ LoRAs) -> bundle; needs the extra `export`"
 
@@ -45,13 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder to make, or a bundle of this checkpoint to bring up to date",
     )
     add_lora_options(parser)
-    parser.add_argument(
-        "--boundary",
-        metavar="SHARE",
-        type=float,
-        help="where the experts change, as a share of 1000 timesteps "
-        "(default: what the checkpoint says, or 0.9)",
-    )
+    add_boundary_option(parser)
     parser.add_argument(
         "--precision",
         choices=["fp32", "bf16", "fp8"],

@@ -34,6 +34,17 @@ def add_lora_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_boundary_option(parser: argparse.ArgumentParser) -> None:
+    """--boundary, which says which expert is which."""
+    parser.add_argument(
+        "--boundary",
+        metavar="SHARE",
+        type=float,
+        help="where the experts change, as a share of 1000 timesteps "
+        "(default: what the checkpoint says, or 0.9)",
+    )
+
+
 def lora_stacks(arguments: argparse.Namespace) -> LoraStacks:
     """The LoRAs that the options name. Raises LoraError for a SPEC that cannot be read."""
     from wan_trt.export.lora.spec import LoraSpec, LoraStacks

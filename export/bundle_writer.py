@@ -141,9 +141,9 @@ def export_bundle(
             ),
         )
         (stage / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        Bundle.open(stage)  # what gets the name can be opened
+        staged = Bundle.open(stage)  # what gets the name can be opened
     on_progress(Progress(Stage.DONE, _summary(made, reused)))
-    return Bundle.open(out)
+    return Bundle(out, staged.manifest)
 
 
 def _plan_tensors(

@@ -38,36 +38,19 @@ def refer(model: onnx_ir.Model, dtypes: Mapping[str, str]) -> None:
 
 
 def _cast(graph: onnx_ir.Graph, parameter: onnx_ir.Value, dtype: onnx_ir.DataType) -> None:
-    """Let all who use the parameter get it as float32."""
-    uses = list(parameter.uses())
-    nodes = [node for node, _ in uses]
-    if [node.op_type for node in nodes] == ["Gather"]:
-        narrow = nodes[0].outputs[0]
-        wide = _insert(graph, narrow, f"{narrow.name}_float32", behind=nodes[0])
-        narrow.replace_all_uses_with(wide)
-        wide.producer().replace_input_with(0, narrow)  # type: ignore[union-attr]
-        narrow.dtype = dtype
-        return
-    first = next(node for node in graph if node in nodes)
-    wide = _insert(graph, parameter, f"{parameter.name}_float32", before=first)
+    """Let all who use the parameter, or the rows that are looked up in it, get it as float32."""
+    users = [node for node, _ in parameter.uses()]
+    lookup = users[0] if [node.op_type for node in users] == ["Gather"] else None
+    value = parameter if lookup is None else lookup.outputs[0]
+    value.dtype = dtype
+    uses = list(value.uses())
+    cast = onnx_ir.node("Cast", [value], attributes={"to": onnx_ir.DataType.FLOAT})
+    wide = cast.outputs[0]
+    wide.name, wide.shape = f"{value.name}_float32", value.shape
+    wide.dtype = onnx_ir.DataType.FLOAT
+    if lookup is None:
+        graph.insert_before(next(node for node in graph if node in users), cast)
+    else:
+        graph.insert_after(lookup, cast)
     for node, index in uses:
         node.replace_input_with(index, wide)
-
-
-def _insert(
-    graph: onnx_ir.Graph,
-    value: onnx_ir.Value,
-    name: str,
-    *,
-    before: onnx_ir.Node | None = None,
-    behind: onnx_ir.Node | None = None,
-) -> onnx_ir.Value:
-    """A Cast of `value` to float32 at a place in the graph; gives its output."""
-    node = onnx_ir.node("Cast", [value], attributes={"to": onnx_ir.DataType.FLOAT})
-    wide = node.outputs[0]
-    wide.name, wide.shape, wide.dtype = name, value.shape, onnx_ir.DataType.FLOAT
-    if before is not None:
-        graph.insert_before(before, node)
-    elif behind is not None:
-        graph.insert_after(behind, node)
-    return wide

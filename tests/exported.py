@@ -23,6 +23,22 @@ from wan_trt.export.tensor_store import TensorStore
 from wan_trt.export.tensors import TensorSource
 from wan_trt.export.weights import write_weights
 
+# Of an Animate bundle (docs/architecture.md).
+GRAPHS = (
+    "text_encoder",
+    "image_encoder",
+    "vae_encoder_first",
+    "vae_encoder_next",
+    "vae_decoder_first",
+    "vae_decoder_next",
+    "motion_encoder",
+    "text_context",
+    "image_context",
+    "face_context",
+    "segment_context",
+    "denoiser",
+)
+
 
 def export_module(
     module: ExportModule,

@@ -4,16 +4,13 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import onnx_ir
-import torch
 
 from scale.case import Width
 from scale.process import peak_nbytes
@@ -26,8 +23,9 @@ from wan_trt.export.modeling.module import ExportModule
 from wan_trt.export.parameters import refer
 from wan_trt.export.precision import Precision, stored_dtypes
 from wan_trt.export.synthetic.checkpoint import config, image_to_video_config
-from wan_trt.export.synthetic.dit_shapes import Shape, dit_shapes, image_to_video_shapes
+from wan_trt.export.synthetic.dit_shapes import dit_shapes, image_to_video_shapes
 from wan_trt.export.synthetic.encoder_shapes import clip_file_shapes, t5_shapes, vae_shapes
+from wan_trt.export.synthetic.shapes_only import ShapesOnly
 from wan_trt.export.synthetic.sizes import ANIMATE_14B, TINY, CheckpointSizes
 
 
@@ -51,31 +49,10 @@ class GraphStage:
         return GraphStage(**json.loads(path.read_text()))
 
 
-class Shapes:
-    """A tensor source that knows names and shapes and has no values."""
-
-    def __init__(self, shapes: Mapping[str, Shape]) -> None:
-        self._shapes = shapes
-
-    @property
-    def parameters(self) -> int:
-        return sum(math.prod(shape) for shape in self._shapes.values())
-
-    def names(self) -> Iterable[str]:
-        return self._shapes.keys()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self._shapes[name]
-
-    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
-        del rows
-        raise AssertionError(f"the graph stage read {name}")
-
-
-def shapes_only(model: ModelName, sizes: CheckpointSizes) -> tuple[Checkpoint, Shapes]:
+def shapes_only(model: ModelName, sizes: CheckpointSizes) -> tuple[Checkpoint, ShapesOnly]:
     """A checkpoint of names and shapes, and the DiT in it."""
     animate = model is ModelName.ANIMATE
-    dit = Shapes(dit_shapes(sizes) if animate else image_to_video_shapes(sizes))
+    dit = ShapesOnly(dit_shapes(sizes) if animate else image_to_video_shapes(sizes))
     settings = config(sizes) if animate else image_to_video_config(sizes)
     one = Dit(settings, dit)
     experts = {expert: one if animate else Dit(settings, dit) for expert in ExpertName}
@@ -84,10 +61,10 @@ def shapes_only(model: ModelName, sizes: CheckpointSizes) -> tuple[Checkpoint, S
         path=Path(),
         layout="names and shapes",
         experts=experts,
-        vae=Shapes(vae_shapes(sizes)),
-        t5=Shapes(t5_shapes(sizes)),
+        vae=ShapesOnly(vae_shapes(sizes)),
+        t5=ShapesOnly(t5_shapes(sizes)),
         tokenizer=Path(),
-        clip=Shapes(clip_file_shapes(sizes)) if animate else None,
+        clip=ShapesOnly(clip_file_shapes(sizes)) if animate else None,
         boundary=None,
         files=(),
     )

@@ -7,6 +7,7 @@ what is wrong with the factors among themselves, `shape` what their product can 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -49,11 +50,12 @@ class Change(Protocol):
         ...
 
 
-class Whole:
+class Whole(ABC):
     """What a kind does whose product cannot be had in parts."""
 
+    @abstractmethod
     def full(self, base: Shape) -> torch.Tensor:
-        raise NotImplementedError
+        """See `Change.full`."""
 
     def by_rows(self, base: Shape, scale: float) -> Rows:
         whole = self.full(base).mul_(scale)

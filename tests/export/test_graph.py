@@ -7,25 +7,11 @@ from pathlib import Path
 
 import onnx
 import pytest
+from exported import GRAPHS
 
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.executor import TensorSpec
 from wan_trt.export.synthetic.sizes import TINY
-
-GRAPHS = (
-    "text_encoder",
-    "image_encoder",
-    "vae_encoder_first",
-    "vae_encoder_next",
-    "vae_decoder_first",
-    "vae_decoder_next",
-    "motion_encoder",
-    "text_context",
-    "image_context",
-    "face_context",
-    "segment_context",
-    "denoiser",
-)
 
 
 def _load(bundle: Bundle, name: str) -> onnx.ModelProto:

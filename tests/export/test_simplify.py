@@ -6,24 +6,10 @@ from collections import Counter
 
 import onnx_ir
 import pytest
+from exported import GRAPHS
 from onnxscript.rewriter import rewrite
 
 from wan_trt.engine.bundle import Bundle
-
-GRAPHS = (
-    "text_encoder",
-    "image_encoder",
-    "vae_encoder_first",
-    "vae_encoder_next",
-    "vae_decoder_first",
-    "vae_decoder_next",
-    "motion_encoder",
-    "text_context",
-    "image_context",
-    "face_context",
-    "segment_context",
-    "denoiser",
-)
 
 
 @pytest.mark.parametrize("name", GRAPHS)

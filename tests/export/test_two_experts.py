@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from wan_trt.export.synthetic.checkpoint import (
     image_to_video_config,
     write_two_expert_checkpoint,
 )
+from wan_trt.export.synthetic.shapes_only import ShapesOnly
 from wan_trt.export.synthetic.sizes import ANIMATE_14B, TINY
 
 HIGH, LOW = ExpertName.HIGH, ExpertName.LOW
@@ -39,22 +39,10 @@ def broken(i2v_checkpoint: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(i2v_checkpoint, tmp_path / "checkpoint"))
 
 
-class Listed:
-    """Names and shapes without values: those of a real model."""
-
-    def __init__(self, file: Path, prefix: str = "") -> None:
-        shapes: dict[str, list[int]] = json.loads(file.read_text())
-        self._shapes = {prefix + name: tuple(shape) for name, shape in shapes.items()}
-
-    def names(self) -> Iterable[str]:
-        return self._shapes.keys()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self._shapes[name]
-
-    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
-        del rows
-        raise AssertionError(f"{name} must not be read to plan a bundle")
+def _listed(file: Path, prefix: str = "") -> ShapesOnly:
+    """Names and shapes of a real model."""
+    shapes: dict[str, list[int]] = json.loads(file.read_text())
+    return ShapesOnly({prefix + name: tuple(shape) for name, shape in shapes.items()})
 
 
 @pytest.mark.parametrize("model", ModelName)
@@ -65,17 +53,17 @@ def test_every_tensor_of_the_real_models_has_its_place(shared: Path, model: Mode
     settings = (config if animate else image_to_video_config)(ANIMATE_14B)
 
     def dit() -> Dit:
-        return Dit(settings, Listed(names / f"{listing}.json"))
+        return Dit(settings, _listed(names / f"{listing}.json"))
 
     checkpoint = Checkpoint(
         model=model,
         path=Path(),
         layout="",
         experts=dict.fromkeys(ExpertName, dit()) if animate else {e: dit() for e in ExpertName},
-        vae=Listed(names / "vae_wan21.json"),
-        t5=Listed(names / "umt5_xxl_encoder.json"),
+        vae=_listed(names / "vae_wan21.json"),
+        t5=_listed(names / "umt5_xxl_encoder.json"),
         tokenizer=Path(),
-        clip=Listed(names / "clip_visual.json", "visual.") if animate else None,
+        clip=_listed(names / "clip_visual.json", "visual.") if animate else None,
         boundary=None,
         files=(),
     )

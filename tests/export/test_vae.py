@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from wan_trt.export.modeling.vae_history import History
 from wan_trt.export.modeling.vae_layers import CausalConv, ChannelNorm, DoublingConv
 from wan_trt.export.modeling.vae_rules import layer_rules
 from wan_trt.export.synthetic.encoder_shapes import vae_shapes
+from wan_trt.export.synthetic.shapes_only import ShapesOnly
 from wan_trt.export.synthetic.sizes import ANIMATE_14B
 from wan_trt.export.tensors import MemoryTensors, TensorSource
 
@@ -216,25 +217,9 @@ def test_every_tensor_of_the_checkpoint_is_used(tiny: TensorSource) -> None:
     assert used | unused(tiny.names()) == set(tiny.names())
 
 
-class _Shapes:
-    """A source that knows shapes alone."""
-
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self._shapes = shapes
-
-    def names(self) -> Iterable[str]:
-        return self._shapes
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self._shapes[name]
-
-    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
-        raise NotImplementedError(name)
-
-
 def test_caches_of_the_real_model() -> None:
     """24 and 32 caches; 2.24 and 3.78 GB at 832x480."""
-    sizes = VaeSizes.read(_Shapes(vae_shapes(ANIMATE_14B)))
+    sizes = VaeSizes.read(ShapesOnly(vae_shapes(ANIMATE_14B)))
     assert (sizes.spatial, sizes.temporal) == (8, 4)
     found = []
     with torch.device("meta"):
@@ -249,4 +234,4 @@ def test_another_latent_space_is_refused(tiny: TensorSource) -> None:
     shapes = {name: tiny.shape(name) for name in tiny.names()}
     shapes["conv2.weight"] = (48, 48, 1, 1, 1)
     with pytest.raises(CheckpointError, match="48 latent channels"):
-        VaeSizes.read(_Shapes(shapes))
+        VaeSizes.read(ShapesOnly(shapes))
