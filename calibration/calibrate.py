@@ -15,6 +15,7 @@ from typing import cast
 import torch
 
 from wan_trt.calibration.denoisers import GRAPH, Denoisers
+from wan_trt.calibration.fitting import fit
 from wan_trt.calibration.modelopt import VERSION
 from wan_trt.calibration.observers import Observers
 from wan_trt.calibration.ranges import Method
@@ -25,13 +26,16 @@ from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.job import OnEvent
+from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs
 from wan_trt.export.bundle_writer import export_bundle
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.expert_stack import stack_loras
 from wan_trt.export.modeling.denoiser import Denoiser
+from wan_trt.export.modeling.module import Linear
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.progress import OnProgress
+from wan_trt.export.quantize.fitted import Fitted
 from wan_trt.export.quantize.origin import lora_uses
 from wan_trt.export.quantize.policy import Policy, candidates
 from wan_trt.export.quantize.scales import Scales, ScalesOrigin
@@ -41,11 +45,13 @@ from wan_trt.export.tool import tool
 @dataclass(frozen=True)
 class CalibrationOptions:
     """`export` is how the model is exported afterwards, precision aside: its LoRAs and boundary
-    count here too. `policy` says which linears are measured."""
+    count here too. `policy` says which linears are measured; `fit`: whether column scales and
+    biases are fitted too (`quantize/fitted.py`)."""
 
     export: ExportOptions = field(default_factory=ExportOptions)
     policy: Policy = field(default_factory=lambda: Policy.read("wide"))
     method: Method = field(default_factory=Method)
+    fit: bool = True
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,7 @@ def calibrated(
         with _attached(observers, denoisers), Engine(bundle, load=load) as engine:
             described = run_samples(engine, samples, on_event)
         ranges = observers.ranges()
+        fitted = _fit(denoisers, observers) if options.fit else {}
         stacks = stack_loras(opened, contents, options.export)
         manifest = bundle.manifest
         origin = ScalesOrigin(
@@ -120,6 +127,7 @@ def calibrated(
                 "samples": described,
                 "timesteps": {expert.value: seen for expert, seen in observers.timesteps.items()},
                 "weights": manifest.precision,
+                "fitted": options.fit,
             },
             inputs=_hashes(samples),
             tools={
@@ -128,7 +136,7 @@ def calibrated(
                 "device": _device_name(denoisers.device),
             },
         )
-        yield Calibrated(Scales(origin, ranges), denoisers)
+        yield Calibrated(Scales(origin, ranges, fitted), denoisers)
 
 
 @contextmanager
@@ -151,6 +159,18 @@ def _attached(observers: Observers, denoisers: Denoisers) -> Iterator[None]:
     finally:
         for remove in detach:
             remove()
+
+
+def _fit(denoisers: Denoisers, observers: Observers) -> dict[ExpertName, dict[str, Fitted]]:
+    """Of each expert's linears, one expert after the other."""
+    found: dict[ExpertName, dict[str, Fitted]] = {}
+    for expert in ExpertName:
+        module = denoisers.of_expert(expert)
+        found[expert] = {
+            name: fit(cast(Linear, module.get_submodule(name)), mean)
+            for name, mean in observers.means(expert).items()
+        }
+    return found
 
 
 def _hashes(samples: Sequence[Sample]) -> dict[str, str]:

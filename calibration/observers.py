@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from wan_trt.calibration.fitting import MeanObserver
 from wan_trt.calibration.ranges import Method, RangeObserver
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.request import ExpertName
@@ -28,6 +29,7 @@ class Observers:
         self._of = {
             expert: {name: RangeObserver(method) for name in linears} for expert in ExpertName
         }
+        self._means = {expert: {name: MeanObserver() for name in linears} for expert in ExpertName}
         self._timesteps: dict[ExpertName, set[int]] = {expert: set() for expert in ExpertName}
 
     def attach(self, module: nn.Module) -> list[Callable[[], None]]:
@@ -45,6 +47,7 @@ class Observers:
 
     def _see(self, name: str, _linear: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self._of[self._expert][name].see(inputs[0])
+        self._means[self._expert][name].see(inputs[0])
 
     @property
     def timesteps(self) -> dict[ExpertName, list[int]]:
@@ -54,6 +57,10 @@ class Observers:
     def calls(self, expert: ExpertName) -> int:
         """How often the expert has run."""
         return max(observer.calls for observer in self._of[expert].values())
+
+    def means(self, expert: ExpertName) -> dict[str, torch.Tensor]:
+        """Of each linear's input float64 [in]. Every linear has been seen."""
+        return {name: observer.mean() for name, observer in self._means[expert].items()}
 
     def ranges(self) -> dict[ExpertName, dict[str, float]]:
         """Raises InputError for an expert that no sample has run, and for a linear whose input was

@@ -70,10 +70,10 @@ def search_calibrated(
     calibration: Calibrated, recording: Recording, budget: float, calls: int
 ) -> str:
     """As `search_policy`, on a calibration whose calls were recorded."""
-    origin, ranges = calibration.scales.origin, calibration.scales.ranges
+    scales, origin = calibration.scales, calibration.scales.origin
     spread = recording.spread(origin.boundary, calls)
-    errors = VelocityErrors(calibration.denoisers, spread, ranges)
-    linears = sorted(ranges[ExpertName.HIGH], key=_natural)
+    errors = VelocityErrors(calibration.denoisers, spread, scales)
+    linears = sorted(scales.ranges[ExpertName.HIGH], key=_natural)
     sizes = _weight_nbytes(next(iter(calibration.denoisers.modules.values())), linears)
     alone = errors.alone(linears)
     order = order_by_cost({name: max(e.values()) for name, e in alone.items()}, sizes)

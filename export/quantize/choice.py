@@ -18,6 +18,7 @@ from wan_trt.export.options import ExportOptions
 from wan_trt.export.quantize.origin import lora_uses
 from wan_trt.export.quantize.policy import Policy, candidates
 from wan_trt.export.quantize.scales import Scales, ScalesOrigin
+from wan_trt.export.tensor_plan import WeightSource
 
 DENOISER = "denoiser"
 
@@ -53,9 +54,10 @@ class Choice:
     def with_ranges(
         self, stacks: Mapping[ExpertName, ExpertStack]
     ) -> dict[ExpertName, ExpertStack]:
-        """The stacks with the ranges of each expert, as float32 holds them."""
+        """The stacks with the ranges of each expert, as float32 holds them, and what else was
+        fitted."""
         return {
-            expert: replace(stack, source=replace(stack.source, ranges=self._ranges(expert)))
+            expert: replace(stack, source=self._measured(stack.source, expert))
             for expert, stack in stacks.items()
         }
 
@@ -72,8 +74,9 @@ class Choice:
             },
         }
 
-    def _ranges(self, expert: ExpertName) -> dict[str, float]:
-        return {name: float(np.float32(x)) for name, x in self.scales.ranges[expert].items()}
+    def _measured(self, source: WeightSource, expert: ExpertName) -> WeightSource:
+        ranges = {name: float(np.float32(x)) for name, x in self.scales.ranges[expert].items()}
+        return replace(source, ranges=ranges, fitted=self.scales.fitted.get(expert, {}))
 
 
 def choose(options: ExportOptions, contents: BundlePlan) -> Choice | None:

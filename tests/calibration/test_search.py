@@ -27,7 +27,7 @@ FIRST = "blocks.0.self_attn.q"
 def errors(calibration: GoldenCalibration) -> VelocityErrors:
     found = calibration.found
     spread = calibration.recording.spread(found.scales.origin.boundary, CALLS)
-    return VelocityErrors(found.denoisers, spread, found.scales.ranges)
+    return VelocityErrors(found.denoisers, spread, found.scales)
 
 
 def quantised_by(text: str, calibration: GoldenCalibration) -> frozenset[str]:
@@ -76,7 +76,8 @@ def test_the_error_is_that_of_the_velocity(
     module = found.denoisers.of_expert(ExpertName.LOW)
     run = partial(run_denoiser, module, device=torch.device("cpu"))
     exact = torch.stack([run(call.inputs) for call in calls]).double()
-    with fake_quantised(module, {FIRST: found.scales.ranges[ExpertName.LOW][FIRST]}):
+    ranges, fitted = found.scales.ranges[ExpertName.LOW], found.scales.fitted[ExpertName.LOW]
+    with fake_quantised(module, {FIRST: ranges[FIRST]}, fitted):
         changed = torch.stack([run(call.inputs) for call in calls]).double()
     expected = float((changed - exact).square().sum() / exact.square().sum())
     assert expected > 0
