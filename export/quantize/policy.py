@@ -1,4 +1,4 @@
-"""Which linears of the denoiser are FP8: a TOML file of patterns, later tables win (pure).
+"""Which linears and self attentions are FP8: a TOML file of patterns, later tables win (pure).
 
     [[linear]]
     modules = ["blocks.*.ffn.*"]    # shell patterns over names such as blocks.0.ffn.2
