@@ -24,7 +24,6 @@ from wan_trt.calibration.samples import Sample, read_samples
 from wan_trt.calibration.torch_executor import BeforeCall, with_torch_denoisers
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.engine import Engine
-from wan_trt.engine.errors import InputError
 from wan_trt.engine.job import OnEvent
 from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs
@@ -45,8 +44,8 @@ from wan_trt.export.tool import tool
 @dataclass(frozen=True)
 class CalibrationOptions:
     """`export` is how the model is exported afterwards, precision aside: its LoRAs and boundary
-    count here too. `policy` says which linears are measured; `fit`: whether column scales and
-    biases are fitted too (`quantize/fitted.py`)."""
+    count here too. `policy` says what is measured; `fit`: whether column scales and biases are
+    fitted too (`quantize/fitted.py`)."""
 
     export: ExportOptions = field(default_factory=ExportOptions)
     policy: Policy = field(default_factory=lambda: Policy.read("wide"))
@@ -70,7 +69,7 @@ def calibrate(
     on_progress: OnProgress = lambda _: None,
     on_event: OnEvent | None = None,
 ) -> Scales:
-    """The ranges of every linear that the policy quantises, for each expert on its own steps.
+    """The ranges of everything that the policy rounds, for each expert on its own steps.
 
     A bundle is made in a folder of its own in `work`, and removed in the end. Raises InputError
     for samples, policies and checkpoints that cannot be used, ResourceError without room.
@@ -96,17 +95,10 @@ def calibrated(
     check_samples(samples, opened.model)
     contents = graphs.plan(opened)
     denoiser = cast(Denoiser, contents.expert[GRAPH])
-    linears = options.policy.apply(candidates(denoiser), denoiser.sizes.layers).linears
-    if not linears:
-        raise InputError(
-            f"the policy {options.policy.name} quantises no linear",
-            expected="at least one: ranges are those of linears",
-            action="use another policy",
-            field="policy",
-        )
+    rounded = options.policy.apply(candidates(denoiser), denoiser.sizes.layers).rounded
     with _exported(checkpoint, work, options.export, on_progress) as bundle:
         denoisers = Denoisers(bundle, denoiser)
-        observers = Observers(sorted(linears), options.method, bundle.manifest.boundary)
+        observers = Observers(sorted(rounded), options.method, bundle.manifest.boundary)
         load = with_torch_denoisers(denoisers, (observers.before_call, *before_call))
         with _attached(observers, denoisers), Engine(bundle, load=load) as engine:
             described = run_samples(engine, samples, on_event)
@@ -150,7 +142,7 @@ def _exported(
 
 @contextmanager
 def _attached(observers: Observers, denoisers: Denoisers) -> Iterator[None]:
-    """Observers look at the denoisers' linears inside the block."""
+    """Observers look into the denoisers inside the block."""
     detach: list[Callable[[], None]] = []
     for module in denoisers.modules.values():
         detach += observers.attach(module)

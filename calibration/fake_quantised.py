@@ -1,4 +1,5 @@
-"""Linears that compute as at FP8, in float32: input and weight are rounded to E4M3 and back."""
+"""Linears that compute as at FP8, in float32: input and weight are rounded to E4M3 and back.
+FP8 attention has no such counterpart yet."""
 
 from __future__ import annotations
 

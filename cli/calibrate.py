@@ -9,7 +9,8 @@ Whole jobs are run, on a GPU if there is one, so that each expert with its LoRAs
 that it will serve. OUT then belongs to this checkpoint, these LoRAs, this boundary and this policy.
 
 With --search, OUT is a policy instead: the largest part of --policy, by bytes of weights, whose
-relative squared error in the velocity stays within --budget for each expert.
+relative squared error in the velocity stays within --budget for each expert. Attention is not
+searched: it stays in high precision.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--policy",
         metavar="NAME|FILE",
         default="wide",
-        help="which linears are measured: a preset or a TOML file (default: %(default)s)",
+        help="what is measured: a preset or a TOML file of linears and attentions "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--method",

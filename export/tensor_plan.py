@@ -17,8 +17,8 @@ from wan_trt.export.lora.fold import FoldedTensors
 from wan_trt.export.modeling.module import ExportModule, WeightRule, same
 from wan_trt.export.precision import FLOAT8, FLOAT32, TORCH_DTYPES, Precision, stored_dtypes
 from wan_trt.export.quantize import e4m3
+from wan_trt.export.quantize.e4m3_nodes import input_scale, weight_scale
 from wan_trt.export.quantize.fitted import Fitted
-from wan_trt.export.quantize.nodes import input_scale, weight_scale
 
 # Larger tensors that are neither folded nor laid out anew pass through memory in rows: UMT5's
 # token embedding would be 4 GB of float32.
@@ -29,8 +29,8 @@ _WEIGHT, _BIAS = ".weight", ".bias"
 @dataclass(frozen=True, eq=False)
 class WeightSource:
     """A part of the checkpoint with the LoRAs of one expert folded in. `part` is its name in
-    recipes; `ranges` are those of the inputs of the expert's FP8 linears, `fitted` what else
-    calibration found for them."""
+    recipes; `ranges` are those of what is rounded in the expert, `fitted` what else calibration
+    found for its linears."""
 
     part: str
     tensors: FoldedTensors
@@ -83,11 +83,12 @@ def plan_tensors(
     module: ExportModule,
     sources: Mapping[str, WeightSource],
     precision: Precision,
-    linears: Collection[str] = (),
+    rounded: Collection[str] = (),
 ) -> list[TensorPlan]:
-    """All tensors of a graph with these FP8 `linears`; {weight set: source}. Weight sets whose
-    tensors are all the same become the set "shared", others share what they have in common."""
-    dtypes = stored_dtypes(module, precision, linears)
+    """All tensors of a graph in which these inputs of linears and attentions are `rounded`;
+    {weight set: source}. Weight sets whose tensors are all the same become the set "shared", others
+    share what they have in common."""
+    dtypes = stored_dtypes(module, precision, rounded)
     plans: list[TensorPlan] = []
     for parameter, (rule, shape) in _parameters(module).items():
         groups: dict[Recipe, dict[str, WeightSource]] = {}
@@ -100,8 +101,8 @@ def plan_tensors(
             own = _shifted(rule, _fitted(of[0], parameter, shape), parameter)
             plan = TensorPlan(graph, parameter, names, of, own, shape, recipe, parameter)
             plans += [plan, _channel_scales(plan)] if plan.of_e4m3 else [plan]
-    for linear in linears:
-        plans += _input_scales(graph, linear, sources)
+    for name in rounded:
+        plans += _input_scales(graph, name, sources)
     if all(len(plan.weight_sets) == len(sources) for plan in plans):
         return [replace(plan, weight_sets=(SHARED,)) for plan in plans]
     return plans
@@ -118,13 +119,13 @@ def _channel_scales(plan: TensorPlan) -> TensorPlan:
 
 
 def _input_scales(
-    graph: str, linear: str, sources: Mapping[str, WeightSource]
+    graph: str, rounded: str, sources: Mapping[str, WeightSource]
 ) -> Iterator[TensorPlan]:
     """Of the experts, or of those with the same range."""
-    name = input_scale(linear)
+    name = input_scale(rounded)
     groups: dict[tuple[str, float], dict[str, WeightSource]] = {}
     for weight_set, source in sources.items():
-        groups.setdefault((source.part, source.ranges[linear]), {})[weight_set] = source
+        groups.setdefault((source.part, source.ranges[rounded]), {})[weight_set] = source
     for (part, greatest), users in groups.items():
         recipe = Recipe(part, (), FLOAT32, scale=Scale(greatest))
         rule = WeightRule((), partial(e4m3.input_scale, greatest))

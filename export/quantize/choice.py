@@ -1,4 +1,4 @@
-"""What of a checkpoint becomes FP8 in one export: a policy's linears, with ranges that fit."""
+"""What of a checkpoint becomes FP8 in one export: what a policy names, with ranges that fit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from wan_trt.engine.errors import InputError
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.expert_stack import ExpertStack
@@ -25,10 +24,11 @@ DENOISER = "denoiser"
 
 @dataclass(frozen=True)
 class Choice:
-    """FP8 `linears` of the denoiser, and the ranges of their inputs."""
+    """What of the denoiser is `rounded`, the inputs of linears and of attentions, and by which
+    ranges."""
 
     policy: Policy
-    linears: frozenset[str]
+    rounded: frozenset[str]
     scales: Scales
 
     def require_made_for(
@@ -49,7 +49,7 @@ class Choice:
             boundary=boundary,
             policy=self.policy.digest,
         )
-        self.scales.require(wanted, self.linears)
+        self.scales.require(wanted, self.rounded)
 
     def with_ranges(
         self, stacks: Mapping[ExpertName, ExpertStack]
@@ -81,21 +81,14 @@ class Choice:
 
 def choose(options: ExportOptions, contents: BundlePlan) -> Choice | None:
     """None at other precisions. Raises InputError for scales that cannot be read, and for a policy
-    that does not fit the model or wants FP8 attention."""
+    that does not fit the model."""
     if options.scales is None:
         return None
     policy = options.policy or Policy.read("wide")
     denoiser = contents.expert[DENOISER]
     assert isinstance(denoiser, Denoiser), "the graph of this name"
     found = policy.apply(candidates(denoiser), denoiser.sizes.layers)
-    if found.attention:
-        raise InputError(
-            f"the policy {policy.name} wants FP8 attention in {len(found.attention)} blocks",
-            expected="FP8 linears only: this version cannot export FP8 attention",
-            action="leave [[attention]] out, or set it to high",
-            field="policy",
-        )
     scales = options.scales
     return Choice(
-        policy, found.linears, scales if isinstance(scales, Scales) else Scales.read(scales)
+        policy, found.rounded, scales if isinstance(scales, Scales) else Scales.read(scales)
     )

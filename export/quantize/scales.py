@@ -24,6 +24,7 @@ from wan_trt.engine.errors import BundleError, InputError
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.strict_json import parse
+from wan_trt.export.quantize.attention_inputs import linears_of
 from wan_trt.export.quantize.fitted import Fitted
 from wan_trt.media.partial_output import whole_file
 
@@ -63,8 +64,8 @@ class ScalesOrigin:
 
 @dataclass(frozen=True)
 class Scales:
-    """`ranges[expert][module]` >= LEAST_RANGE, finite. `fitted` has the same experts and modules,
-    or none. Raises InputError for others."""
+    """`ranges[expert][module]` >= LEAST_RANGE, finite. `fitted` has all linears of an expert, or
+    none. Raises InputError for others."""
 
     origin: ScalesOrigin
     ranges: Mapping[ExpertName, Mapping[str, float]]
@@ -76,7 +77,7 @@ class Scales:
                 if not LEAST_RANGE <= value < math.inf:
                     raise _error(f"the range of {expert}/{module} is {value}")
         for expert, linears in self.fitted.items():
-            if odd := sorted(self.ranges[expert].keys() ^ linears.keys()):
+            if odd := sorted(set(linears_of(self.ranges[expert])) ^ linears.keys()):
                 raise _error(f"{expert}/{odd[0]} has either a range or column ranges, not both")
 
     def write(self, path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from calibration_samples import GoldenCalibration
+from calibration_samples import GoldenCalibration, write_small_sample
 
 from wan_trt.calibration.calibrate import CalibrationOptions
 from wan_trt.calibration.fake_quantised import fake_quantised
@@ -106,6 +106,14 @@ def test_a_policy_is_within_its_budget_and_a_larger_one_gives_no_less(
 def test_a_budget_that_nothing_fits(calibration: GoldenCalibration) -> None:
     with pytest.raises(InputError, match="budget: 1e-30 is less than any linear costs"):
         search_calibrated(calibration.found, calibration.recording, 1e-30, CALLS)
+
+
+def test_attention_is_not_searched(golden: Path, tmp_path: Path) -> None:
+    policy = Policy.parse('[[attention]]\nblocks = ":"\nprecision = "fp8"\n', "own")
+    options = CalibrationOptions(policy=policy)
+    write_small_sample(tmp_path / "inputs" / "one")
+    with pytest.raises(InputError, match="the policy own quantises nothing of this model"):
+        search_policy(golden / "checkpoint", tmp_path / "inputs", tmp_path, options, 1.0, 1)
 
 
 @pytest.mark.parametrize(

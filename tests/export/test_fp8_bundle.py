@@ -192,10 +192,6 @@ def test_another_policy_asks_for_other_scales(
     ("change", "said"),
     [
         (lambda s: replace(s, boundary=0.5), "measured with another boundary: 0.9; expected 0.5"),
-        (
-            lambda s: replace(s, policy=Policy.parse(_ATTENTION, "own")),
-            "the policy own wants FP8 attention in 2 blocks; expected FP8 linears only",
-        ),
         (lambda s: replace(s, scales=Path("absent.scales")), r"absent\.scales cannot be read"),
     ],
 )
@@ -210,16 +206,6 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(InputError, match=said):
         export_bundle(tiny_checkpoint, tmp_path / "b", change(_options(tiny_loras, scales)))
     assert list(tmp_path.iterdir()) == []
-
-
-_ATTENTION = """
-[[linear]]
-modules = ["blocks.*"]
-precision = "fp8"
-[[attention]]
-blocks = ":2"
-precision = "fp8"
-"""
 
 
 @pytest.mark.parametrize(
