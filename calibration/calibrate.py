@@ -1,6 +1,6 @@
 """Checkpoint, LoRAs and sample inputs in, ranges out.
 
-open, check samples -> export to a temporary bundle -> jobs with torch denoisers -> ranges
+open, check samples -> export to a temporary bundle -> jobs with torch graphs -> ranges
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import torch
 
-from wan_trt.calibration.denoisers import GRAPH, Denoisers
 from wan_trt.calibration.modelopt import VERSION
 from wan_trt.calibration.observers import Observers
 from wan_trt.calibration.ranges import Method
 from wan_trt.calibration.sample_jobs import check_samples, run_samples
 from wan_trt.calibration.samples import Sample, read_samples
-from wan_trt.calibration.torch_executor import BeforeCall, with_torch_denoisers
+from wan_trt.calibration.torch_executor import BeforeCall, with_torch_graphs
+from wan_trt.calibration.torch_graphs import DENOISER, TorchGraphs
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import InputError
@@ -29,7 +28,6 @@ from wan_trt.export import graphs
 from wan_trt.export.bundle_writer import export_bundle
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.expert_stack import stack_loras
-from wan_trt.export.modeling.denoiser import Denoiser
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.progress import OnProgress
 from wan_trt.export.quantize.origin import lora_uses
@@ -53,7 +51,7 @@ class Calibrated:
     """The ranges, and what they were measured with, which lives as long as the block does."""
 
     scales: Scales
-    denoisers: Denoisers
+    graphs: TorchGraphs
 
 
 def calibrate(
@@ -83,14 +81,15 @@ def calibrated(
     on_progress: OnProgress,
     on_event: OnEvent | None,
 ) -> Iterator[Calibrated]:
-    """As `calibrate`; `before_call` are told of every call of a denoiser. The denoisers still have
-    their weights inside the block, and observers no more."""
+    """As `calibrate`; `before_call` are told of every call of a torch graph: the denoiser, and the
+    contexts in which the policy quantises something. The graphs still have their weights inside
+    the block, and observers no more."""
     opened = Checkpoint.open(checkpoint)
     samples = read_samples(inputs)
     check_samples(samples, opened.model)
     contents = graphs.plan(opened)
-    denoiser = cast(Denoiser, contents.expert[GRAPH])
-    linears = options.policy.apply(candidates(denoiser), denoiser.sizes.layers).linears
+    found = options.policy.apply(candidates(contents.expert), contents.geometry.layers)
+    linears = found.linears
     if not linears:
         raise InputError(
             f"the policy {options.policy.name} quantises no linear",
@@ -99,10 +98,11 @@ def calibrated(
             field="policy",
         )
     with _exported(checkpoint, work, options.export, on_progress) as bundle:
-        denoisers = Denoisers(bundle, denoiser)
-        observers = Observers(sorted(linears), options.method, bundle.manifest.boundary)
-        load = with_torch_denoisers(denoisers, (observers.before_call, *before_call))
-        with _attached(observers, denoisers), Engine(bundle, load=load) as engine:
+        planned = {graph: contents.expert[graph] for graph in (DENOISER, *linears)}
+        torch_graphs = TorchGraphs(bundle, planned)
+        observers = Observers(linears, options.method, bundle.manifest.boundary)
+        load = with_torch_graphs(torch_graphs, (observers.before_call, *before_call))
+        with _attached(observers, torch_graphs), Engine(bundle, load=load) as engine:
             described = run_samples(engine, samples, on_event)
         ranges = observers.ranges()
         stacks = stack_loras(opened, contents, options.export)
@@ -125,10 +125,10 @@ def calibrated(
             tools={
                 "wan-trt": tool(),
                 "nvidia-modelopt": VERSION,
-                "device": _device_name(denoisers.device),
+                "device": _device_name(torch_graphs.device),
             },
         )
-        yield Calibrated(Scales(origin, ranges), denoisers)
+        yield Calibrated(Scales(origin, ranges), torch_graphs)
 
 
 @contextmanager
@@ -141,11 +141,11 @@ def _exported(
 
 
 @contextmanager
-def _attached(observers: Observers, denoisers: Denoisers) -> Iterator[None]:
-    """Observers look at the denoisers' linears inside the block."""
+def _attached(observers: Observers, torch_graphs: TorchGraphs) -> Iterator[None]:
+    """Observers look at the graphs' linears inside the block."""
     detach: list[Callable[[], None]] = []
-    for module in denoisers.modules.values():
-        detach += observers.attach(module)
+    for (graph, _), module in torch_graphs.modules.items():
+        detach += observers.attach(graph, module)
     try:
         yield
     finally:

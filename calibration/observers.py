@@ -1,59 +1,68 @@
-"""Observers before the linears of the denoisers: which ranges each expert's calls have."""
+"""Observers before the linears of the experts' graphs: which ranges each expert's calls have."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from wan_trt.calibration.ranges import Method, RangeObserver
+from wan_trt.calibration.torch_executor import GraphCall
+from wan_trt.calibration.torch_graphs import DENOISER
 from wan_trt.engine.errors import InputError
+from wan_trt.engine.manifest import SHARED
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.schedule import expert_for
+from wan_trt.export.quantize.policy import flat
 
 
 class Observers:
-    """One for each expert and linear. Experts that share a module are told apart by the timestep,
-    as the engine chooses them."""
+    """One for each expert and linear. Experts that share a denoiser are told apart by the
+    timestep, as the engine chooses them; a context that they share is run for both."""
 
-    def __init__(self, linears: Collection[str], method: Method, boundary: float) -> None:
-        """`linears` by their names in the denoiser; `boundary` is the bundle's."""
+    def __init__(
+        self, linears: Mapping[str, Collection[str]], method: Method, boundary: float
+    ) -> None:
+        """`linears` by graph; `boundary` is the bundle's."""
         self._boundary = boundary
-        self._expert = ExpertName.HIGH
+        self._linears = linears
+        self._served: tuple[ExpertName, ...] = ()
+        names = sorted(flat(linears))
         self._of = {
-            expert: {name: RangeObserver(method) for name in linears} for expert in ExpertName
+            expert: {name: RangeObserver(method) for name in names} for expert in ExpertName
         }
         self._timesteps: dict[ExpertName, set[int]] = {expert: set() for expert in ExpertName}
 
-    def attach(self, module: nn.Module) -> list[Callable[[], None]]:
-        """Look at the inputs of the linears of a denoiser until all of the result is called."""
+    def attach(self, graph: str, module: nn.Module) -> list[Callable[[], None]]:
+        """Look at the inputs of the linears of a graph until all of the result is called."""
         return [
             module.get_submodule(name).register_forward_pre_hook(partial(self._see, name)).remove
-            for name in self._of[ExpertName.HIGH]
+            for name in self._linears.get(graph, ())
         ]
 
-    def before_call(self, inputs: Mapping[str, NDArray[Any]]) -> None:
-        """Note whose call it is, by the denoiser's inputs."""
-        timestep = int(inputs["timestep"][0])
-        self._expert = expert_for(timestep, self._boundary)
-        self._timesteps[self._expert].add(timestep)
+    def before_call(self, call: GraphCall) -> None:
+        """Note whose call it is."""
+        if call.graph == DENOISER:
+            timestep = int(call.inputs["timestep"][0])
+            expert = expert_for(timestep, self._boundary)
+            self._timesteps[expert].add(timestep)
+            self._served = (expert,)
+        elif call.weight_set == SHARED:
+            self._served = tuple(ExpertName)
+        else:
+            self._served = (ExpertName(call.weight_set),)
 
     def _see(self, name: str, _linear: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        self._of[self._expert][name].see(inputs[0])
+        for expert in self._served:
+            self._of[expert][name].see(inputs[0])
 
     @property
     def timesteps(self) -> dict[ExpertName, list[int]]:
         """Those that each expert has served, falling."""
         return {expert: sorted(seen, reverse=True) for expert, seen in self._timesteps.items()}
-
-    def calls(self, expert: ExpertName) -> int:
-        """How often the expert has run."""
-        return max(observer.calls for observer in self._of[expert].values())
 
     def ranges(self) -> dict[ExpertName, dict[str, float]]:
         """Raises InputError for an expert that no sample has run, and for a linear whose input was

@@ -13,21 +13,18 @@ from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.expert_stack import ExpertStack
 from wan_trt.export.graphs import BundlePlan
-from wan_trt.export.modeling.denoiser import Denoiser
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.quantize.origin import lora_uses
-from wan_trt.export.quantize.policy import Policy, candidates
+from wan_trt.export.quantize.policy import Policy, candidates, flat
 from wan_trt.export.quantize.scales import Scales, ScalesOrigin
-
-DENOISER = "denoiser"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """FP8 `linears` of the denoiser, and the ranges of their inputs."""
+    """FP8 `linears` by graph, and the ranges of their inputs."""
 
     policy: Policy
-    linears: frozenset[str]
+    linears: Mapping[str, frozenset[str]]
     scales: Scales
 
     def require_made_for(
@@ -48,7 +45,7 @@ class Choice:
             boundary=boundary,
             policy=self.policy.digest,
         )
-        self.scales.require(wanted, self.linears)
+        self.scales.require(wanted, flat(self.linears))
 
     def with_ranges(
         self, stacks: Mapping[ExpertName, ExpertStack]
@@ -82,9 +79,7 @@ def choose(options: ExportOptions, contents: BundlePlan) -> Choice | None:
     if options.scales is None:
         return None
     policy = options.policy or Policy.read("wide")
-    denoiser = contents.expert[DENOISER]
-    assert isinstance(denoiser, Denoiser), "the graph of this name"
-    found = policy.apply(candidates(denoiser), denoiser.sizes.layers)
+    found = policy.apply(candidates(contents.expert), contents.geometry.layers)
     if found.attention:
         raise InputError(
             f"the policy {policy.name} wants FP8 attention in {len(found.attention)} blocks",
