@@ -70,7 +70,7 @@ def measure(checkpoint: Path, samples: Path, method: Method, calls: int) -> dict
         scales = found.scales
         spread = recording.spread(scales.origin.boundary, calls)
         errors = {
-            name: VelocityErrors(found.denoisers, spread, replace(scales, ranges=ranges)).together(
+            name: VelocityErrors(found.graphs, spread, replace(scales, ranges=ranges)).together(
                 list(ranges[ExpertName.HIGH])
             )
             for name, ranges in (("own", scales.ranges), ("common", common(scales.ranges)))

@@ -1,6 +1,6 @@
 """Checkpoint, LoRAs and sample inputs in, ranges out.
 
-open, check samples -> export to a temporary bundle -> jobs with torch denoisers -> ranges
+open, check samples -> export to a temporary bundle -> jobs with torch graphs -> ranges
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import cast
 
 import torch
 
-from wan_trt.calibration.denoisers import GRAPH, Denoisers
 from wan_trt.calibration.fitting import fit
 from wan_trt.calibration.modelopt import VERSION
 from wan_trt.calibration.observers import Observers
 from wan_trt.calibration.ranges import Method
 from wan_trt.calibration.sample_jobs import check_samples, run_samples
 from wan_trt.calibration.samples import Sample, read_samples
-from wan_trt.calibration.torch_executor import BeforeCall, with_torch_denoisers
+from wan_trt.calibration.torch_executor import BeforeCall, with_torch_graphs
+from wan_trt.calibration.torch_graphs import DENOISER, TorchGraphs
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.job import OnEvent
@@ -30,7 +30,6 @@ from wan_trt.export import graphs
 from wan_trt.export.bundle_writer import export_bundle
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.expert_stack import stack_loras
-from wan_trt.export.modeling.denoiser import Denoiser
 from wan_trt.export.modeling.module import Linear
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.progress import OnProgress
@@ -58,7 +57,7 @@ class Calibrated:
     """The ranges, and what they were measured with, which lives as long as the block does."""
 
     scales: Scales
-    denoisers: Denoisers
+    graphs: TorchGraphs
 
 
 def calibrate(
@@ -88,22 +87,24 @@ def calibrated(
     on_progress: OnProgress,
     on_event: OnEvent | None,
 ) -> Iterator[Calibrated]:
-    """As `calibrate`; `before_call` are told of every call of a denoiser. The denoisers still have
-    their weights inside the block, and observers no more."""
+    """As `calibrate`; `before_call` are told of every call of a torch graph: the denoiser, and the
+    contexts in which the policy quantises something. The graphs still have their weights inside
+    the block, and observers no more."""
     opened = Checkpoint.open(checkpoint)
     samples = read_samples(inputs)
     check_samples(samples, opened.model)
     contents = graphs.plan(opened)
-    denoiser = cast(Denoiser, contents.expert[GRAPH])
-    rounded = options.policy.apply(candidates(denoiser), denoiser.sizes.layers).rounded
+    found = options.policy.apply(candidates(contents.expert), contents.geometry.layers)
+    rounded = found.rounded
     with _exported(checkpoint, work, options.export, on_progress) as bundle:
-        denoisers = Denoisers(bundle, denoiser)
-        observers = Observers(sorted(rounded), options.method, bundle.manifest.boundary)
-        load = with_torch_denoisers(denoisers, (observers.before_call, *before_call))
-        with _attached(observers, denoisers), Engine(bundle, load=load) as engine:
+        planned = {graph: contents.expert[graph] for graph in (DENOISER, *rounded)}
+        torch_graphs = TorchGraphs(bundle, planned)
+        observers = Observers(rounded, options.method, bundle.manifest.boundary)
+        load = with_torch_graphs(torch_graphs, (observers.before_call, *before_call))
+        with _attached(observers, torch_graphs), Engine(bundle, load=load) as engine:
             described = run_samples(engine, samples, on_event)
         ranges = observers.ranges()
-        fitted = _fit(denoisers, observers) if options.fit else {}
+        fitted = _fit(torch_graphs, observers) if options.fit else {}
         stacks = stack_loras(opened, contents, options.export)
         manifest = bundle.manifest
         origin = ScalesOrigin(
@@ -125,10 +126,10 @@ def calibrated(
             tools={
                 "wan-trt": tool(),
                 "nvidia-modelopt": VERSION,
-                "device": _device_name(denoisers.device),
+                "device": _device_name(torch_graphs.device),
             },
         )
-        yield Calibrated(Scales(origin, ranges, fitted), denoisers)
+        yield Calibrated(Scales(origin, ranges, fitted), torch_graphs)
 
 
 @contextmanager
@@ -141,11 +142,11 @@ def _exported(
 
 
 @contextmanager
-def _attached(observers: Observers, denoisers: Denoisers) -> Iterator[None]:
-    """Observers look into the denoisers inside the block."""
+def _attached(observers: Observers, torch_graphs: TorchGraphs) -> Iterator[None]:
+    """Observers look into the graphs inside the block."""
     detach: list[Callable[[], None]] = []
-    for module in denoisers.modules.values():
-        detach += observers.attach(module)
+    for (graph, _), module in torch_graphs.modules.items():
+        detach += observers.attach(graph, module)
     try:
         yield
     finally:
@@ -153,15 +154,14 @@ def _attached(observers: Observers, denoisers: Denoisers) -> Iterator[None]:
             remove()
 
 
-def _fit(denoisers: Denoisers, observers: Observers) -> dict[ExpertName, dict[str, Fitted]]:
+def _fit(torch_graphs: TorchGraphs, observers: Observers) -> dict[ExpertName, dict[str, Fitted]]:
     """Of each expert's linears, one expert after the other."""
     found: dict[ExpertName, dict[str, Fitted]] = {}
     for expert in ExpertName:
-        module = denoisers.of_expert(expert)
-        found[expert] = {
-            name: fit(cast(Linear, module.get_submodule(name)), mean)
-            for name, mean in observers.means(expert).items()
-        }
+        found[expert] = {}
+        for name, mean in observers.means(expert).items():
+            module = torch_graphs.of_expert(torch_graphs.graph_of[name], expert)
+            found[expert][name] = fit(cast(Linear, module.get_submodule(name)), mean)
     return found
 
 

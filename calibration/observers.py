@@ -1,63 +1,73 @@
-"""Observers of what the denoisers round at FP8: which ranges each expert's calls have."""
+"""Observers of what the experts' graphs round at FP8: which ranges each expert's calls have."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from wan_trt.calibration.fitting import MeanObserver
 from wan_trt.calibration.ranges import Method, RangeObserver
+from wan_trt.calibration.torch_executor import GraphCall
+from wan_trt.calibration.torch_graphs import DENOISER
 from wan_trt.calibration.watching import watch
 from wan_trt.engine.errors import InputError
+from wan_trt.engine.manifest import SHARED
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.schedule import expert_for
 from wan_trt.export.quantize.attention_inputs import linears_of
+from wan_trt.export.quantize.policy import flat
 
 
 class Observers:
-    """One for each expert and tensor. Experts that share a module are told apart by the timestep,
-    as the engine chooses them."""
+    """One for each expert and tensor. Experts that share a denoiser are told apart by the
+    timestep, as the engine chooses them; a context that they share is run for both."""
 
-    def __init__(self, rounded: Collection[str], method: Method, boundary: float) -> None:
+    def __init__(
+        self, rounded: Mapping[str, Collection[str]], method: Method, boundary: float
+    ) -> None:
         """`rounded` as `Quantised` has it; `boundary` is the bundle's."""
         self._boundary = boundary
-        self._expert = ExpertName.HIGH
+        self._rounded = rounded
+        self._served: tuple[ExpertName, ...] = ()
+        names = sorted(flat(rounded))
         self._of = {
-            expert: {name: RangeObserver(method) for name in rounded} for expert in ExpertName
+            expert: {name: RangeObserver(method) for name in names} for expert in ExpertName
         }
-        linears = linears_of(rounded)
+        linears = linears_of(names)
         self._means = {expert: {name: MeanObserver() for name in linears} for expert in ExpertName}
         self._timesteps: dict[ExpertName, set[int]] = {expert: set() for expert in ExpertName}
 
-    def attach(self, module: nn.Module) -> list[Callable[[], None]]:
-        """Look into a denoiser until all of the result is called."""
-        return [watch(module, name, partial(self._see, name)) for name in self._of[ExpertName.HIGH]]
+    def attach(self, graph: str, module: nn.Module) -> list[Callable[[], None]]:
+        """Look into a graph until all of the result is called."""
+        names = self._rounded.get(graph, ())
+        return [watch(module, name, partial(self._see, name)) for name in names]
 
-    def before_call(self, inputs: Mapping[str, NDArray[Any]]) -> None:
-        """Note whose call it is, by the denoiser's inputs."""
-        timestep = int(inputs["timestep"][0])
-        self._expert = expert_for(timestep, self._boundary)
-        self._timesteps[self._expert].add(timestep)
+    def before_call(self, call: GraphCall) -> None:
+        """Note whose call it is."""
+        if call.graph == DENOISER:
+            timestep = int(call.inputs["timestep"][0])
+            expert = expert_for(timestep, self._boundary)
+            self._timesteps[expert].add(timestep)
+            self._served = (expert,)
+        elif call.weight_set == SHARED:
+            self._served = tuple(ExpertName)
+        else:
+            self._served = (ExpertName(call.weight_set),)
 
     def _see(self, name: str, tensor: torch.Tensor) -> None:
-        self._of[self._expert][name].see(tensor)
-        if name in self._means[self._expert]:
-            self._means[self._expert][name].see(tensor)
+        for expert in self._served:
+            self._of[expert][name].see(tensor)
+            if name in self._means[expert]:
+                self._means[expert][name].see(tensor)
 
     @property
     def timesteps(self) -> dict[ExpertName, list[int]]:
         """Those that each expert has served, falling."""
         return {expert: sorted(seen, reverse=True) for expert, seen in self._timesteps.items()}
-
-    def calls(self, expert: ExpertName) -> int:
-        """How often the expert has run."""
-        return max(observer.calls for observer in self._of[expert].values())
 
     def means(self, expert: ExpertName) -> dict[str, torch.Tensor]:
         """Of each linear's input float64 [in]. Every linear has been seen."""

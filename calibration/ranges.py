@@ -63,11 +63,9 @@ class RangeObserver:
         self._method = method
         self._greatest = make_observer("max")
         self._histogram = None if method.name is MethodName.MAX else make_observer("histogram")
-        self.calls = 0
 
     def see(self, tensor: torch.Tensor) -> None:
         """Leaves the tensor as it is. Its values are finite."""
-        self.calls += 1
         self._greatest(tensor)
         # A histogram that begins with zeros only has bins of no width.
         if self._histogram is not None and tensor.any():

@@ -1,39 +1,65 @@
-"""Calls of the denoisers, kept to be repeated."""
+"""Calls of the denoisers, and of the contexts that they read, kept to be repeated."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wan_trt.calibration.torch_executor import Arrays, GraphCall
+from wan_trt.calibration.torch_graphs import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.schedule import expert_for
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class ContextCall:
+    """What a context graph was given, by name."""
+
+    graph: str
+    inputs: Arrays
+
+
+@dataclass(frozen=True, eq=False)
 class Call:
-    """A denoiser's inputs by name, as they were."""
+    """A denoiser's inputs by name, as they were, but for those that `contexts` compute."""
 
     timestep: int
-    inputs: Mapping[str, NDArray[Any]]
+    inputs: Arrays
+    contexts: tuple[ContextCall, ...]
 
 
 class Recording:
-    """Every call in its order. Arrays that are equal, as contexts are from step to step, are kept
-    once."""
+    """Every call in its order. Arrays that are equal are kept once, and contexts are kept as what
+    they are computed from."""
 
     def __init__(self) -> None:
         self._calls: list[Call] = []
         self._arrays: dict[tuple[str, bytes], NDArray[Any]] = {}
+        # Contexts stay at fixed addresses, where the denoiser reads them.
+        self._contexts: dict[tuple[str, int], ContextCall] = {}
 
-    def before_call(self, inputs: Mapping[str, NDArray[Any]]) -> None:
-        """Keep a call's inputs."""
-        kept = {name: self._keep(name, array) for name, array in inputs.items()}
-        self._calls.append(Call(int(inputs["timestep"][0]), kept))
+    def before_call(self, call: GraphCall) -> None:
+        """Keep what it is given."""
+        if call.graph == DENOISER:
+            made = {
+                name: self._contexts[name, array.ctypes.data]
+                for name, array in call.inputs.items()
+                if (name, array.ctypes.data) in self._contexts
+            }
+            plain = {name: array for name, array in call.inputs.items() if name not in made}
+            timestep, contexts = int(call.inputs["timestep"][0]), dict.fromkeys(made.values())
+            self._calls.append(Call(timestep, self._keep_all(plain), tuple(contexts)))
+        else:
+            context = ContextCall(call.graph, self._keep_all(call.inputs))
+            for name, array in call.outputs.items():
+                self._contexts[name, array.ctypes.data] = context
+
+    def _keep_all(self, arrays: Arrays) -> Arrays:
+        return {name: self._keep(name, array) for name, array in arrays.items()}
 
     def _keep(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
         digest = hashlib.sha256(repr(array.shape).encode())

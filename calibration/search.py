@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from wan_trt.calibration.velocity_error import Errors, VelocityErrors
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.job import OnEvent
 from wan_trt.engine.request import ExpertName
-from wan_trt.export.modeling.denoiser import Denoiser
 from wan_trt.export.progress import OnProgress
 from wan_trt.export.quantize.scales import ScalesOrigin
 
@@ -73,9 +72,9 @@ def search_calibrated(
     """As `search_policy`, on a calibration whose calls were recorded."""
     scales, origin = calibration.scales, calibration.scales.origin
     spread = recording.spread(origin.boundary, calls)
-    errors = VelocityErrors(calibration.denoisers, spread, scales)
+    errors = VelocityErrors(calibration.graphs, spread, scales)
     linears = sorted(scales.ranges[ExpertName.HIGH], key=_natural)
-    sizes = _weight_nbytes(next(iter(calibration.denoisers.modules.values())), linears)
+    sizes = calibration.graphs.weight_sizes(linears)
     alone = errors.alone(linears)
     order = order_by_cost({name: max(e.values()) for name, e in alone.items()}, sizes)
     count, trials = largest_within(
@@ -127,11 +126,6 @@ def policy_text(found: Found, origin: ScalesOrigin) -> str:
     lines += [f"    {json.dumps(name)}," for name in found.linears]
     lines += ["]", 'precision = "fp8"', ""]
     return "\n".join(lines)
-
-
-def _weight_nbytes(denoiser: Denoiser, linears: Collection[str]) -> dict[str, int]:
-    """At FP8: a byte for each number."""
-    return {name: denoiser.get_parameter(f"{name}.weight").numel() for name in linears}
 
 
 def _natural(name: str) -> tuple[tuple[int, int | str], ...]:

@@ -1,16 +1,21 @@
 """How far the velocity moves when linears are quantised: sum |change|^2 / sum |velocity|^2 over the
-calls of an expert."""
+calls of an expert.
+
+Linears of the contexts count by what their keys and values do to the velocity.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
-from wan_trt.calibration.denoisers import Denoisers
 from wan_trt.calibration.fake_quantised import fake_quantised
-from wan_trt.calibration.recording import Call
-from wan_trt.calibration.torch_executor import run_denoiser
+from wan_trt.calibration.recording import Call, ContextCall
+from wan_trt.calibration.torch_executor import Arrays, run_module
+from wan_trt.calibration.torch_graphs import DENOISER, TorchGraphs
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.quantize.scales import Scales
 
@@ -18,20 +23,20 @@ Errors = dict[ExpertName, float]
 
 
 class VelocityErrors:
-    """Measures on the same calls again and again; velocities without quantisation are computed
-    once."""
+    """Measures on the same calls again and again; what is without quantisation is computed once."""
 
     def __init__(
         self,
-        denoisers: Denoisers,
+        graphs: TorchGraphs,
         calls: Mapping[ExpertName, Sequence[Call]],
         scales: Scales,
     ) -> None:
         """`scales` has every linear that will be asked for."""
-        self._denoisers = denoisers
+        self._graphs = graphs
         self._calls = calls
         self._scales = scales
-        self._exact: dict[ExpertName, list[torch.Tensor]] = {}
+        self._exact: dict[ExpertName, list[NDArray[Any]]] = {}
+        self._exact_contexts: dict[tuple[ExpertName, ContextCall], Arrays] = {}
 
     def together(self, linears: Collection[str]) -> Errors:
         """The error of each expert with all of `linears` quantised at once."""
@@ -52,17 +57,42 @@ class VelocityErrors:
         exact = self._exact.get(expert) or self._velocities(expert, ())
         self._exact[expert] = exact
         changed = self._velocities(expert, linears)
-        change = sum(
-            float((new.double() - old.double()).square().sum())
-            for new, old in zip(changed, exact, strict=True)
-        )
-        return change / sum(float(velocity.double().square().sum()) for velocity in exact)
+        change = sum(_square(new - old) for new, old in zip(changed, exact, strict=True))
+        return change / sum(_square(velocity) for velocity in exact)
 
-    def _velocities(self, expert: ExpertName, linears: Collection[str]) -> list[torch.Tensor]:
-        module = self._denoisers.of_expert(expert)
+    def _velocities(self, expert: ExpertName, linears: Collection[str]) -> list[NDArray[Any]]:
+        contexts: dict[ContextCall, Arrays] = {}
+        velocities = []
+        for call in self._calls[expert]:
+            for context in call.contexts:
+                if context not in contexts:
+                    contexts[context] = self._context(expert, context, linears)
+            computed = [contexts[context] for context in call.contexts]
+            inputs = {name: x for arrays in (call.inputs, *computed) for name, x in arrays.items()}
+            velocities.append(self._run(expert, DENOISER, inputs, linears)["velocity"])
+        return velocities
+
+    def _context(
+        self, expert: ExpertName, context: ContextCall, linears: Collection[str]
+    ) -> Arrays:
+        """Its outputs."""
+        if any(self._graphs.graph_of[name] == context.graph for name in linears):
+            return self._run(expert, context.graph, context.inputs, linears)
+        key = expert, context
+        if key not in self._exact_contexts:
+            self._exact_contexts[key] = self._run(expert, context.graph, context.inputs, ())
+        return self._exact_contexts[key]
+
+    def _run(
+        self, expert: ExpertName, graph: str, inputs: Arrays, linears: Collection[str]
+    ) -> Arrays:
+        """The outputs of an expert's graph with those of `linears` quantised that are its own."""
+        module = self._graphs.of_expert(graph, expert)
         ranges, fitted = self._scales.ranges[expert], self._scales.fitted.get(expert)
-        with fake_quantised(module, {name: ranges[name] for name in linears}, fitted):
-            return [
-                run_denoiser(module, call.inputs, self._denoisers.device).cpu()
-                for call in self._calls[expert]
-            ]
+        own = {name: ranges[name] for name in linears if self._graphs.graph_of[name] == graph}
+        with fake_quantised(module, own, fitted):
+            return run_module(module, inputs, self._graphs.device_of(graph))
+
+
+def _square(array: NDArray[Any]) -> float:
+    return float(np.square(array, dtype=np.float64).sum())

@@ -44,7 +44,7 @@ from wan_trt.export.previous import PreviousBundle
 from wan_trt.export.progress import OnProgress, Progress, Stage
 from wan_trt.export.prompts import PROMPTS, encode_prompts
 from wan_trt.export.quantize import nodes
-from wan_trt.export.quantize.choice import DENOISER, Choice, choose
+from wan_trt.export.quantize.choice import Choice, choose
 from wan_trt.export.source_files import describe, require_unchanged
 from wan_trt.export.tensor_plan import TensorPlan, WeightSource, plan_tensors
 from wan_trt.export.tensor_store import TensorStore
@@ -168,7 +168,7 @@ def _plan_tensors(
 
 def _rounded(graph: str, fp8: Choice | None) -> frozenset[str]:
     """What is rounded to E4M3 in a graph."""
-    return fp8.rounded if fp8 and graph == DENOISER else frozenset()
+    return fp8.rounded.get(graph, frozenset()) if fp8 else frozenset()
 
 
 _Reused = Mapping[TensorPlan, tuple[StoredTensor, Path]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import nn
@@ -150,18 +151,18 @@ class CausalConv(nn.Module):
 
 
 class FaceKeys(nn.Module):
-    """Keys and values of one face block."""
+    """Keys and values of one face block: `linear1_kv` of the checkpoint in its halves."""
 
     def __init__(self, sizes: DitSizes) -> None:
         super().__init__()
-        self.key, self.value = Linear(sizes.dim, sizes.dim), Linear(sizes.dim, sizes.dim)
+        self.linear1_k, self.linear1_v = (Linear(sizes.dim, sizes.dim) for _ in range(2))
         self.k_norm = RMSNorm(sizes.head_dim, FACE_EPS)
         self.heads = sizes.heads
 
     def forward(self, motion_tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = layer_norm(motion_tokens, FACE_EPS)
-        key = self.k_norm(self.key(x).unflatten(2, (self.heads, -1))).flatten(2)
-        return key, self.value(x)
+        key = self.k_norm(self.linear1_k(x).unflatten(2, (self.heads, -1))).flatten(2)
+        return key, self.linear1_v(x)
 
 
 class FaceContext(ExportModule):
@@ -177,7 +178,8 @@ class FaceContext(ExportModule):
         self.conv3 = CausalConv(hidden, hidden, stride=2)
         self.out_proj = Linear(hidden, sizes.dim)
         self.padding_tokens = nn.Parameter(torch.empty(1, 1, 1, sizes.dim))
-        self.fuser_blocks = nn.ModuleList(FaceKeys(sizes) for _ in range(face.layers))
+        fusers = nn.ModuleList(FaceKeys(sizes) for _ in range(face.layers))
+        self.face_adapter = nn.ModuleDict({"fuser_blocks": fusers})
         self.groups, self.hidden, self.dim = face.groups, hidden, sizes.dim
         rows = (face.layers, "latents+1", face.groups + 1, sizes.dim)
         self.spec = GraphSpec(
@@ -201,27 +203,31 @@ class FaceContext(ExportModule):
     def forward(self, motion: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         tokens = self.face_tokens(motion)
         tokens = torch.cat([torch.zeros_like(tokens[:1]), tokens])
-        pairs = [block(tokens) for block in self.fuser_blocks]
+        pairs = [block(tokens) for block in self._fusers]
         return torch.stack([key for key, _ in pairs]), torch.stack([value for _, value in pairs])
 
     def rules(self) -> dict[str, WeightRule]:
         rules = {
             name: rule
             for name, rule in default_rules(self, "face_encoder.").items()
-            if not name.startswith("fuser_blocks.")
+            if not name.startswith("face_adapter.")
         }
-        for i in range(len(self.fuser_blocks)):
-            here, there = f"fuser_blocks.{i}", f"face_adapter.fuser_blocks.{i}"
-            both = f"{there}.linear1_kv"
+        for i in range(len(self._fusers)):
+            block = f"face_adapter.fuser_blocks.{i}"
+            both = f"{block}.linear1_kv"
             for part, rows in (
-                ("key", slice(None, self.dim)),
-                ("value", slice(self.dim, None)),
+                ("linear1_k", slice(None, self.dim)),
+                ("linear1_v", slice(self.dim, None)),
             ):
-                rules[f"{here}.{part}.weight"] = WeightRule(
+                rules[f"{block}.{part}.weight"] = WeightRule(
                     (f"{both}.weight",), lambda w, rows=rows: w[rows].t()
                 )
-                rules[f"{here}.{part}.bias"] = WeightRule(
+                rules[f"{block}.{part}.bias"] = WeightRule(
                     (f"{both}.bias",), lambda b, rows=rows: b[rows]
                 )
-            rules[f"{here}.k_norm.weight"] = WeightRule((f"{there}.k_norm.weight",))
+            rules[f"{block}.k_norm.weight"] = WeightRule((f"{block}.k_norm.weight",))
         return rules
+
+    @property
+    def _fusers(self) -> nn.ModuleList:
+        return cast(nn.ModuleList, self.face_adapter["fuser_blocks"])

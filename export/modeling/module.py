@@ -8,10 +8,11 @@ names is an error.
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -67,6 +68,16 @@ class ExportModule(nn.Module):
                 raise ValueError(f"{name}: rule gives {tuple(value.shape)}, not {tensor.shape}")
             tensor.data = value.contiguous()
         self.requires_grad_(False)
+
+    def empty_on(self, device: torch.device | str) -> Self:
+        """A copy whose parameters have the same shapes on another device, and no values yet: a
+        planned module's are fakes."""
+        memo: dict[int, Any] = {}
+        for tensor in self.state_dict(keep_vars=True).values():
+            empty = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+            is_parameter = isinstance(tensor, nn.Parameter)
+            memo[id(tensor)] = nn.Parameter(empty, requires_grad=False) if is_parameter else empty
+        return copy.deepcopy(self, memo)
 
 
 class Linear(nn.Module):

@@ -12,23 +12,19 @@ from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.expert_stack import ExpertStack
 from wan_trt.export.graphs import BundlePlan
-from wan_trt.export.modeling.denoiser import Denoiser
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.quantize.origin import lora_uses
-from wan_trt.export.quantize.policy import Policy, candidates
+from wan_trt.export.quantize.policy import Policy, candidates, flat
 from wan_trt.export.quantize.scales import Scales, ScalesOrigin
 from wan_trt.export.tensor_plan import WeightSource
-
-DENOISER = "denoiser"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What of the denoiser is `rounded`, the inputs of linears and of attentions, and by which
-    ranges."""
+    """What is `rounded` by graph, the inputs of linears and of attentions, and by which ranges."""
 
     policy: Policy
-    rounded: frozenset[str]
+    rounded: Mapping[str, frozenset[str]]
     scales: Scales
 
     def require_made_for(
@@ -49,7 +45,7 @@ class Choice:
             boundary=boundary,
             policy=self.policy.digest,
         )
-        self.scales.require(wanted, self.rounded)
+        self.scales.require(wanted, flat(self.rounded))
 
     def with_ranges(
         self, stacks: Mapping[ExpertName, ExpertStack]
@@ -85,9 +81,7 @@ def choose(options: ExportOptions, contents: BundlePlan) -> Choice | None:
     if options.scales is None:
         return None
     policy = options.policy or Policy.read("wide")
-    denoiser = contents.expert[DENOISER]
-    assert isinstance(denoiser, Denoiser), "the graph of this name"
-    found = policy.apply(candidates(denoiser), denoiser.sizes.layers)
+    found = policy.apply(candidates(contents.expert), contents.geometry.layers)
     scales = options.scales
     return Choice(
         policy, found.rounded, scales if isinstance(scales, Scales) else Scales.read(scales)

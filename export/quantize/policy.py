@@ -19,32 +19,40 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from wan_trt.engine.errors import InputError
-from wan_trt.export.modeling.denoiser import Denoiser
-from wan_trt.export.modeling.module import Linear
+from wan_trt.export.modeling.module import ExportModule, Linear
 from wan_trt.export.quantize.attention_inputs import attention_inputs
 
 _PRESETS = Path(__file__).parent / "presets"
 _CANDIDATE = re.compile(
-    r"blocks\.\d+\.(self_attn\.[qkvo]|cross_attn\.[qo]|ffn\.[02])"
-    r"|face_adapter\.fuser_blocks\.\d+\.(linear1_q|linear2)"
+    r"blocks\.\d+\.(self_attn\.[qkvo]|cross_attn\.([qkvo]|[kv]_img)|ffn\.[02])"
+    r"|face_adapter\.fuser_blocks\.\d+\.(linear1_[qkv]|linear2)"
 )
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 _SLICE = re.compile(r"(-?\d+)?:(-?\d+)?")
 _PRECISIONS = ("fp8", "high")
 _FIELD = "policy"
+DENOISER = "denoiser"
 
 
-def candidates(denoiser: Denoiser) -> tuple[str, ...]:
-    """The linears that may be quantised, by their names in the denoiser."""
-    linears = (name for name, child in denoiser.named_modules() if isinstance(child, Linear))
-    return tuple(name for name in linears if _CANDIDATE.fullmatch(name))
+def candidates(graphs: Mapping[str, ExportModule]) -> dict[str, tuple[str, ...]]:
+    """The linears that may be quantised, by graph; graphs without any are left out. No two graphs
+    have a linear of the same name."""
+    linears = {
+        graph: tuple(
+            name
+            for name, child in module.named_modules()
+            if isinstance(child, Linear) and _CANDIDATE.fullmatch(name)
+        )
+        for graph, module in graphs.items()
+    }
+    return {graph: names for graph, names in linears.items() if names}
 
 
 @dataclass(frozen=True)
@@ -66,16 +74,20 @@ class AttentionRule:
 
 @dataclass(frozen=True)
 class Quantised:
-    """What a policy makes of one model: names of FP8 linears, numbers of blocks whose self
-    attention is FP8."""
+    """What a policy makes of one model: names of FP8 linears by graph, for graphs that have any;
+    numbers of blocks whose self attention is FP8."""
 
-    linears: frozenset[str]
+    linears: Mapping[str, frozenset[str]]
     attention: frozenset[int]
 
     @property
-    def rounded(self) -> frozenset[str]:
-        """The names of what needs ranges: linears, and the inputs of attentions."""
-        return self.linears | attention_inputs(self.attention)
+    def rounded(self) -> dict[str, frozenset[str]]:
+        """The names of what needs ranges by graph: linears, and the inputs of attentions."""
+        rounded = dict(self.linears)
+        if self.attention:
+            inputs = attention_inputs(self.attention)
+            rounded[DENOISER] = rounded.get(DENOISER, frozenset()) | inputs
+        return rounded
 
 
 @dataclass(frozen=True)
@@ -130,13 +142,14 @@ class Policy:
         }
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
-    def apply(self, modules: Sequence[str], layers: int) -> Quantised:
-        """What is FP8 of a denoiser with these `candidates` and `layers` blocks. Raises InputError
-        for a pattern that matches nothing, and where nothing is quantised in the end."""
+    def apply(self, modules: Mapping[str, Sequence[str]], layers: int) -> Quantised:
+        """What is FP8 of graphs with these `candidates` and `layers` blocks. Raises InputError for
+        a pattern that matches nothing in any graph, and where nothing is quantised in the end."""
+        everything = flat(modules)
         chosen: dict[str, str] = {}
         for rule in self.linear:
             for pattern in rule.modules:
-                found = [name for name in modules if fnmatchcase(name, pattern)]
+                found = [name for name in everything if fnmatchcase(name, pattern)]
                 if not found:
                     raise _error(
                         self.name,
@@ -150,13 +163,22 @@ class Policy:
         for attention in self.attention:
             inside_blocks = range(layers)[_python_slice(attention.blocks)]
             blocks |= dict.fromkeys(inside_blocks, attention.precision)
+        linears = {
+            graph: frozenset(name for name in own if chosen.get(name) == "fp8")
+            for graph, own in modules.items()
+        }
         found_fp8 = Quantised(
-            frozenset(name for name, precision in chosen.items() if precision == "fp8"),
+            {graph: own for graph, own in linears.items() if own},
             frozenset(block for block, precision in blocks.items() if precision == "fp8"),
         )
         if not found_fp8.linears and not found_fp8.attention:
             raise _error(self.name, "quantises nothing of this model", "an FP8 linear or attention")
         return found_fp8
+
+
+def flat(linears: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """The linears of all graphs as one."""
+    return tuple(name for own in linears.values() for name in own)
 
 
 def presets() -> tuple[str, ...]:

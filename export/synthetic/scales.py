@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import cast
 
 from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs
@@ -12,11 +11,9 @@ from wan_trt.export.bundle_writer import boundary_of
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.expert_stack import stack_loras
 from wan_trt.export.lora.spec import LoraStacks
-from wan_trt.export.modeling.denoiser import Denoiser
 from wan_trt.export.options import ExportOptions
-from wan_trt.export.quantize.choice import DENOISER
 from wan_trt.export.quantize.origin import lora_uses
-from wan_trt.export.quantize.policy import Policy, candidates
+from wan_trt.export.quantize.policy import Policy, candidates, flat
 from wan_trt.export.quantize.scales import Scales, ScalesOrigin
 from wan_trt.export.source_files import describe
 
@@ -31,8 +28,8 @@ def synthetic_scales(
     options, policy = ExportOptions(loras or LoraStacks()), policy or Policy.read("wide")
     opened = Checkpoint.open(checkpoint)
     contents = graphs.plan(opened)
-    denoiser = cast(Denoiser, contents.expert[DENOISER])
-    rounded = sorted(policy.apply(candidates(denoiser), denoiser.sizes.layers).rounded)
+    found = policy.apply(candidates(contents.expert), contents.geometry.layers)
+    rounded = sorted(flat(found.rounded))
     sources = describe(opened.path, opened.files, {}, lambda _: None)
     numbers = random.Random(seed)
     return Scales(

@@ -1,4 +1,4 @@
-"""Ranges of the golden checkpoint against hooks on a module that is loaded another way."""
+"""Ranges of the golden checkpoint against hooks on modules that are loaded another way."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from calibration_samples import GUIDED, GoldenCalibration
 from safetensors.numpy import load_file
 from torch import nn
 
-from wan_trt.calibration.denoisers import Denoisers
 from wan_trt.calibration.recording import Call
 from wan_trt.calibration.samples import Sample
-from wan_trt.calibration.torch_executor import run_denoiser, with_torch_denoisers
+from wan_trt.calibration.torch_executor import run_module, with_torch_graphs
+from wan_trt.calibration.torch_graphs import DENOISER, TorchGraphs
 from wan_trt.engine.bundle import Bundle, sha256_file
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.frames import CollectedFrames
 from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs
 from wan_trt.export.checkpoint import Checkpoint
-from wan_trt.export.modeling.denoiser import Denoiser
-from wan_trt.export.quantize.policy import Policy, candidates
+from wan_trt.export.modeling.module import ExportModule
+from wan_trt.export.quantize.policy import Policy, candidates, flat
 from wan_trt.export.quantize.scales import Scales
 
 STEPS, BRANCHES, SEGMENTS = 4, 2, 2
+CPU = torch.device("cpu")
 
 
 def all_calls(calibration: GoldenCalibration) -> dict[ExpertName, tuple[Call, ...]]:
@@ -33,18 +34,27 @@ def all_calls(calibration: GoldenCalibration) -> dict[ExpertName, tuple[Call, ..
 
 
 @pytest.fixture(scope="module")
-def eager(golden: Path) -> Denoiser:
-    """The denoiser of the golden checkpoint, filled from the checkpoint itself."""
+def eager(golden: Path) -> dict[str, ExportModule]:
+    """The experts' graphs of the golden checkpoint that have candidates, filled from the checkpoint
+    itself."""
     opened = Checkpoint.open(golden / "checkpoint")
-    planned = graphs.plan(opened).expert["denoiser"]
-    assert isinstance(planned, Denoiser)
-    module = Denoiser(planned.sizes, planned.image, planned.face)
-    module.load(opened.experts[ExpertName.HIGH].tensors)
-    return module
+    planned = graphs.plan(opened).expert
+    modules = {graph: planned[graph].empty_on("cpu") for graph in candidates(planned)}
+    for module in modules.values():
+        module.load(opened.experts[ExpertName.HIGH].tensors)
+    return modules
+
+
+def repeat(modules: dict[str, ExportModule], call: Call) -> None:
+    """The call, with the contexts that it reads."""
+    inputs = dict(call.inputs)
+    for context in call.contexts:
+        inputs |= run_module(modules[context.graph], context.inputs, CPU)
+    run_module(modules[DENOISER], inputs, CPU)
 
 
 def test_max_ranges_are_those_of_plain_hooks(
-    calibration: GoldenCalibration, eager: Denoiser
+    calibration: GoldenCalibration, eager: dict[str, ExportModule]
 ) -> None:
     for expert, calls in all_calls(calibration).items():
         greatest: dict[str, float] = {}
@@ -53,17 +63,18 @@ def test_max_ranges_are_those_of_plain_hooks(
             greatest[name] = max(greatest.get(name, 0.0), float(x.abs().max()))
 
         handles = [
-            eager.get_submodule(name).register_forward_pre_hook(
-                lambda _module, inputs, name=name: note(name, inputs[0])
-            )
-            for name in candidates(eager)
+            eager[graph]
+            .get_submodule(name)
+            .register_forward_pre_hook(lambda _module, inputs, name=name: note(name, inputs[0]))
+            for graph, names in candidates(eager).items()
+            for name in names
         ]
         for call in calls:
-            run_denoiser(eager, call.inputs, torch.device("cpu"))
+            repeat(eager, call)
         for handle in handles:
             handle.remove()
         ranges = calibration.found.scales.ranges[expert]
-        assert ranges.keys() == set(candidates(eager))
+        assert ranges.keys() == set(flat(candidates(eager)))
         assert ranges == pytest.approx(greatest, rel=1e-6)
 
 
@@ -81,15 +92,26 @@ def test_guidance_and_chained_segments_are_seen(calibration: GoldenCalibration) 
     calls = all_calls(calibration)
     assert sum(map(len, calls.values())) == STEPS * BRANCHES * SEGMENTS
     for own in calls.values():
-        contexts = {id(call.inputs["text_keys"]) for call in own}
+        contexts = [{context.graph: context for context in call.contexts} for call in own]
+        texts = {id(by_graph["text_context"]) for by_graph in contexts}
+        faces = {id(by_graph["face_context"].inputs["motion"]) for by_graph in contexts}
         segments = {id(call.inputs["tokens"]) for call in own}
-        assert (len(contexts), len(segments)) == (BRANCHES, SEGMENTS)
+        # Black faces are those of the unconditional branch, in every segment.
+        assert (len(texts), len(segments), len(faces)) == (BRANCHES, SEGMENTS, SEGMENTS + 1)
+        assert not any("keys" in name for call in own for name in call.inputs)
 
 
-def test_a_job_with_torch_denoisers_gives_the_official_latents(
-    golden: Path, golden_bundle: Bundle, samples: Path, eager: Denoiser
+def test_a_context_of_both_experts_counts_for_both(calibration: GoldenCalibration) -> None:
+    """The golden checkpoint is both experts' without LoRAs: its contexts run once."""
+    high, low = (calibration.found.scales.ranges[expert] for expert in ExpertName)
+    for name, graph in calibration.found.graphs.graph_of.items():
+        assert (high[name] == low[name]) or graph == DENOISER
+
+
+def test_a_job_with_torch_graphs_gives_the_official_latents(
+    golden: Path, golden_bundle: Bundle, samples: Path, eager: dict[str, ExportModule]
 ) -> None:
-    load = with_torch_denoisers(Denoisers(golden_bundle, eager), ())
+    load = with_torch_graphs(TorchGraphs(golden_bundle, eager), ())
     sink = CollectedFrames()
     with ExitStack() as resources, Engine(golden_bundle, load=load) as engine:
         request = Sample.read(samples / GUIDED).open(golden_bundle.manifest.model, resources)
@@ -117,8 +139,8 @@ def test_the_origin_says_what_was_measured(
     assert origin.tools.keys() == {"wan-trt", "nvidia-modelopt", "device"}
 
 
-def test_no_hook_stays_on_the_denoisers(calibration: GoldenCalibration) -> None:
+def test_no_hook_stays_on_the_graphs(calibration: GoldenCalibration) -> None:
     def hooks(module: nn.Module) -> int:
         return sum(len(child._forward_pre_hooks) for child in module.modules())
 
-    assert [hooks(module) for module in calibration.found.denoisers.modules.values()] == [0]
+    assert {hooks(module) for module in calibration.found.graphs.modules.values()} == {0}

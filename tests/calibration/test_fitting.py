@@ -89,7 +89,7 @@ def test_velocities_of_the_golden_checkpoint_are_nearer(calibration: GoldenCalib
     assert all(scales.fitted[expert].keys() == set(linears) for expert in ExpertName)
     errors = {}
     for name, used in (("fitted", scales), ("plain", Scales(scales.origin, scales.ranges))):
-        errors[name] = VelocityErrors(calibration.found.denoisers, spread, used).together(linears)
+        errors[name] = VelocityErrors(calibration.found.graphs, spread, used).together(linears)
     for expert in ExpertName:
         assert errors["fitted"][expert] < 0.9 * errors["plain"][expert]
 

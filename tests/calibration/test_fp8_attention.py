@@ -14,8 +14,10 @@ from wan_trt.calibration.gate.job import JobOptions, made_up_job
 from wan_trt.calibration.gate.thresholds import Thresholds
 from wan_trt.calibration.observers import Observers
 from wan_trt.calibration.ranges import Method, MethodName
-from wan_trt.calibration.torch_executor import run_denoiser
+from wan_trt.calibration.torch_executor import GraphCall, run_module
+from wan_trt.calibration.torch_graphs import DENOISER
 from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.manifest import SHARED
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.bundle_writer import export_bundle
 from wan_trt.export.modeling.attention import rotate
@@ -33,11 +35,12 @@ STEM = f"blocks.{BLOCK}.self_attn"
 def test_ranges_are_of_what_is_rounded(calibration: GoldenCalibration, method: MethodName) -> None:
     """The query after norm, rotary embedding and scaling, the key after norm and rotary embedding;
     computed here from what the self attention reads."""
-    denoisers, origin = calibration.found.denoisers, calibration.found.scales.origin
-    observers = Observers(attention_inputs([BLOCK]), Method(method), origin.boundary)
+    graphs, origin = calibration.found.graphs, calibration.found.scales.origin
+    rounded = {DENOISER: attention_inputs([BLOCK])}
+    observers = Observers(rounded, Method(method), origin.boundary)
     greatest: dict[ExpertName, dict[str, float]] = {}
     for expert, calls in calibration.recording.spread(origin.boundary, 2).items():
-        module, own = denoisers.of_expert(expert), greatest.setdefault(expert, {})
+        module, own = graphs.of_expert(DENOISER, expert), greatest.setdefault(expert, {})
 
         def note(
             attention: SelfAttention,
@@ -55,11 +58,15 @@ def test_ranges_are_of_what_is_rounded(calibration: GoldenCalibration, method: M
             ):
                 own[name] = max(own.get(name, 0.0), float(tensor.abs().max()))
 
-        remove = observers.attach(module)
+        remove = observers.attach(DENOISER, module)
         remove.append(module.get_submodule(STEM).register_forward_pre_hook(note).remove)
         for call in calls:
-            observers.before_call(call.inputs)
-            run_denoiser(module, call.inputs, denoisers.device)
+            inputs = dict(call.inputs)
+            for context in call.contexts:
+                contexts = graphs.of_expert(context.graph, expert)
+                inputs |= run_module(contexts, context.inputs, torch.device("cpu"))
+            observers.before_call(GraphCall(DENOISER, SHARED, inputs, {}))
+            run_module(module, inputs, torch.device("cpu"))
         for stop in remove:
             stop()
     for expert, ranges in observers.ranges().items():

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from calibration_samples import GoldenCalibration, write_small_sample
+from numpy.typing import NDArray
 
 from wan_trt.calibration.calibrate import CalibrationOptions
 from wan_trt.calibration.fake_quantised import fake_quantised
 from wan_trt.calibration.search import search_calibrated, search_policy
-from wan_trt.calibration.torch_executor import run_denoiser
+from wan_trt.calibration.torch_executor import Arrays, run_module
+from wan_trt.calibration.torch_graphs import DENOISER
 from wan_trt.calibration.velocity_error import VelocityErrors
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.request import ExpertName
-from wan_trt.export.modeling.module import Linear
-from wan_trt.export.quantize.policy import Policy, candidates
+from wan_trt.export.modeling.module import ExportModule, Linear
+from wan_trt.export.quantize.policy import Policy, flat
 
 CALLS = 1
 FIRST = "blocks.0.self_attn.q"
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def errors(calibration: GoldenCalibration) -> VelocityErrors:
     found = calibration.found
     spread = calibration.recording.spread(found.scales.origin.boundary, CALLS)
-    return VelocityErrors(found.denoisers, spread, found.scales)
+    return VelocityErrors(found.graphs, spread, found.scales)
 
 
-def quantised_by(text: str, calibration: GoldenCalibration) -> frozenset[str]:
-    denoiser = calibration.found.denoisers.of_expert(ExpertName.HIGH)
-    policy = Policy.parse(text, "found")
-    return policy.apply(candidates(denoiser), denoiser.sizes.layers).linears
+@pytest.fixture
+def denoiser(calibration: GoldenCalibration) -> ExportModule:
+    """The high-noise expert's."""
+    return calibration.found.graphs.of_expert(DENOISER, ExpertName.HIGH)
 
 
 def e4m3(x: torch.Tensor, greatest: torch.Tensor) -> torch.Tensor:
@@ -42,8 +45,7 @@ def e4m3(x: torch.Tensor, greatest: torch.Tensor) -> torch.Tensor:
     return (x * scale).clamp(-448, 448).to(torch.float8_e4m3fn).float() / scale
 
 
-def test_a_fake_quantised_linear_is_torch_s_own_float8(calibration: GoldenCalibration) -> None:
-    denoiser = calibration.found.denoisers.of_expert(ExpertName.HIGH)
+def test_a_fake_quantised_linear_is_torch_s_own_float8(denoiser: ExportModule) -> None:
     linear = denoiser.get_submodule(FIRST)
     assert isinstance(linear, Linear)
     weight, bias = linear.weight.clone(), linear.bias
@@ -58,8 +60,7 @@ def test_a_fake_quantised_linear_is_torch_s_own_float8(calibration: GoldenCalibr
     assert torch.equal(linear.weight, weight)
 
 
-def test_a_linear_that_fails_keeps_its_weight(calibration: GoldenCalibration) -> None:
-    denoiser = calibration.found.denoisers.of_expert(ExpertName.HIGH)
+def test_a_linear_that_fails_keeps_its_weight(denoiser: ExportModule) -> None:
     linear = denoiser.get_submodule(FIRST)
     assert isinstance(linear, Linear)
     weight = linear.weight.clone()
@@ -68,32 +69,52 @@ def test_a_linear_that_fails_keeps_its_weight(calibration: GoldenCalibration) ->
     assert torch.equal(linear.weight, weight)
 
 
+@pytest.mark.parametrize(
+    ("graph", "linear"),
+    [
+        (DENOISER, FIRST),
+        ("text_context", "blocks.1.cross_attn.v"),
+        ("face_context", "face_adapter.fuser_blocks.0.linear1_k"),
+    ],
+)
 def test_the_error_is_that_of_the_velocity(
-    calibration: GoldenCalibration, errors: VelocityErrors
+    calibration: GoldenCalibration, errors: VelocityErrors, graph: str, linear: str
 ) -> None:
-    found = calibration.found
-    calls = calibration.recording.spread(0.9, CALLS)[ExpertName.LOW]
-    module = found.denoisers.of_expert(ExpertName.LOW)
-    run = partial(run_denoiser, module, device=torch.device("cpu"))
-    exact = torch.stack([run(call.inputs) for call in calls]).double()
-    ranges, fitted = found.scales.ranges[ExpertName.LOW], found.scales.fitted[ExpertName.LOW]
-    with fake_quantised(module, {FIRST: ranges[FIRST]}, fitted):
-        changed = torch.stack([run(call.inputs) for call in calls]).double()
-    expected = float((changed - exact).square().sum() / exact.square().sum())
+    """Also for a linear of a context, of which the denoiser reads what it computes."""
+    found, expert = calibration.found, ExpertName.LOW
+    (call,) = calibration.recording.spread(0.9, CALLS)[expert]
+
+    def velocity(quantised: str) -> NDArray[np.float64]:
+        def run(name: str, inputs: Arrays) -> Arrays:
+            ranges = {linear: found.scales.ranges[expert][linear]}
+            module = found.graphs.of_expert(name, expert)
+            fitted = found.scales.fitted[expert]
+            with fake_quantised(module, ranges if name == quantised else {}, fitted):
+                return run_module(module, inputs, CPU)
+
+        inputs = dict(call.inputs)
+        for context in call.contexts:
+            inputs |= run(context.graph, context.inputs)
+        return run(DENOISER, inputs)["velocity"].astype(np.float64)
+
+    exact, changed = velocity(""), velocity(graph)
+    expected = np.square(changed - exact).sum() / np.square(exact).sum()
     assert expected > 0
-    assert errors.alone([FIRST])[FIRST][ExpertName.LOW] == pytest.approx(expected, rel=1e-6)
-    assert errors.together([])[ExpertName.LOW] == 0
+    assert errors.alone([linear])[linear][expert] == pytest.approx(expected, rel=1e-6)
+    assert errors.together([])[expert] == 0
 
 
 def test_a_policy_is_within_its_budget_and_a_larger_one_gives_no_less(
     calibration: GoldenCalibration, errors: VelocityErrors
 ) -> None:
-    linears = candidates(calibration.found.denoisers.of_expert(ExpertName.HIGH))
+    candidates = calibration.found.graphs.candidates
+    linears = flat(candidates)
     whole = max(errors.together(linears).values())
     found = []
     for budget in (whole / 4, whole * 1.01):
         text = search_calibrated(calibration.found, calibration.recording, budget, CALLS)
-        chosen = quantised_by(text, calibration)
+        policy = Policy.parse(text, "found")
+        chosen = set(flat(policy.apply(candidates, layers=10).linears))
         assert max(errors.together(sorted(chosen)).values()) <= budget
         assert f"{len(chosen)} of {len(linears)} linears" in text
         for name in linears:

@@ -1,4 +1,4 @@
-"""An FP8 denoiser: its nodes, and that ONNX Runtime computes what rounding in torch gives."""
+"""FP8 graphs: their nodes, and that ONNX Runtime computes what rounding in torch gives."""
 
 from __future__ import annotations
 
@@ -17,41 +17,44 @@ from wan_trt.engine.executor import GraphSpec, TensorSpec
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.graphs import plan
-from wan_trt.export.modeling.denoiser import Denoiser
 from wan_trt.export.modeling.module import ExportModule, Linear, WeightRule, default_rules
 from wan_trt.export.precision import Precision
 from wan_trt.export.quantize.policy import candidates
-from wan_trt.export.tensors import MemoryTensors, TensorSource
+from wan_trt.export.tensors import MemoryTensors
 
-SIZES = {"frames": 3, "rows": 4, "columns": 5}
+SIZES = {"frames": 3, "latents": 2, "rows": 4, "columns": 5}
 
 
-def _denoiser(source: TensorSource, checkpoint: Checkpoint) -> Denoiser:
-    """With its weights, in float32."""
-    shapes = plan(checkpoint).expert["denoiser"]
-    assert isinstance(shapes, Denoiser)
-    module = Denoiser(shapes.sizes, shapes.image, shapes.face)
-    module.load(source)
+def _module(graph: str, checkpoint: Checkpoint) -> ExportModule:
+    """The high-noise expert's, with its weights in float32."""
+    module = plan(checkpoint).expert[graph].empty_on("cpu")
+    module.load(checkpoint.experts[ExpertName.HIGH].tensors)
     return module
 
 
 @dataclass(frozen=True)
 class Case:
-    """A tiny denoiser, random inputs, the ranges that they have, and its FP8 graph's folder."""
+    """A tiny graph, random inputs, the ranges that they have, and what its FP8 graph gives."""
 
-    source: TensorSource
+    name: str
     checkpoint: Checkpoint
     inputs: tuple[torch.Tensor, ...]
     ranges: dict[str, float]
-    velocity: torch.Tensor
+    outputs: tuple[torch.Tensor, ...]
     graph: onnx.GraphProto
+
+    def module(self) -> ExportModule:
+        return _module(self.name, self.checkpoint)
 
 
 @pytest.fixture(scope="module")
 def case(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return _case("denoiser", tiny_checkpoint, tmp_path_factory.mktemp("fp8"))
+
+
+def _case(name: str, tiny_checkpoint: Path, folder: Path) -> Case:
     checkpoint = Checkpoint.open(tiny_checkpoint)
-    source = checkpoint.experts[ExpertName.HIGH].tensors
-    module = _denoiser(source, checkpoint)
+    module = _module(name, checkpoint)
     generator = torch.Generator().manual_seed(1)
     inputs = tuple(
         torch.tensor([437])
@@ -60,31 +63,57 @@ def case(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Cas
         for spec in module.spec.inputs
     )
     ranges: dict[str, float] = {}
-    for name in candidates(module):
+    for linear in candidates({name: module})[name]:
 
-        def note(_: nn.Module, args: tuple[torch.Tensor], name: str = name) -> None:
-            ranges[name] = float(args[0].abs().amax()) * 0.9  # some values saturate
+        def note(_: nn.Module, args: tuple[torch.Tensor], linear: str = linear) -> None:
+            ranges[linear] = float(args[0].abs().amax()) * 0.9  # some values saturate
 
-        module.get_submodule(name).register_forward_pre_hook(note)
+        module.get_submodule(linear).register_forward_pre_hook(note)
     module(*inputs)
-    folder = tmp_path_factory.mktemp("fp8")
-    executor = export_module(_denoiser(source, checkpoint), source, folder, Precision.FP8, ranges)
-    (velocity,) = run_exported(executor, SIZES, *inputs)
+    source = checkpoint.experts[ExpertName.HIGH].tensors
+    executor = export_module(_module(name, checkpoint), source, folder, Precision.FP8, ranges)
+    outputs = run_exported(executor, SIZES, *inputs)
     graph = onnx.load(folder / "module.onnx", load_external_data=False).graph
-    return Case(source, checkpoint, inputs, ranges, velocity, graph)
+    return Case(name, checkpoint, inputs, ranges, outputs, graph)
 
 
-def test_it_computes_what_rounding_in_torch_gives(case: Case) -> None:
-    plain, fake = (_denoiser(case.source, case.checkpoint) for _ in range(2))
+def _rounded_and_plain(case: Case) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+    """The outputs in torch with the case's linears as FP8 holds them, and without; other linears
+    are bfloat16."""
+    plain, fake = case.module(), case.module()
     for module in (plain, fake):
         narrow_others(module, case.ranges)
     round_linears(fake, case.ranges)
-    expected, without = fake(*case.inputs), plain(*case.inputs)
-    error, rounding = (case.velocity - expected).abs(), (without - expected).abs()
+    return _outputs(fake, case.inputs), _outputs(plain, case.inputs)
+
+
+def _outputs(module: ExportModule, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    found = module(*inputs)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def test_it_computes_what_rounding_in_torch_gives(case: Case) -> None:
+    (expected,), (without,) = _rounded_and_plain(case)
+    (velocity,) = case.outputs
+    error, rounding = (velocity - expected).abs(), (without - expected).abs()
     # Where float32 differs in its last digit an input may become the E4M3 number beside.
     assert (error < 5e-5).float().mean() > 0.9
     assert error.max() < 0.05 * rounding.max()
     assert rounding.max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["text_context", "image_context", "face_context"])
+def test_contexts_compute_what_rounding_in_torch_gives(
+    name: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    case = _case(name, tiny_checkpoint, tmp_path)
+    quantises = [node for node in case.graph.node if node.op_type == "QuantizeLinear"]
+    assert len(quantises) == len(case.ranges) > 0
+    for found, expected, without in zip(case.outputs, *_rounded_and_plain(case), strict=True):
+        error, rounding = (found - expected).abs(), (without - expected).abs()
+        assert (error < 5e-5).float().mean() > 0.9
+        assert error.max() < rounding.max()
+        assert rounding.mean() > 0.003
 
 
 class TwoLinears(ExportModule):
