@@ -9,9 +9,9 @@
                    prompt.txt   negative_prompt.txt    optional
                    request.toml                        optional: see sample_settings.py
 
-A medium may have any ending that `generate` reads. src_ref, src_pose, src_face, src_bg and src_mask,
-as `preprocess` writes them, are the same media; with a background the mode is replace. Files of other
-names are errors.
+A medium may have any ending that `generate` reads. src_ref, src_pose, src_face, src_bg and
+src_mask, as `preprocess` writes them, are the same media; with a background the mode is replace.
+Files of other names are errors.
 """
 
 from __future__ import annotations

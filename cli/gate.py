@@ -1,9 +1,9 @@
 """Tell whether a bundle's results are as good as another's.
 
-The same job is run on both: velocities are compared at every step on the reference's inputs,
-latents and frames at the end of each of at least four chained segments. Without --inputs the job
-is a small made-up one. REFERENCE is a bundle, or the .safetensors that `generate` wrote of the same
-job, in which case velocities are not compared.
+The same jobs are run on both: velocities are compared at every step on the reference's inputs,
+latents and frames at the end of each of at least four chained segments. Each sample in --inputs
+is a job, and all must pass; without it the job is a small made-up one. REFERENCE is a bundle, or
+the .safetensors that `generate` wrote of the only job, in which case velocities are not compared.
 
 The result is noted in BUNDLE's manifest. Exit code 5: BUNDLE did not pass.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SUMMARY = "tell whether a bundle is as good as another"
 EXAMPLES = (
     """\
-wan-trt gate animate_fp8 --against animate_bf16 --inputs prepared --steps 20 \\
+wan-trt gate animate_fp8 --against animate_bf16 --inputs samples --steps 20 \\
     --report report.html""",
     "wan-trt gate animate_fp8 --against animate_bf16 --thresholds strict.toml --json verdict.json",
 )
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="a bundle of the same model at higher precision, or a result in a .safetensors",
     )
-    _add_job_arguments(parser.add_argument_group("the job"))
+    _add_job_arguments(parser.add_argument_group("the jobs"))
     verdict = parser.add_argument_group("the verdict")
     verdict.add_argument(
         "--thresholds",
@@ -80,14 +80,14 @@ def _add_job_arguments(group: argparse._ArgumentGroup) -> None:
         "--inputs",
         metavar="DIR",
         type=Path,
-        help="a folder with src_ref, src_pose, src_face, .. as `wan-trt preprocess` writes it, and "
-        "noise.safetensors where a seed shall not be used",
+        help="a folder for each sample, as `calibrate --inputs` takes it; what is given below goes "
+        "before their request.toml",
     )
     group.add_argument(
         "--steps",
         metavar="N",
         type=int,
-        help="denoising steps (default: 4; with --inputs 20 or 40)",
+        help="denoising steps (default: 4; a sample's are the model's, 20 or 40)",
     )
     group.add_argument(
         "--segments",
@@ -101,7 +101,7 @@ def _add_job_arguments(group: argparse._ArgumentGroup) -> None:
         "--segment-frames",
         metavar="N",
         type=int,
-        help="frames of a segment, 4n+1 (default: 5; with --inputs what the clip is enough for, "
+        help="frames of a segment, 4n+1 (default: 5; a sample's are what its clip is enough for, "
         "at most 77)",
     )
     group.add_argument(
@@ -116,13 +116,13 @@ def _add_job_arguments(group: argparse._ArgumentGroup) -> None:
         help="how strongly to follow the prompt (default: 1, image-to-video 3.5)",
     )
     group.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="what noise is drawn from (default: 0)"
+        "--seed", metavar="N", type=int, help="what noise is drawn from (default: 0)"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     from wan_trt.calibration.gate.gate import gate, record
-    from wan_trt.calibration.gate.job import folder_job, made_up_job
+    from wan_trt.calibration.gate.job import made_up_job, sample_jobs
     from wan_trt.calibration.gate.lpips import Lpips
     from wan_trt.calibration.gate.thresholds import Thresholds
     from wan_trt.calibration.report.page import write_report
@@ -141,15 +141,15 @@ def run(arguments: argparse.Namespace) -> int:
     lpips = Lpips(arguments.lpips) if arguments.lpips else None
     options = _options(arguments)
     with ExitStack() as resources:
-        job = (
-            folder_job(bundle.manifest, arguments.inputs, options, resources)
+        jobs = (
+            sample_jobs(bundle.manifest, arguments.inputs, options, resources)
             if arguments.inputs
-            else made_up_job(bundle.manifest, options)
+            else [made_up_job(bundle.manifest, options)]
         )
         verdict = gate(
             bundle,
             against,
-            job,
+            jobs,
             thresholds,
             threads=arguments.threads,
             lpips=lpips,

@@ -46,8 +46,9 @@ def _body(verdict: Verdict, candidate: str, sensitivity: Mapping[str, float]) ->
     word = "passed" if verdict.passed else "failed"
     yield f'<h1>{escape(candidate)} <span class="{word}">{word}</span></h1>'
     yield f"<p>against {escape(measured.against)}</p>"
-    job = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in measured.job.items())
-    yield f"<p>{escape(job)}</p>"
+    for job, told in measured.jobs.items():
+        settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+        yield f"<p>{escape(job)}: {escape(settings)}</p>"
     for note in measured.notes:
         yield f'<p class="note">{escape(note)}</p>'
     yield "<h2>Checks</h2>"
@@ -92,16 +93,17 @@ def _pictures(verdict: Verdict) -> Iterator[str]:
     yield "".join(f"<th>{head}</th>" for head in heads)
     yield "</tr></thead><tbody>"
     for shown in verdict.measured.shown:
+        frame = f"{shown.sample} {shown.index}".strip()
         pictures = (
             shown.reference,
             shown.candidate,
             amplified(shown.reference, shown.candidate),
         )
         cells = "".join(
-            f'<td><img src="{png_uri(picture)}" alt="{name} of frame {shown.index}"></td>'
+            f'<td><img src="{png_uri(picture)}" alt="{name} of frame {escape(frame)}"></td>'
             for name, picture in zip(
                 ("reference", "candidate", "difference"), pictures, strict=True
             )
         )
-        yield f"<tr><td>{shown.index}</td>{cells}</tr>"
+        yield f"<tr><td>{escape(frame)}</td>{cells}</tr>"
     yield "</tbody></table>"
