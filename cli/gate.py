@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,6 @@ from wan_trt.engine.errors import InputError
 
 if TYPE_CHECKING:
     from wan_trt.calibration.gate.job import JobOptions
-    from wan_trt.calibration.gate.verdict import Verdict
 
 SUMMARY = "tell whether a bundle is as good as another"
 EXAMPLES = (
@@ -128,6 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
     from wan_trt.calibration.report.page import write_report
     from wan_trt.calibration.report.sensitivity import read_sensitivity
     from wan_trt.cli.progress import ProgressLine
+    from wan_trt.cli.verdict_text import verdict_lines
     from wan_trt.engine.bundle import Bundle
     from wan_trt.media.partial_output import try_place, write_text
 
@@ -161,18 +160,10 @@ def run(arguments: argparse.Namespace) -> int:
         write_text(arguments.json, verdict.to_json(), "json")
     if arguments.report is not None:
         write_report(verdict, arguments.bundle.name, arguments.report, sensitivity)
-    for line in _lines(verdict):
+    for line in verdict_lines(verdict):
         print(line)
     verdict.require()
     return 0
-
-
-def _lines(verdict: Verdict) -> Iterator[str]:
-    for note in verdict.measured.notes:
-        yield f"note    {note}"
-    for check in verdict.checks:
-        word = "passed" if check.passed else "FAILED"
-        yield f"{word}  {check.name:30} {check.value:<12.6g} {check.bounds} ({check.where})"
 
 
 def _options(arguments: argparse.Namespace) -> JobOptions:

@@ -107,12 +107,7 @@ def measure(
     Recorded tensors and results lie in the system's folder for temporary files (TMPDIR) meanwhile.
     Raises InputError for what cannot be compared and whatever the reference's run raises.
     """
-    for job in jobs:
-        validate_request(job.request, bundle.manifest)
-    if isinstance(against, Bundle):
-        _require_comparable(bundle, against)
-    else:
-        _require_result_of(against, jobs)
+    require_measurable(bundle, against, jobs)
     whole = Measurement(
         against=str(against.path if isinstance(against, Bundle) else against),
         against_digest=_digest(against),
@@ -124,6 +119,17 @@ def measure(
         if whole.failure is not None:
             break
     return whole
+
+
+def require_measurable(bundle: Bundle, against: Bundle | Path, jobs: Sequence[GateJob]) -> None:
+    """Raise InputError where the two cannot be compared by these jobs. Of `bundle` nothing is read
+    but the manifest."""
+    for job in jobs:
+        validate_request(job.request, bundle.manifest)
+    if isinstance(against, Bundle):
+        _require_comparable(bundle, against)
+    else:
+        _require_result_of(against, jobs)
 
 
 def _with_job(
