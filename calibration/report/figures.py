@@ -40,10 +40,9 @@ def velocity_plots(velocities: Sequence[VelocityError], thresholds: Thresholds) 
 
 
 def frame_plots(frames: Sequence[FrameErrors], thresholds: Thresholds) -> list[str]:
-    """Drift, PSNR, SSIM and motion over segments."""
+    """Drift, PSNR, SSIM and motion over the segments of a job."""
     limits = thresholds.frames
-    names = [f"{x.sample} {x.start}..{x.stop - 1}".strip() for x in frames]
-    axis = Axis("frames of the segment", names)
+    axis = Axis("frames of the segment", [f"{x.start}..{x.stop - 1}" for x in frames])
     drift = [
         Series(name, _COLOURS[name], list(enumerate(x.drift[channel] for x in frames)))
         for channel, name in enumerate(COLOURS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from html import escape
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 from pathlib import Path
 
 from wan_trt.calibration.gate.checks import Check
@@ -58,9 +59,10 @@ def _body(verdict: Verdict, candidate: str, sensitivity: Mapping[str, float]) ->
         yield '<p class="note">Each step on the reference\'s inputs: the worst of all segments, '
         yield "and dotted their mean. Large timesteps are noise.</p>"
         yield _row(velocity_plots(measured.velocities, verdict.thresholds))
-    if measured.frames:
-        yield "<h2>Frames, segment by segment</h2>"
-        yield _row(frame_plots(measured.frames, verdict.thresholds))
+    for sample, frames in groupby(measured.frames, attrgetter("sample")):
+        of = f" of {sample}" if sample else ""
+        yield f"<h2>Frames{escape(of)}, segment by segment</h2>"
+        yield _row(frame_plots([*frames], verdict.thresholds))
     if sensitivity:
         shown = dict(islice(sensitivity.items(), SHOWN_MODULES))
         yield "<h2>Sensitivity of modules</h2>"
