@@ -14,6 +14,7 @@ from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.job import OnEvent
 from wan_trt.engine.models import ModelName
+from wan_trt.engine.request import AnimateRequest
 
 
 class ForgottenFrames:
@@ -34,10 +35,18 @@ class ForgottenFrames:
 
 def check_samples(samples: Sequence[Sample], model: ModelName) -> None:
     """Open every sample once: what is unusable is refused before anything long begins. Raises
-    InputError."""
+    InputError naming it, also for a video shorter than one segment: it would be run back and forth,
+    and its ranges be those of a video that nobody has."""
     for sample in samples:
         with ExitStack() as resources:
-            sample.open(model, resources)
+            request = sample.open(model, resources)
+        if isinstance(request, AnimateRequest) and request.frame_count < request.segment_frames:
+            raise InputError(
+                f"sample {sample.name} has {request.frame_count} frames",
+                expected=f"at least {request.segment_frames}, one segment; several show more",
+                action="give a longer clip",
+                field="inputs",
+            )
 
 
 def run_samples(

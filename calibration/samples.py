@@ -9,7 +9,9 @@
                    prompt.txt   negative_prompt.txt    optional
                    request.toml                        optional: see sample_settings.py
 
-A medium may have any ending that `generate` reads. Files of other names are errors.
+A medium may have any ending that `generate` reads. src_ref, src_pose, src_face, src_bg and
+src_mask, as `preprocess` writes them, are the same media; with a background the mode is replace.
+Files of other names are errors.
 """
 
 from __future__ import annotations
@@ -24,10 +26,17 @@ from wan_trt.calibration.sample_settings import choices, read_settings
 from wan_trt.engine.bundle import sha256_file
 from wan_trt.engine.errors import InputError, MediaError
 from wan_trt.engine.models import ModelName
-from wan_trt.engine.request import AnimateRequest, ExpertName, Request
+from wan_trt.engine.request import AnimateRequest, ExpertName, Mode, Request
 from wan_trt.media.request_files import RequestFiles, open_request
 
 _MEDIA = ("reference", "pose", "face", "background", "mask", "last_frame", "noise")
+_PREPROCESSED = {
+    "src_ref": "reference",
+    "src_pose": "pose",
+    "src_face": "face",
+    "src_bg": "background",
+    "src_mask": "mask",
+}
 _PROMPTS = ("prompt.txt", "negative_prompt.txt")
 _SETTINGS = "request.toml"
 _FIELD = "inputs"
@@ -51,37 +60,36 @@ class Sample:
         texts: dict[str, str] = {}
         settings: Mapping[str, Any] = {}
         for file in files:
+            medium = _PREPROCESSED.get(file.stem, file.stem)
             if file.name == _SETTINGS:
                 settings = read_settings(file)
             elif file.name in _PROMPTS:
                 texts[file.name] = _text(file)
-            elif file.stem not in _MEDIA or not file.is_file():
-                names = ", ".join((*_MEDIA, *_PROMPTS, _SETTINGS))
+            elif medium not in _MEDIA or not file.is_file():
+                names = ", ".join((*_MEDIA, *_PREPROCESSED, *_PROMPTS, _SETTINGS))
                 raise _error(f"{file}: unknown in a sample", f"files named {names}")
-            elif file.stem in media:
-                raise _error(f"{folder} has two files {file.stem}", "one")
+            elif medium in media:
+                raise _error(f"{folder} has two files {medium}", "one")
             else:
-                media[file.stem] = file
+                media[medium] = file
         if "reference" not in media:
             raise _error(f"{folder} has no reference", "a picture reference.png")
+        if "background" in media:
+            settings = {"mode": Mode.REPLACE, **settings}
         return Sample(folder.name, files, media, texts, settings)
 
-    def open(self, model: ModelName, resources: ExitStack) -> Request:
-        """The request of this sample; its files are closed with `resources`. Raises InputError
-        naming the sample, also for a video shorter than one segment: it would be run back and
-        forth, and its ranges be those of a video that nobody has."""
-        chosen = choices(self.settings, *(self.texts.get(name) for name in _PROMPTS))
+    def open(
+        self, model: ModelName, resources: ExitStack, changes: Mapping[str, Any] | None = None
+    ) -> Request:
+        """The request of this sample; `changes` go before its settings and have their keys. Its
+        files are closed with `resources`. Raises InputError naming the sample."""
+        settings = {**self.settings, **(changes or {})}
+        chosen = choices(settings, *(self.texts.get(name) for name in _PROMPTS))
         files = RequestFiles(**{"reference": self.media["reference"], **self.media})
         try:
-            request = open_request(model, files, chosen, resources)
+            return open_request(model, files, chosen, resources)
         except InputError as error:
             raise self.error(error) from None
-        if isinstance(request, AnimateRequest) and request.frame_count < request.segment_frames:
-            raise _error(
-                f"sample {self.name} has {request.frame_count} frames",
-                f"at least {request.segment_frames}, one segment; several show more",
-            )
-        return request
 
     def error(self, error: InputError) -> InputError:
         """`error` with the sample's name."""

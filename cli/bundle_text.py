@@ -41,6 +41,8 @@ def summary(bundle: Bundle) -> Iterator[str]:
         )
     if manifest.gate is not None:
         yield from _gate(manifest.gate)
+    elif manifest.precision == "fp8":
+        yield "gate       none: no gate has judged this bundle, `wan-trt gate` does"
     for name, text in manifest.prompts.items():
         yield f"prompt     {name}: {json.dumps(text, ensure_ascii=False)}"
     for name, graph in sorted(manifest.graphs.items()):

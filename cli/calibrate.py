@@ -3,7 +3,8 @@
 DIR has a folder for each sample, with files named as the options of `generate`: reference.png,
 pose.mp4, face.mp4, and where they are wanted background.mp4, mask.mp4, last_frame.png,
 noise.safetensors, prompt.txt, negative_prompt.txt and request.toml (mode, steps, solver, shift,
-guidance, seed, segment_frames, overlap, frames, area). A sample is at least one segment long.
+guidance, seed, segment_frames, overlap, frames, area). src_ref.png, src_pose.mp4, .. as
+`wan-trt preprocess --out DIR/NAME` writes them are a sample too. It is at least one segment long.
 
 Whole jobs are run, on a GPU if there is one, so that each expert with its LoRAs sees the timesteps
 that it will serve. OUT then belongs to this checkpoint, these LoRAs, this boundary and this policy.

@@ -7,30 +7,39 @@ single files; the files tell which model it is and in which layout. LoRAs are fo
 SPEC is PATH[,strength=S][,alpha=A][,config=adapter_config.json].
 
 Memory holds a few tensors at a time, whatever the model's size. BUNDLE appears only when it is
-complete. Where it is there already, made from the same checkpoint, it is replaced in the end, and
-only what changes is made again: another LoRA or strength costs the tensors that it touches.
+complete, and at FP8 only when it has passed the gate. Where it is there already, made from the same
+checkpoint, it is replaced in the end, and only what changes is made again: another LoRA or strength
+costs the tensors that it touches.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wan_trt.cli.export_progress import ExportProgress
+from wan_trt.cli.gate_options import add_gate_options, gate_options
 from wan_trt.cli.lora_options import (
     add_boundary_option,
     add_lora_options,
     lora_stacks,
     without_export,
 )
+from wan_trt.cli.progress import ProgressLine
+from wan_trt.cli.verdict_text import verdict_lines
+
+if TYPE_CHECKING:
+    from wan_trt.calibration.gate.verdict import Verdict
 
 SUMMARY = "checkpoint (+ LoRAs) -> bundle; needs the extra `export`"
 
 EXAMPLES = (
     """\
 wan-trt export Wan2.2-Animate-14B --out animate --precision fp8 --scales animate.scales \\
-    --lora relight.safetensors""",
+    --lora relight.safetensors --gate-inputs samples --gate-report animate.html""",
     """\
 wan-trt export Wan2.2-I2V-A14B --out rotate --precision bf16 \\
     --lora-high circle_high.safetensors,strength=0.8 \\
@@ -80,10 +89,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take tensors that would be the same from this bundle too, by hard links where the "
         "file system has them (repeatable)",
     )
+    add_gate_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     try:
+        from wan_trt.calibration.gated_export import export_gated
         from wan_trt.export.bundle_writer import export_bundle
         from wan_trt.export.options import ExportOptions
         from wan_trt.export.precision import Precision
@@ -91,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise without_export(error) from None
 
+    gate = gate_options(arguments)
     options = ExportOptions(
         loras=lora_stacks(arguments),
         boundary=arguments.boundary,
@@ -100,6 +112,22 @@ def run(arguments: argparse.Namespace) -> int:
         scales=arguments.scales,
         policy=None if arguments.policy is None else Policy.read(arguments.policy),
     )
-    export_bundle(arguments.checkpoint, arguments.out, options, ExportProgress(sys.stderr))
+    export = arguments.checkpoint, arguments.out, options
+    progress = ExportProgress(sys.stderr)
+    if gate is None:
+        export_bundle(*export, progress)
+    else:
+        show = ProgressLine(sys.stderr).show
+        export_gated(*export, gate, progress, show, partial(_tell, arguments))
     print(arguments.out)
     return 0
+
+
+def _tell(arguments: argparse.Namespace, verdict: Verdict) -> None:
+    """What the gate found, whether the bundle is kept or not."""
+    from wan_trt.calibration.report.page import write_report
+
+    if arguments.report is not None:
+        write_report(verdict, arguments.out.name, arguments.report)
+    for line in verdict_lines(verdict):
+        print(line, file=sys.stderr)

@@ -20,6 +20,7 @@ class ExportProgress:
 
     def __call__(self, progress: Progress) -> None:
         if not progress.total_nbytes:
+            self._stage = ""
             self._stream.write(f"{progress.text}\n")
             self._stream.flush()
             return

@@ -1,9 +1,9 @@
 """Tell whether a bundle's results are as good as another's.
 
-The same job is run on both: velocities are compared at every step on the reference's inputs,
-latents and frames at the end of each of at least four chained segments. Without --inputs the job
-is a small made-up one. REFERENCE is a bundle, or the .safetensors that `generate` wrote of the same
-job, in which case velocities are not compared.
+The same jobs are run on both: velocities are compared at every step on the reference's inputs,
+latents and frames at the end of each of at least four chained segments. Each sample in --inputs
+is a job, and all must pass; without it the job is a small made-up one. REFERENCE is a bundle, or
+the .safetensors that `generate` wrote of the only job, in which case velocities are not compared.
 
 The result is noted in BUNDLE's manifest. Exit code 5: BUNDLE did not pass.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,12 +20,11 @@ from wan_trt.engine.errors import InputError
 
 if TYPE_CHECKING:
     from wan_trt.calibration.gate.job import JobOptions
-    from wan_trt.calibration.gate.verdict import Verdict
 
 SUMMARY = "tell whether a bundle is as good as another"
 EXAMPLES = (
     """\
-wan-trt gate animate_fp8 --against animate_bf16 --inputs prepared --steps 20 \\
+wan-trt gate animate_fp8 --against animate_bf16 --inputs samples --steps 20 \\
     --report report.html""",
     "wan-trt gate animate_fp8 --against animate_bf16 --thresholds strict.toml --json verdict.json",
 )
@@ -41,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="a bundle of the same model at higher precision, or a result in a .safetensors",
     )
-    _add_job_arguments(parser.add_argument_group("the job"))
+    _add_job_arguments(parser.add_argument_group("the jobs"))
     verdict = parser.add_argument_group("the verdict")
     verdict.add_argument(
         "--thresholds",
@@ -80,14 +78,14 @@ def _add_job_arguments(group: argparse._ArgumentGroup) -> None:
         "--inputs",
         metavar="DIR",
         type=Path,
-        help="a folder with src_ref, src_pose, src_face, .. as `wan-trt preprocess` writes it, and "
-        "noise.safetensors where a seed shall not be used",
+        help="a folder for each sample, as `calibrate --inputs` takes it; what is given below goes "
+        "before their request.toml",
     )
     group.add_argument(
         "--steps",
         metavar="N",
         type=int,
-        help="denoising steps (default: 4; with --inputs 20 or 40)",
+        help="denoising steps (default: 4; a sample's are the model's, 20 or 40)",
     )
     group.add_argument(
         "--segments",
@@ -101,7 +99,7 @@ def _add_job_arguments(group: argparse._ArgumentGroup) -> None:
         "--segment-frames",
         metavar="N",
         type=int,
-        help="frames of a segment, 4n+1 (default: 5; with --inputs what the clip is enough for, "
+        help="frames of a segment, 4n+1 (default: 5; a sample's are what its clip is enough for, "
         "at most 77)",
     )
     group.add_argument(
@@ -116,18 +114,19 @@ def _add_job_arguments(group: argparse._ArgumentGroup) -> None:
         help="how strongly to follow the prompt (default: 1, image-to-video 3.5)",
     )
     group.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="what noise is drawn from (default: 0)"
+        "--seed", metavar="N", type=int, help="what noise is drawn from (default: 0)"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     from wan_trt.calibration.gate.gate import gate, record
-    from wan_trt.calibration.gate.job import folder_job, made_up_job
+    from wan_trt.calibration.gate.job import made_up_job, sample_jobs
     from wan_trt.calibration.gate.lpips import Lpips
     from wan_trt.calibration.gate.thresholds import Thresholds
     from wan_trt.calibration.report.page import write_report
     from wan_trt.calibration.report.sensitivity import read_sensitivity
     from wan_trt.cli.progress import ProgressLine
+    from wan_trt.cli.verdict_text import verdict_lines
     from wan_trt.engine.bundle import Bundle
     from wan_trt.media.partial_output import try_place, write_text
 
@@ -141,15 +140,15 @@ def run(arguments: argparse.Namespace) -> int:
     lpips = Lpips(arguments.lpips) if arguments.lpips else None
     options = _options(arguments)
     with ExitStack() as resources:
-        job = (
-            folder_job(bundle.manifest, arguments.inputs, options, resources)
+        jobs = (
+            sample_jobs(bundle.manifest, arguments.inputs, options, resources)
             if arguments.inputs
-            else made_up_job(bundle.manifest, options)
+            else [made_up_job(bundle.manifest, options)]
         )
         verdict = gate(
             bundle,
             against,
-            job,
+            jobs,
             thresholds,
             threads=arguments.threads,
             lpips=lpips,
@@ -161,18 +160,10 @@ def run(arguments: argparse.Namespace) -> int:
         write_text(arguments.json, verdict.to_json(), "json")
     if arguments.report is not None:
         write_report(verdict, arguments.bundle.name, arguments.report, sensitivity)
-    for line in _lines(verdict):
+    for line in verdict_lines(verdict):
         print(line)
     verdict.require()
     return 0
-
-
-def _lines(verdict: Verdict) -> Iterator[str]:
-    for note in verdict.measured.notes:
-        yield f"note    {note}"
-    for check in verdict.checks:
-        word = "passed" if check.passed else "FAILED"
-        yield f"{word}  {check.name:30} {check.value:<12.6g} {check.bounds} ({check.where})"
 
 
 def _options(arguments: argparse.Namespace) -> JobOptions:

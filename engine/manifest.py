@@ -139,8 +139,9 @@ class GateRecord:
     """How the bundle did when it was last compared with another (docs/fp8.md).
 
     `against` is the sha256 of the other bundle's manifest, or of the reference file; `thresholds`
-    the digest of what was asked. `numbers` has the worst value of each quantity, None where it is
-    not finite; `failed` names the quantities that were out of bounds.
+    the digest of what was asked; `job` has the settings of each job by the name of its sample.
+    `numbers` has the worst value of each quantity, None where it is not finite; `failed` names
+    the quantities that were out of bounds.
     """
 
     passed: bool

@@ -1,6 +1,7 @@
 """Checkpoint and LoRAs in, bundle out.
 
     open, match -> hash sources -> plan tensors -> make tensors -> trace graphs -> prompts, manifest
+    -> accept
 
 What can be refused is refused before anything large is written. A bundle that is replaced gives
 the tensors that would be made again the same way.
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -20,9 +22,9 @@ from wan_trt.engine.bundle import WEIGHTS, Bundle, sha256_file
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.manifest import (
     MANIFEST,
-    SCHEMA,
     SHARED,
     FileEntry,
+    GateRecord,
     GraphEntry,
     Manifest,
     Provenance,
@@ -38,6 +40,7 @@ from wan_trt.export.graphs import BundlePlan
 from wan_trt.export.lora.fold import FoldedTensors
 from wan_trt.export.modeling.module import ExportModule
 from wan_trt.export.options import ExportOptions
+from wan_trt.export.outline import boundary_of, outline
 from wan_trt.export.parameters import refer
 from wan_trt.export.precision import Precision, stored_dtypes
 from wan_trt.export.previous import PreviousBundle
@@ -54,7 +57,6 @@ from wan_trt.media.disk_space import require_space
 from wan_trt.media.staged_folder import staged_folder
 
 TEXT_ENCODER = "text_encoder"
-DEFAULT_BOUNDARY = 0.9  # of both models; a share of 1000 timesteps
 
 
 def export_bundle(
@@ -62,12 +64,14 @@ def export_bundle(
     out: str | Path,
     options: ExportOptions | None = None,
     on_progress: OnProgress = lambda _: None,
+    accept: Callable[[Bundle], GateRecord | None] = lambda _: None,
 ) -> Bundle:
     """Write the bundle `out` from a checkpoint, LoRAs folded into each expert.
 
-    The folder appears, or replaces a bundle of the same checkpoint, only when it is complete.
-    Memory holds a few tensors at a time. Raises CheckpointError, LoraError, InputError or
-    ResourceError.
+    The folder appears, or replaces a bundle of the same checkpoint, only when it is complete and
+    `accept` has not raised, which gets the bundle before it has its name; what it returns goes
+    into the manifest. Memory holds a few tensors at a time. Raises CheckpointError, LoraError,
+    InputError or ResourceError.
     """
     options, out = options or ExportOptions(), Path(out)
     replaced = PreviousBundle.at(out)
@@ -119,15 +123,10 @@ def export_bundle(
         loras = reports(stacks)
         if loras:
             (stage / "lora_report.json").write_text(json.dumps(loras, indent=1) + "\n")
-        manifest = Manifest(
-            schema=SCHEMA,
-            model=opened.model,
-            precision=options.precision.value,
-            boundary=boundary,
-            geometry=contents.geometry,
+        manifest = replace(
+            outline(opened, contents, options),
             graphs=entries,
             files=_files(stage),
-            prompts=PROMPTS[opened.model],
             provenance=Provenance(
                 tool=tool(),
                 checkpoint=sources,
@@ -141,8 +140,9 @@ def export_bundle(
                 },
             ),
         )
-        (stage / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        staged = Bundle.open(stage)  # what gets the name can be opened
+        staged = _write_manifest(stage, manifest)
+        if (gate := accept(staged)) is not None:
+            staged = _write_manifest(stage, replace(manifest, gate=gate))
     on_progress(Progress(Stage.DONE, _summary(made, reused)))
     return Bundle(out, staged.manifest)
 
@@ -223,6 +223,12 @@ def _write_as_before(
     return content is not None
 
 
+def _write_manifest(stage: Path, manifest: Manifest) -> Bundle:
+    """The bundle: what gets its name can be opened."""
+    (stage / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return Bundle.open(stage)
+
+
 def _record_norms(plan: TensorPlan, tensor: StoredTensor) -> None:
     """Tell every stack that the tensor is for what its folds measure."""
     for source in plan.sources:
@@ -277,12 +283,6 @@ def _require_apart(out: Path, checkpoint: Checkpoint) -> None:
             action="choose another place",
             field="out",
         )
-
-
-def boundary_of(options: ExportOptions, checkpoint: Checkpoint) -> float:
-    """The share of 1000 timesteps at which the experts of the bundle change."""
-    given = (options.boundary, checkpoint.boundary)
-    return next((boundary for boundary in given if boundary is not None), DEFAULT_BOUNDARY)
 
 
 def _files(stage: Path) -> dict[str, FileEntry]:

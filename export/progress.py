@@ -8,13 +8,15 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """In this order. `SOURCES` and `WEIGHTS` count bytes, the others nothing."""
+    """In this order; before `GATE` is over those of a second bundle may come. `SOURCES` and
+    `WEIGHTS` count bytes, the others nothing."""
 
     CHECKPOINT = "checkpoint"  # finding out what it holds, and matching LoRAs
     SOURCES = "sources"  # hashing the files that are read
     WEIGHTS = "weights"  # reading, folding, rounding, hashing and writing tensors
     GRAPHS = "graphs"  # tracing modules, without weights
     PROMPTS = "prompts"  # encoding the model's own prompts
+    GATE = "gate"  # comparing the bundle with a reference
     DONE = "done"
 
 

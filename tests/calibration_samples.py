@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from wan_trt.calibration.calibrate import Calibrated
+from wan_trt.calibration.gate.made_up_media import driver, picture
 from wan_trt.calibration.recording import Recording
 
 GUIDED = "animate_cfg_unipc"
@@ -62,6 +63,16 @@ def write_small_sample(folder: Path, frames: int = 9, segment_frames: int = 5) -
     save_frames(folder / "pose.safetensors", pictures(frames))
     save_frames(folder / "face.safetensors", pictures(frames))
     (folder / "request.toml").write_text(f"steps = 2\nsegment_frames = {segment_frames}\n")
+    return folder
+
+
+def write_driven_sample(folder: Path, frames: int = 17) -> Path:
+    """A figure of 48x32 pixels that waves, in files named as `preprocess` names them."""
+    folder.mkdir(parents=True)
+    pose, face = driver(frames, 32, 48, 32)
+    save_frames(folder / "src_ref.safetensors", picture(40, 40)[None])
+    save_frames(folder / "src_pose.safetensors", pose)
+    save_frames(folder / "src_face.safetensors", face)
     return folder
 
 

@@ -58,12 +58,18 @@ def main() -> int:
     clock = StageClock()
     export_bundle: Callable[..., Any] = bundle_writer.export_bundle
 
-    def measured(checkpoint: Any, out: Any, options: Any = None, on_progress: Any = print) -> Any:
+    def measured(
+        checkpoint: Any,
+        out: Any,
+        options: Any = None,
+        on_progress: Any = print,
+        accept: Any = lambda _: None,
+    ) -> Any:
         def tell_both(progress: Progress) -> None:
             clock.tell(progress)
             on_progress(progress)
 
-        return export_bundle(checkpoint, out, options, tell_both)
+        return export_bundle(checkpoint, out, options, tell_both, accept)
 
     bundle_writer.export_bundle = measured
     status = wan_trt(["export", *arguments])

@@ -69,7 +69,7 @@ def _run(folder: Path, bundle: Path, precision: str, name: str) -> ExportRun:
         arguments += [f"--lora-{expert}", spec]
     if precision == FP8:
         run_module("scale.made_up_scales", str(folder), name)
-        arguments += ["--scales", str(folder / SCALES)]
+        arguments += ["--scales", str(folder / SCALES), "--no-gate"]
     before = inodes(bundle) if bundle.is_dir() else {}
     os.sync()  # what earlier runs have left to write is not to be waited for in this one
     wall = run_module("scale.export_command", str(result), *arguments)

@@ -46,7 +46,7 @@ def make_checks(measured: Measurement, thresholds: Thresholds) -> tuple[Check, .
     checks = [*_velocity_checks(measured.velocities, thresholds)]
     if measured.failure is not None:
         return (*checks, Check("run", measured.failure, math.nan, least=0))
-    errors = [(f"segment {x.segment}", x.relative_error) for x in measured.latents]
+    errors = [(_at(x.sample, f"segment {x.segment}"), x.relative_error) for x in measured.latents]
     if errors:
         where, value = _highest(errors)
         most = thresholds.latents.relative_error_max
@@ -76,7 +76,7 @@ def _velocity_checks(
 
 def _frame_checks(frames: Iterable[FrameErrors], thresholds: Thresholds) -> Iterator[Check]:
     limits = thresholds.frames
-    named = [(f"frames {x.start}..{x.stop - 1}", x) for x in frames]
+    named = [(_at(x.sample, f"frames {x.start}..{x.stop - 1}"), x) for x in frames]
     where, value = _lowest((name, x.psnr) for name, x in named)
     yield Check("frames.psnr", where, value, least=limits.psnr_min)
     where, value = _lowest((name, x.ssim) for name, x in named)
@@ -98,7 +98,12 @@ def _frame_checks(frames: Iterable[FrameErrors], thresholds: Thresholds) -> Iter
 
 def _place(error: VelocityError) -> str:
     branch = ", unconditional" if error.branch else ""
-    return f"segment {error.segment}, step {error.step}, timestep {error.timestep}{branch}"
+    step = f"segment {error.segment}, step {error.step}, timestep {error.timestep}{branch}"
+    return _at(error.sample, step)
+
+
+def _at(sample: str, place: str) -> str:
+    return f"{sample}, {place}" if sample else place
 
 
 def _highest(values: Iterable[tuple[str, float]]) -> tuple[str, float]:

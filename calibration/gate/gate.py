@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,16 +19,16 @@ from wan_trt.media.partial_output import write_text
 def gate(
     bundle: Bundle,
     against: Bundle | Path,
-    job: GateJob,
+    jobs: Sequence[GateJob],
     thresholds: Thresholds,
     *,
     threads: int | None = None,
     lpips: Perceptual | None = None,
     on_event: OnEvent | None = None,
 ) -> Verdict:
-    """Whether `bundle` does `job` as well as `against`, a bundle or the .safetensors that
-    `generate` wrote of the same job. Neither is changed. Raises as `measure`."""
-    measured = measure(bundle, against, job, threads=threads, lpips=lpips, on_event=on_event)
+    """Whether `bundle` does all `jobs` as well as `against`, a bundle or the .safetensors that
+    `generate` wrote of the only job. Neither is changed. Raises as `measure`."""
+    measured = measure(bundle, against, jobs, threads=threads, lpips=lpips, on_event=on_event)
     return judge(measured, thresholds)
 
 

@@ -1,4 +1,4 @@
-"""The job that the gate runs on both bundles, from media of its own or from a folder's."""
+"""The jobs that the gate runs on both bundles: a made-up one, or those of a folder of samples."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.calibration.gate.made_up_media import driver, picture
-from wan_trt.engine.choices import RequestChoices, SamplingChoices
+from wan_trt.calibration.samples import Sample, describe_request, read_samples
+from wan_trt.engine.choices import SamplingChoices
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.frames import ArrayFrames, FrameSource
 from wan_trt.engine.manifest import Manifest
 from wan_trt.engine.models import ModelName
-from wan_trt.engine.request import AnimateRequest, ImageToVideoRequest, Mode, Request
+from wan_trt.engine.request import AnimateRequest, ImageToVideoRequest, Request
 from wan_trt.engine.segments import TIME_STRIDE
 from wan_trt.engine.validation import validate_request
-from wan_trt.media import RequestFiles, open_request
 
 LEAST_SEGMENTS = 4
 MADE_UP = "made up"
@@ -30,43 +30,36 @@ _STEPS, _SEGMENT_FRAMES, _HEIGHT, _WIDTH, _FACE = 4, 5, 64, 96, 64
 
 @dataclass(frozen=True)
 class JobOptions:
-    """None leaves a size to the media: 4 steps and 96 x 64 pixels in segments of 5 frames where
-    they are made up, else the model's own steps and the longest segments that a clip is enough
-    for, at most the model's 77. `size` is (width, height), for Animate only without a folder.
-    """
+    """What is chosen goes before a sample's own settings. None leaves it to them, and then to the
+    model; a made-up job has 4 steps and 96 x 64 pixels in segments of 5 frames, and a sample the
+    longest segments that its clip is enough for, at most the model's 77. `size` is (width,
+    height); a sample of Animate has its own."""
 
     steps: int | None = None
     segments: int = LEAST_SEGMENTS
     segment_frames: int | None = None
     size: tuple[int, int] | None = None
     guidance: tuple[float, float] | None = None
-    seed: int = 0
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
 class GateJob:
     """A request that can be run any number of times, and where its frames are cut to be judged:
-    (start, stop) of each chained segment, or of as many parts of a video made in one pass."""
+    (start, stop) of each chained segment, or of as many parts of a video made in one pass.
+    `sample` is the sample's name, empty where the job is made up."""
 
     request: Request
     cuts: tuple[tuple[int, int], ...]
-    inputs: str
+    sample: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.sample or MADE_UP
 
     def describe(self) -> Mapping[str, Any]:
         """What was run, for a record."""
-        request = self.request
-        return {
-            "inputs": self.inputs,
-            "frames": request.frame_count,
-            "width": request.width,
-            "height": request.height,
-            "segment_frames": request.segment_frames,
-            "steps": request.sampling.steps,
-            "solver": request.sampling.solver.value,
-            "shift": request.sampling.shift,
-            "guidance": list(request.sampling.guidance),
-            "seed": request.seed,
-        }
+        return describe_request(self.request)
 
 
 def made_up_job(manifest: Manifest, options: JobOptions) -> GateJob:
@@ -75,7 +68,8 @@ def made_up_job(manifest: Manifest, options: JobOptions) -> GateJob:
     width, height = options.size or (_WIDTH, _HEIGHT)
     each = options.segment_frames or _SEGMENT_FRAMES
     frames = options.segments * (each - 1) + 1
-    sampling = SamplingChoices(options.steps or _STEPS, guidance=options.guidance)
+    steps = _STEPS if options.steps is None else options.steps
+    sampling = SamplingChoices(steps, guidance=options.guidance)
     request: Request
     match manifest.model:
         case ModelName.ANIMATE:
@@ -86,72 +80,77 @@ def made_up_job(manifest: Manifest, options: JobOptions) -> GateJob:
             request = ImageToVideoRequest(
                 picture(height, width), frames=frames, area=width * height
             )
-    request = replace(request, sampling=sampling.over(request.sampling), seed=options.seed)
-    return _job(request, manifest, options, MADE_UP)
+    request = replace(request, sampling=sampling.over(request.sampling), seed=options.seed or 0)
+    return GateJob(request, _cuts(request, manifest, options.segments))
 
 
-def folder_job(
+def sample_jobs(
     manifest: Manifest, folder: Path, options: JobOptions, resources: ExitStack
-) -> GateJob:
-    """A job from src_ref, src_pose, src_face, src_bg and src_mask as `wan-trt preprocess` writes
-    them, and noise.safetensors instead of a seed where it is there. Files are closed with
-    `resources`. Raises InputError or MediaError."""
+) -> tuple[GateJob, ...]:
+    """A job for each sample of the folder (see samples.py). Files are closed with `resources`.
+    Raises InputError or MediaError, also for a clip too short for the segments."""
     _check_segments(options)
-    if not folder.is_dir():
-        raise InputError(
-            f"{folder} is no folder",
-            expected="a folder that `wan-trt preprocess` wrote",
-            action="check the path",
-            field="inputs",
-        )
-    noise = _file(folder, "noise")
-    files = RequestFiles(
-        reference=_file(folder, "src_ref") or folder / "src_ref.png",
-        pose=_file(folder, "src_pose"),
-        face=_file(folder, "src_face"),
-        background=_file(folder, "src_bg"),
-        mask=_file(folder, "src_mask"),
-        noise=noise,
+    return tuple(
+        _sample_job(manifest, sample, options, resources) for sample in read_samples(folder)
     )
+
+
+def _sample_job(
+    manifest: Manifest, sample: Sample, options: JobOptions, resources: ExitStack
+) -> GateJob:
+    """Raises InputError naming the sample."""
     animate = manifest.model is ModelName.ANIMATE
-    choices = RequestChoices(
-        sampling=SamplingChoices(steps=options.steps, guidance=options.guidance),
-        seed=None if noise else options.seed,
-        mode=Mode.REPLACE if animate and files.background else None,
-        frames=None if animate else options.segment_frames,
-        area=None if animate or not options.size else options.size[0] * options.size[1],
-    )
-    request = open_request(manifest.model, files, choices, resources)
-    if isinstance(request, AnimateRequest):
-        request = _shortened(request, options)
-    return _job(request, manifest, options, folder.name)
+    changes = {
+        "steps": options.steps,
+        "guidance": options.guidance,
+        "seed": options.seed,
+        "segment_frames" if animate else "frames": options.segment_frames,
+        "area": options.size and options.size[0] * options.size[1],
+    }
+    chosen = {name: value for name, value in changes.items() if value is not None}
+    request = sample.open(manifest.model, resources, chosen)
+    try:
+        if isinstance(request, AnimateRequest):
+            told = "segment_frames" in {*sample.settings, *chosen}
+            request = _shortened(request, options.segments, request.segment_frames if told else 0)
+        return GateJob(request, _cuts(request, manifest, options.segments), sample.name)
+    except InputError as error:
+        raise sample.error(error) from None
 
 
-def _job(request: Request, manifest: Manifest, options: JobOptions, inputs: str) -> GateJob:
+def _cuts(request: Request, manifest: Manifest, parts: int) -> tuple[tuple[int, int], ...]:
+    """See `GateJob`. Raises InputError for a request that the bundle cannot do."""
     plan, _ = validate_request(request, manifest)
     if len(plan.segments) > 1:
         counts = [segment.kept for segment in plan.segments]
     else:
-        parts = np.array_split(np.arange(request.frame_count), options.segments)
-        counts = [len(part) for part in parts]
+        if request.frame_count < parts:
+            raise InputError(
+                f"{request.frame_count} frames",
+                expected=f"at least {parts}, to be judged in so many parts",
+                action="ask for a longer video",
+                field="frames",
+            )
+        counts = [len(part) for part in np.array_split(np.arange(request.frame_count), parts)]
     stops = np.cumsum(counts).tolist()
-    cuts = tuple((stop - count, stop) for stop, count in zip(stops, counts, strict=True))
-    return GateJob(request, cuts, inputs)
+    return tuple((stop - count, stop) for stop, count in zip(stops, counts, strict=True))
 
 
-def _shortened(request: AnimateRequest, options: JobOptions) -> AnimateRequest:
-    """The request with the driver's first frames: as many as make `segments` full segments."""
-    most = (request.pose.count - 1) // options.segments // TIME_STRIDE * TIME_STRIDE + 1
-    each = options.segment_frames or min(request.segment_frames, most)
-    if not 1 < each <= most:
+def _shortened(request: AnimateRequest, segments: int, segment_frames: int) -> AnimateRequest:
+    """The request with the driver's first frames: as many as make `segments` segments of
+    `segment_frames`, 0 the longest that the clip is enough for."""
+    given, overlap = request.pose.count, request.overlap
+    longest = (given - overlap) // segments + overlap
+    longest = (longest - 1) // TIME_STRIDE * TIME_STRIDE + 1
+    each = segment_frames or max(min(request.segment_frames, longest), overlap + TIME_STRIDE)
+    count = segments * (each - overlap) + overlap
+    if count > given:
         raise InputError(
-            f"{request.pose.count} frames",
-            expected=f"at least {options.segments * max(TIME_STRIDE, each - 1) + 1} for "
-            f"{options.segments} segments",
+            f"{given} frames",
+            expected=f"at least {count} for {segments} segments",
             action="give a longer clip",
-            field="inputs",
+            field="pose",
         )
-    count = options.segments * (each - 1) + 1
     background, mask = request.background, request.mask
     return replace(
         request,
@@ -177,10 +176,6 @@ class FirstFrames:
 
     def close(self) -> None:
         """Nothing of its own is open."""
-
-
-def _file(folder: Path, stem: str) -> Path | None:
-    return next(iter(sorted(folder.glob(f"{stem}.*"))), None)
 
 
 def _check_segments(options: JobOptions) -> None:

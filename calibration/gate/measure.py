@@ -1,9 +1,9 @@
-"""Runs one job on a bundle and on what it is compared with, and measures how far they are apart."""
+"""Runs jobs on a bundle and on what it is compared with, and measures how far they are apart."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -43,11 +43,12 @@ Perceptual = Callable[[NDArray[np.float32], NDArray[np.float32]], float]
 
 @dataclass(frozen=True)
 class LatentError:
-    """Of the latents of a segment when its run is over."""
+    """Of the latents of a segment when its run is over; `sample` is the job's (see `GateJob`)."""
 
     segment: int
     cosine: float
     relative_error: float
+    sample: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class FrameErrors:
     drift: tuple[float, float, float]
     temporal_ratio: float
     lpips: float | None = None
+    sample: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,18 @@ class ShownFrame:
     index: int
     reference: NDArray[np.uint8]
     candidate: NDArray[np.uint8]
+    sample: str = ""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """How far a bundle is from what it was compared with. `velocities` is empty where that is no
-    bundle; `failure` is the error with which the bundle's own run ended, None where it did not."""
+    """How far a bundle is from what it was compared with, in all jobs; `jobs` says by name what
+    each was. `velocities` is empty where that is no bundle; `failure` is the error with which a run
+    of the bundle itself ended, None where none did. No job is run after it."""
 
     against: str
     against_digest: str
-    job: Mapping[str, Any]
+    jobs: Mapping[str, Mapping[str, Any]]
     velocities: tuple[VelocityError, ...] = ()
     latents: tuple[LatentError, ...] = ()
     frames: tuple[FrameErrors, ...] = ()
@@ -92,41 +96,66 @@ class Measurement:
 def measure(
     bundle: Bundle,
     against: Bundle | Path,
-    job: GateJob,
+    jobs: Sequence[GateJob],
     *,
     threads: int | None = None,
     lpips: Perceptual | None = None,
     on_event: OnEvent | None = None,
 ) -> Measurement:
-    """Run `job` on `bundle`, and on `against` unless that is the file of a result.
+    """Run the jobs, one or more, on `bundle`, and on `against` unless that is the file of a result.
 
     Recorded tensors and results lie in the system's folder for temporary files (TMPDIR) meanwhile.
     Raises InputError for what cannot be compared and whatever the reference's run raises.
     """
-    validate_request(job.request, bundle.manifest)
-    notes = _notes(against, job)
+    require_measurable(bundle, against, jobs)
+    whole = Measurement(
+        against=str(against.path if isinstance(against, Bundle) else against),
+        against_digest=_digest(against),
+        jobs={job.name: job.describe() for job in jobs},
+        notes=tuple(dict.fromkeys(note for job in jobs for note in _notes(against, job))),
+    )
+    for job in jobs:
+        whole = _with_job(whole, bundle, against, job, threads, lpips, on_event)
+        if whole.failure is not None:
+            break
+    return whole
+
+
+def require_measurable(bundle: Bundle, against: Bundle | Path, jobs: Sequence[GateJob]) -> None:
+    """Raise InputError where the two cannot be compared by these jobs. Of `bundle` nothing is read
+    but the manifest."""
+    for job in jobs:
+        validate_request(job.request, bundle.manifest)
+    if isinstance(against, Bundle):
+        _require_comparable(bundle, against)
+    else:
+        _require_result_of(against, jobs)
+
+
+def _with_job(
+    measured: Measurement,
+    bundle: Bundle,
+    against: Bundle | Path,
+    job: GateJob,
+    threads: int | None,
+    lpips: Perceptual | None,
+    on_event: OnEvent | None,
+) -> Measurement:
+    """`measured` and what one more job adds to it."""
     with TemporaryDirectory(prefix="wan-trt-gate-") as temporary:
         folder = Path(temporary)
-        velocities: tuple[VelocityError, ...] = ()
         run = partial(_run, job=job, threads=threads, on_event=on_event)
         if isinstance(against, Bundle):
-            _require_comparable(bundle, against)
             recording = Recording(folder, against.manifest.boundary)
             reference = folder / "reference.safetensors"
             run(against, reference, recording=recording)
-            _require_all_experts(against, recording)
+            _require_all_experts(against, recording, job)
             load = partial(load_executor, threads=threads)
-            velocities = velocity_errors(recording, against, bundle, load)
+            errors = velocity_errors(recording, against, bundle, load)
+            named = (replace(error, sample=job.sample) for error in errors)
+            measured = replace(measured, velocities=(*measured.velocities, *named))
         else:
             reference = against
-            _require_fitting(reference, job)
-        measured = Measurement(
-            against=str(against.path if isinstance(against, Bundle) else against),
-            against_digest=_digest(against),
-            job=job.describe(),
-            velocities=velocities,
-            notes=notes,
-        )
         candidate = folder / "candidate.safetensors"
         try:
             run(bundle, candidate)
@@ -173,46 +202,50 @@ def _compared(
     try:
         return replace(
             measured,
-            latents=tuple(_latent_errors(reference, candidate)),
-            frames=tuple(_frame_errors(reference, candidate, cut, lpips) for cut in job.cuts),
-            shown=tuple(_shown(reference, candidate, job.request.frame_count)),
+            latents=(*measured.latents, *_latent_errors(reference, candidate, job.sample)),
+            frames=(*measured.frames, *_frame_errors(reference, candidate, job, lpips)),
+            shown=(*measured.shown, *_shown(reference, candidate, job)),
         )
     finally:
         reference.close()
         candidate.close()
 
 
-def _latent_errors(reference: VideoFile, candidate: VideoFile) -> Iterator[LatentError]:
+def _latent_errors(
+    reference: VideoFile, candidate: VideoFile, sample: str
+) -> Iterator[LatentError]:
     if reference.segments:  # frames alone are a reference too
         reference.require_latents(candidate)
     for segment in reference.segments:
         first, second = reference.latents(segment), candidate.latents(segment)
-        yield LatentError(segment, cosine(first, second), relative_error(first, second))
+        yield LatentError(segment, cosine(first, second), relative_error(first, second), sample)
 
 
 def _frame_errors(
-    reference: VideoFile, candidate: VideoFile, cut: tuple[int, int], lpips: Perceptual | None
-) -> FrameErrors:
-    start, stop = cut
-    before = min(start, 1)
-    first, second = (video.frames(start - before, stop) for video in (reference, candidate))
-    ratio = temporal_ratio(first, second)
-    first, second = first[before:], second[before:]
-    return FrameErrors(
-        start,
-        stop,
-        psnr(first, second),
-        ssim(first, second),
-        colour_drift(first, second),
-        ratio,
-        lpips(first, second) if lpips else None,
-    )
+    reference: VideoFile, candidate: VideoFile, job: GateJob, lpips: Perceptual | None
+) -> Iterator[FrameErrors]:
+    for start, stop in job.cuts:
+        before = min(start, 1)
+        first, second = (video.frames(start - before, stop) for video in (reference, candidate))
+        ratio = temporal_ratio(first, second)
+        first, second = first[before:], second[before:]
+        yield FrameErrors(
+            start,
+            stop,
+            psnr(first, second),
+            ssim(first, second),
+            colour_drift(first, second),
+            ratio,
+            lpips(first, second) if lpips else None,
+            job.sample,
+        )
 
 
-def _shown(reference: VideoFile, candidate: VideoFile, count: int) -> Iterator[ShownFrame]:
-    for index in sorted({int(i) for i in np.linspace(0, count - 1, SHOWN_FRAMES).round()}):
+def _shown(reference: VideoFile, candidate: VideoFile, job: GateJob) -> Iterator[ShownFrame]:
+    last = job.request.frame_count - 1
+    for index in sorted({int(i) for i in np.linspace(0, last, SHOWN_FRAMES).round()}):
         first, second = (video.frames(index, index + 1)[0] for video in (reference, candidate))
-        yield ShownFrame(index, to_pixels(first), to_pixels(second))
+        yield ShownFrame(index, to_pixels(first), to_pixels(second), job.sample)
 
 
 def _notes(against: Bundle | Path, job: GateJob) -> tuple[str, ...]:
@@ -247,13 +280,13 @@ def _require_comparable(bundle: Bundle, against: Bundle) -> None:
             )
 
 
-def _require_all_experts(against: Bundle, recording: Recording) -> None:
+def _require_all_experts(against: Bundle, recording: Recording, job: GateJob) -> None:
     """A gate that has not seen an expert must not judge it."""
     seen = {launch.expert.value for launch in recording.launches}
     sets = set(against.manifest.graphs[DENOISER].weights) - {SHARED}
     if missing := sorted(sets - seen):
         raise InputError(
-            f"{len({launch.step for launch in recording.launches})} never run the "
+            f"the {job.request.sampling.steps} of the job {job.name!r} never run the "
             f"{missing[0]}-noise expert",
             expected="steps on both sides of the boundary",
             action="ask for more steps",
@@ -261,9 +294,17 @@ def _require_all_experts(against: Bundle, recording: Recording) -> None:
         )
 
 
-def _require_fitting(reference: Path, job: GateJob) -> None:
+def _require_result_of(reference: Path, jobs: Sequence[GateJob]) -> None:
+    """Raise InputError unless the file can be the result of the only job."""
+    if len(jobs) != 1:
+        raise InputError(
+            f"{reference} is the result of one job, and there are {len(jobs)} samples",
+            expected="a bundle, which can be run on all of them",
+            action="give a bundle, or a folder with that sample alone",
+            field="against",
+        )
     video = VideoFile(reference, "against")
     try:
-        video.require(job.request)
+        video.require(jobs[0].request)
     finally:
         video.close()

@@ -27,7 +27,8 @@ class VelocityError:
     """Of one pass of the denoiser; see `Launch` for where it stands.
 
     `confusion` is how far the velocity is on the way from the reference's own expert, 0, to the
-    reference's other one, 1; None where the reference has one set of weights for both.
+    reference's other one, 1; None where the reference has one set of weights for both. `sample`
+    is the job's (see `GateJob`).
     """
 
     expert: ExpertName
@@ -38,6 +39,7 @@ class VelocityError:
     cosine: float
     relative_error: float
     confusion: float | None
+    sample: str = ""
 
 
 def velocity_errors(

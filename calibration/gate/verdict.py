@@ -46,7 +46,7 @@ class Verdict:
             passed=self.passed,
             against=self.measured.against_digest,
             thresholds=self.thresholds.digest,
-            job=self.measured.job,
+            job=self.measured.jobs,
             numbers={check.name: _finite(check.value) for check in self.checks},
             failed=tuple(check.name for check in self.failed),
         )

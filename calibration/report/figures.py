@@ -40,7 +40,7 @@ def velocity_plots(velocities: Sequence[VelocityError], thresholds: Thresholds) 
 
 
 def frame_plots(frames: Sequence[FrameErrors], thresholds: Thresholds) -> list[str]:
-    """Drift, PSNR, SSIM and motion over segments."""
+    """Drift, PSNR, SSIM and motion over the segments of a job."""
     limits = thresholds.frames
     axis = Axis("frames of the segment", [f"{x.start}..{x.stop - 1}" for x in frames])
     drift = [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from html import escape
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 from pathlib import Path
 
 from wan_trt.calibration.gate.checks import Check
@@ -46,8 +47,9 @@ def _body(verdict: Verdict, candidate: str, sensitivity: Mapping[str, float]) ->
     word = "passed" if verdict.passed else "failed"
     yield f'<h1>{escape(candidate)} <span class="{word}">{word}</span></h1>'
     yield f"<p>against {escape(measured.against)}</p>"
-    job = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in measured.job.items())
-    yield f"<p>{escape(job)}</p>"
+    for job, told in measured.jobs.items():
+        settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
+        yield f"<p>{escape(job)}: {escape(settings)}</p>"
     for note in measured.notes:
         yield f'<p class="note">{escape(note)}</p>'
     yield "<h2>Checks</h2>"
@@ -57,9 +59,10 @@ def _body(verdict: Verdict, candidate: str, sensitivity: Mapping[str, float]) ->
         yield '<p class="note">Each step on the reference\'s inputs: the worst of all segments, '
         yield "and dotted their mean. Large timesteps are noise.</p>"
         yield _row(velocity_plots(measured.velocities, verdict.thresholds))
-    if measured.frames:
-        yield "<h2>Frames, segment by segment</h2>"
-        yield _row(frame_plots(measured.frames, verdict.thresholds))
+    for sample, frames in groupby(measured.frames, attrgetter("sample")):
+        of = f" of {sample}" if sample else ""
+        yield f"<h2>Frames{escape(of)}, segment by segment</h2>"
+        yield _row(frame_plots([*frames], verdict.thresholds))
     if sensitivity:
         shown = dict(islice(sensitivity.items(), SHOWN_MODULES))
         yield "<h2>Sensitivity of modules</h2>"
@@ -92,16 +95,17 @@ def _pictures(verdict: Verdict) -> Iterator[str]:
     yield "".join(f"<th>{head}</th>" for head in heads)
     yield "</tr></thead><tbody>"
     for shown in verdict.measured.shown:
+        frame = f"{shown.sample} {shown.index}".strip()
         pictures = (
             shown.reference,
             shown.candidate,
             amplified(shown.reference, shown.candidate),
         )
         cells = "".join(
-            f'<td><img src="{png_uri(picture)}" alt="{name} of frame {shown.index}"></td>'
+            f'<td><img src="{png_uri(picture)}" alt="{name} of frame {escape(frame)}"></td>'
             for name, picture in zip(
                 ("reference", "candidate", "difference"), pictures, strict=True
             )
         )
-        yield f"<tr><td>{shown.index}</td>{cells}</tr>"
+        yield f"<tr><td>{escape(frame)}</td>{cells}</tr>"
     yield "</tbody></table>"

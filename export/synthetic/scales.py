@@ -7,11 +7,11 @@ from pathlib import Path
 
 from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs
-from wan_trt.export.bundle_writer import boundary_of
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.expert_stack import stack_loras
 from wan_trt.export.lora.spec import LoraStacks
 from wan_trt.export.options import ExportOptions
+from wan_trt.export.outline import boundary_of
 from wan_trt.export.quantize.origin import lora_uses
 from wan_trt.export.quantize.policy import Policy, candidates, flat
 from wan_trt.export.quantize.scales import Scales, ScalesOrigin

@@ -46,7 +46,7 @@ def calibration(
 
 def judged(candidate: Bundle, reference: Bundle) -> Verdict:
     job = made_up_job(reference.manifest, JobOptions())
-    return gate(candidate, reference, job, Thresholds.read(), threads=2)
+    return gate(candidate, reference, [job], Thresholds.read(), threads=2)
 
 
 @pytest.fixture(scope="session")

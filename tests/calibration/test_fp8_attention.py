@@ -105,7 +105,7 @@ def test_from_samples_to_a_job(
     )
     bundle = export_bundle(checkpoint, tmp_path / "bundle", options)
     job = made_up_job(bundle.manifest, JobOptions())
-    verdict = gate(bundle, golden_bundle, job, Thresholds.read(), threads=2)
+    verdict = gate(bundle, golden_bundle, [job], Thresholds.read(), threads=2)
     cosines = [check for check in verdict.checks if check.name.startswith("velocity.cosine")]
     assert len(cosines) == 2
     assert all(0.99 < check.value < 0.9999999 for check in cosines)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from calibration_samples import write_driven_sample
 from changed_bundles import copy_bundle, with_scaled_tensor, with_swapped_experts
 from safetensors.numpy import load_file, save_file
 
 from wan_trt.calibration.gate.gate import gate, record
-from wan_trt.calibration.gate.job import JobOptions, folder_job, made_up_job
-from wan_trt.calibration.gate.made_up_media import driver, picture
+from wan_trt.calibration.gate.job import JobOptions, made_up_job, sample_jobs
 from wan_trt.calibration.gate.metrics import IDENTICAL_DB
 from wan_trt.calibration.gate.thresholds import Thresholds
 from wan_trt.calibration.gate.verdict import Verdict
@@ -29,7 +30,7 @@ def judged(
     candidate: Bundle, reference: Bundle | Path, options: JobOptions | None = None
 ) -> Verdict:
     job = made_up_job(candidate.manifest, options or JobOptions())
-    return gate(candidate, reference, job, Thresholds.read(), threads=2)
+    return gate(candidate, reference, [job], Thresholds.read(), threads=2)
 
 
 def failures(verdict: Verdict) -> set[str]:
@@ -151,14 +152,63 @@ def test_the_manifest_keeps_the_result(
     assert again.measured.against_digest == broken_verdict.measured.against_digest
 
 
-def test_a_folder_is_cut_to_full_segments(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    pose, face = driver(24, 32, 48, 32)
-    save_file({"frames": pose}, tmp_path / "src_pose.safetensors")
-    save_file({"frames": face}, tmp_path / "src_face.safetensors")
-    save_file({"frames": picture(40, 40)[None]}, tmp_path / "src_ref.safetensors")
+def test_a_sample_is_cut_to_full_segments(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    write_driven_sample(tmp_path / "waving", frames=24)
     with ExitStack() as resources:
-        job = folder_job(tiny_bundle.manifest, tmp_path, JobOptions(), resources)
+        (job,) = sample_jobs(tiny_bundle.manifest, tmp_path, JobOptions(), resources)
         assert job.cuts == ((0, 5), (5, 9), (9, 13), (13, 17))
-        assert job.describe()["inputs"] == tmp_path.name
-        with pytest.raises(InputError, match="at least 37 for 4 segments"):
-            folder_job(tiny_bundle.manifest, tmp_path, JobOptions(segment_frames=10), resources)
+        assert (job.name, job.describe()["segment_frames"]) == ("waving", 5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "message"),
+    [
+        ("", JobOptions(segment_frames=10), "at least 37 for 4 segments"),
+        ("segment_frames = 9", JobOptions(), "at least 33 for 4 segments"),
+        ("segment_frames = 9", JobOptions(segments=5, segment_frames=5), None),
+        ("segment_frames = 9\noverlap = 5", JobOptions(), "at least 13 with an overlap of 5"),
+        ("segment_frames = 13\noverlap = 5", JobOptions(), "at least 37 for 4 segments"),
+        ("", JobOptions(segments=6), "at least 25 for 6 segments"),
+        ("", JobOptions(size=(32, 32)), "area: given, but the bundle holds"),
+    ],
+)
+def test_a_sample_must_be_four_segments_long(
+    tiny_bundle: Bundle, tmp_path: Path, settings: str, options: JobOptions, message: str | None
+) -> None:
+    sample = write_driven_sample(tmp_path / "waving", frames=24)
+    (sample / "request.toml").write_text(settings)
+    with ExitStack() as resources:
+        if message is None:
+            sample_jobs(tiny_bundle.manifest, tmp_path, options, resources)
+            return
+        with pytest.raises(InputError, match=f"sample waving: .*{message}") as error:
+            sample_jobs(tiny_bundle.manifest, tmp_path, options, resources)
+    assert error.value.field == "inputs"
+
+
+def test_all_samples_must_pass_and_the_worst_is_named(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Their settings are their own; a result in a file is that of one."""
+    for name, settings in (("long", "steps = 5\nseed = 3"), ("short", "steps = 3\nshift = 4")):
+        sample = write_driven_sample(tmp_path / "samples" / name)
+        (sample / "request.toml").write_text(settings)
+    stretched = with_scaled_tensor(tiny_bundle, "head.head.weight", 1.2, tmp_path / "bundle")
+    with ExitStack() as resources:
+        samples = tmp_path / "samples"
+        jobs = sample_jobs(tiny_bundle.manifest, samples, JobOptions(), resources)
+        verdict = gate(stretched, tiny_bundle, jobs, Thresholds.read(), threads=2)
+        with pytest.raises(InputError, match="one job, and there are 2 samples"):
+            gate(stretched, tmp_path / "result.safetensors", jobs, Thresholds.read())
+    assert not verdict.passed
+    measured = verdict.measured
+    steps = Counter(error.sample for error in measured.velocities)
+    assert steps == {"long": 4 * 5, "short": 4 * 3}
+    job = verdict.record().job
+    assert [job[name]["seed"] for name in ("long", "short")] == [3, 0]
+    assert job["short"]["shift"] == 4
+    (check,) = [x for x in verdict.checks if x.name == "velocity.relative_error.low"]
+    errors = [x for x in measured.velocities if x.expert is ExpertName.LOW]
+    worst = max(errors, key=lambda error: error.relative_error)
+    assert check.value == worst.relative_error
+    assert check.where.startswith(f"{worst.sample}, segment {worst.segment}, step {worst.step}")
+    assert {error.sample for error in measured.latents} == {"long", "short"}
+    assert {error.sample for error in measured.frames} == {"long", "short"}

@@ -103,6 +103,21 @@ def test_the_plots_show_each_expert_and_each_colour(broken_verdict: Verdict) -> 
     assert len(list(shown["Drift of the mean colour"].iter(f"{SVG}circle"))) == 3 * 4
 
 
+def test_each_sample_has_frame_plots_of_its_own(broken_verdict: Verdict) -> None:
+    measured = broken_verdict.measured
+    names = ("first", "<2>")
+    frames = tuple(replace(x, sample=sample) for sample in names for x in measured.frames)
+    shown = tuple(replace(x, sample=sample) for sample in names for x in measured.shown)
+    jobs = {sample: dict(measured.jobs["made up"]) for sample in names}
+    of_two = replace(measured, frames=frames, shown=shown, jobs=jobs)
+    reader = read(page(replace(broken_verdict, measured=of_two), "bundle"))
+    for sample in names:
+        assert f"Frames of {sample}, segment by segment" in reader.text
+        assert f"{sample} 0" in reader.text
+        assert any(text.startswith(f"{sample}: steps 4, ") for text in reader.text)
+    assert reader.text.count("SSIM") == 2
+
+
 def test_points_lie_where_their_values_are() -> None:
     line = Series("a", "#000", [(0, 0.0), (1, 1.0), (2, 0.5), (3, float("nan"))])
     svg = ElementTree.fromstring(line_plot("t", Axis("x", falling=True), "y", [line], [0.5]))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from calibration_samples import write_small_sample
 
+from wan_trt.calibration.sample_jobs import check_samples
 from wan_trt.calibration.samples import Sample, read_samples
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.models import ModelName
-from wan_trt.engine.request import AnimateRequest
+from wan_trt.engine.request import AnimateRequest, Mode
 
 
 @pytest.fixture
@@ -37,6 +39,30 @@ def test_settings_and_prompts_reach_the_request(sample: Path) -> None:
     sampling = request.sampling
     assert (sampling.steps, sampling.solver, sampling.shift) == (3, "dpm++", 4.0)
     assert sampling.guidance == (3.5, 1.0)
+
+
+def test_what_goes_before_the_settings(sample: Path) -> None:
+    (sample / "request.toml").write_text("steps = 3\nseed = 7\n")
+    with ExitStack() as resources:
+        request = Sample.read(sample).open(ModelName.ANIMATE, resources, {"steps": 9})
+    assert (request.sampling.steps, request.seed) == (9, 7)
+
+
+def test_what_preprocess_writes_is_a_sample(sample: Path) -> None:
+    for short, medium in (("ref", "reference"), ("pose", "pose"), ("face", "face")):
+        (sample / f"{medium}.safetensors").rename(sample / f"src_{short}.safetensors")
+    open_sample(sample)
+    for name in ("src_bg", "src_mask"):
+        shutil.copy(sample / "src_pose.safetensors", sample / f"{name}.safetensors")
+    with ExitStack() as resources:
+        request = Sample.read(sample).open(ModelName.ANIMATE, resources)
+        assert isinstance(request, AnimateRequest)
+        assert request.mode is Mode.REPLACE
+        assert request.background is not None
+        assert request.mask is not None
+    (sample / "pose.mp4").write_bytes(b"")
+    with pytest.raises(InputError, match="has two files pose"):
+        Sample.read(sample)
 
 
 def test_samples_are_found_by_name(sample: Path) -> None:
@@ -94,7 +120,7 @@ def test_a_sample_without_a_picture(sample: Path) -> None:
 def test_a_sample_shorter_than_a_segment(tmp_path: Path) -> None:
     short = write_small_sample(tmp_path / "short", frames=9, segment_frames=13)
     with pytest.raises(InputError, match="short has 9 frames; expected at least 13"):
-        open_sample(short)
+        check_samples([Sample.read(short)], ModelName.ANIMATE)
 
 
 def test_errors_of_a_request_name_the_sample(sample: Path) -> None:

@@ -265,6 +265,7 @@ def test_the_command_exports_and_inspect_tells(
     out = tmp_path / "bundle"
     words = ["export", str(tiny_checkpoint), "--out", str(out), "--reuse", str(bundle.path)]
     words += ["--precision", "fp8", "--scales", str(tmp_path / "tiny.scales"), "--policy", "wide"]
+    words.append("--no-gate")
     for option, specs in (
         ("--lora", tiny_loras.both),
         ("--lora-high", tiny_loras.high),
