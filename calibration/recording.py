@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wan_trt.calibration.torch_executor import Arrays, GraphCall
+from wan_trt.calibration.torch_executor import GraphCall
 from wan_trt.calibration.torch_graphs import DENOISER
+from wan_trt.calibration.writers import Arrays, Writers
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.schedule import expert_for
 
@@ -39,24 +40,17 @@ class Recording:
     def __init__(self) -> None:
         self._calls: list[Call] = []
         self._arrays: dict[tuple[str, bytes], NDArray[Any]] = {}
-        # Contexts stay at fixed addresses, where the denoiser reads them.
-        self._contexts: dict[tuple[str, int], ContextCall] = {}
+        self._writers: Writers[ContextCall] = Writers()
 
     def before_call(self, call: GraphCall) -> None:
         """Keep what it is given."""
         if call.graph == DENOISER:
-            made = {
-                name: self._contexts[name, array.ctypes.data]
-                for name, array in call.inputs.items()
-                if (name, array.ctypes.data) in self._contexts
-            }
-            plain = {name: array for name, array in call.inputs.items() if name not in made}
-            timestep, contexts = int(call.inputs["timestep"][0]), dict.fromkeys(made.values())
-            self._calls.append(Call(timestep, self._keep_all(plain), tuple(contexts)))
+            plain, contexts = self._writers.split(call.inputs)
+            timestep = int(call.inputs["timestep"][0])
+            self._calls.append(Call(timestep, self._keep_all(plain), contexts))
         else:
             context = ContextCall(call.graph, self._keep_all(call.inputs))
-            for name, array in call.outputs.items():
-                self._contexts[name, array.ctypes.data] = context
+            self._writers.note(context, call.outputs)
 
     def _keep_all(self, arrays: Arrays) -> Arrays:
         return {name: self._keep(name, array) for name, array in arrays.items()}

@@ -12,14 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from wan_trt.calibration.torch_graphs import TorchGraphs
+from wan_trt.calibration.writers import Arrays
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.executor import Bindings, Executor, GraphSpec
 from wan_trt.engine.executors import Load
 from wan_trt.engine.ort import bound_array, load_executor
 from wan_trt.export.modeling.module import ExportModule
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)

@@ -19,20 +19,22 @@ def copy_bundle(bundle: Bundle, folder: Path) -> Bundle:
     return Bundle.open(folder)
 
 
-def with_scaled_tensor(bundle: Bundle, parameter: str, factor: float, folder: Path) -> Bundle:
-    """A float32 parameter of the denoiser multiplied, in all weight sets that have it."""
+def with_scaled_tensor(
+    bundle: Bundle, parameter: str, factor: float, folder: Path, graph: str = "denoiser"
+) -> Bundle:
+    """A float32 parameter of a graph multiplied, in all weight sets that have it."""
     copy = copy_bundle(bundle, folder)
-    denoiser = copy.manifest.graphs["denoiser"]
+    entry = copy.manifest.graphs[graph]
     files = dict(copy.manifest.files)
     weights: dict[str, Mapping[str, StoredTensor]] = {}
-    for name, tensors in denoiser.weights.items():
+    for name, tensors in entry.weights.items():
         tensor = tensors[parameter]
         data = np.fromfile(copy.weights_folder / tensor.sha256, np.float32) * np.float32(factor)
         sha256 = hashlib.sha256(data.tobytes()).hexdigest()
         (copy.weights_folder / sha256).write_bytes(data.tobytes())
         files[f"weights/{sha256}"] = FileEntry(sha256, data.nbytes)
         weights[name] = {**tensors, parameter: replace(tensor, sha256=sha256)}
-    graphs = {**copy.manifest.graphs, "denoiser": replace(denoiser, weights=weights)}
+    graphs = {**copy.manifest.graphs, graph: replace(entry, weights=weights)}
     return _rewritten(copy, graphs, files)
 
 

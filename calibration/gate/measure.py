@@ -22,7 +22,7 @@ from wan_trt.calibration.gate.metrics import (
     ssim,
     temporal_ratio,
 )
-from wan_trt.calibration.gate.recording import DENOISER, Recording
+from wan_trt.calibration.gate.recording import Recording
 from wan_trt.calibration.gate.velocities import VelocityError, velocity_errors
 from wan_trt.calibration.gate.video_file import VideoFile
 from wan_trt.engine.bundle import Bundle, sha256_file
@@ -283,7 +283,8 @@ def _require_comparable(bundle: Bundle, against: Bundle) -> None:
 def _require_all_experts(against: Bundle, recording: Recording, job: GateJob) -> None:
     """A gate that has not seen an expert must not judge it."""
     seen = {launch.expert.value for launch in recording.launches}
-    sets = set(against.manifest.graphs[DENOISER].weights) - {SHARED}
+    graphs = against.manifest.graphs.values()
+    sets = {weight_set for graph in graphs for weight_set in graph.weights} - {SHARED}
     if missing := sorted(sets - seen):
         raise InputError(
             f"the {job.request.sampling.steps} of the job {job.name!r} never run the "

@@ -1,7 +1,7 @@
-"""The velocity check: a bundle's denoisers on what the reference's were given, step by step.
+"""The velocity check: a bundle's experts on what the reference's were given, step by step.
 
-Errors of earlier steps do not count here: every step starts from the reference's latents, contexts
-and tokens.
+Errors of earlier steps do not count here: every step starts from the reference's latents, and the
+contexts from what the reference's were computed from. Keys, values and tokens are the bundle's own.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from wan_trt.calibration.gate.metrics import cosine, relative_error, share_of_way
 from wan_trt.calibration.gate.recording import DENOISER, Launch, Recording
 from wan_trt.engine.bundle import Bundle
-from wan_trt.engine.executor import Bindings, Executor
+from wan_trt.engine.executor import Bindings
 from wan_trt.engine.executors import Executors, Load
 from wan_trt.engine.manifest import SHARED
 from wan_trt.engine.request import ExpertName
+from wan_trt.engine.stages.denoise import Context
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,11 @@ class VelocityError:
 def velocity_errors(
     recording: Recording, reference: Bundle, candidate: Bundle, load: Load
 ) -> tuple[VelocityError, ...]:
-    """In the recording's order. One expert at a time is in memory."""
+    """In the recording's order. One expert at a time is in memory, and of each of its contexts one
+    segment's."""
     launches = recording.launches
     others: dict[int, str] = {}
-    if reference.weight_set(DENOISER, ExpertName.HIGH) != SHARED:
+    if any(SHARED not in graph.weights for graph in reference.manifest.graphs.values()):
         swapped = [_other(launch.expert) for launch in launches]
         for index, velocity in _repeated(recording, reference, load, swapped):
             others[index] = recording.keep(velocity)
@@ -84,21 +86,29 @@ def _repeated(
     executors = Executors(bundle, load)
     for expert in ExpertName:
         indices = [index for index, chosen in enumerate(experts) if chosen is expert]
-        if indices:
-            launches = [recording.launches[index] for index in indices]
-            velocities = _velocities(executors.get(DENOISER, expert), recording, launches)
-            yield from zip(indices, velocities, strict=True)
-        executors.release(DENOISER)
+        # Branch by branch: each has contexts of its own, of which one is kept at a time.
+        indices.sort(key=lambda index: recording.launches[index].branch)
+        launches = [recording.launches[index] for index in indices]
+        velocities = _velocities(executors, expert, recording, launches)
+        yield from zip(indices, velocities, strict=True)
+        executors.close()
 
 
 def _velocities(
-    executor: Executor, recording: Recording, launches: Sequence[Launch]
+    executors: Executors, expert: ExpertName, recording: Recording, launches: Sequence[Launch]
 ) -> Iterator[NDArray[Any]]:
+    contexts: dict[str, Context] = {}
     bindings: Bindings | None = None
     loaded: dict[str, str] = {}
     for launch in launches:
+        computed: dict[str, NDArray[Any]] = {}
+        for run in launch.contexts:
+            context = contexts.setdefault(run.graph, Context(executors, run.graph, run.sizes))
+            inputs = {name: recording.tensor(tensor) for name, tensor in run.inputs.items()}
+            computed |= context.update(expert, inputs, run.number)
+        executor = executors.get(DENOISER, expert)
         if bindings is None:  # all segments of a job have one size
-            bindings = executor.bind(launch.sizes)
+            bindings = executor.bind(launch.sizes, computed)
         for name, tensor in launch.inputs.items():
             if loaded.get(name) != tensor:
                 np.copyto(bindings.inputs[name], recording.tensor(tensor))

@@ -72,11 +72,30 @@ def test_a_scale_that_only_stretches_the_velocity_fails(
     assert {"velocity.relative_error.high", "velocity.relative_error.low"} <= failures(verdict)
 
 
+@pytest.mark.parametrize(
+    ("graph", "parameter"),
+    [
+        ("text_context", "blocks.1.cross_attn.v.weight"),
+        ("image_context", "blocks.0.cross_attn.v_img.weight"),
+        ("face_context", "face_adapter.fuser_blocks.0.linear1_v.weight"),
+        ("segment_context", "patch_embedding.weight"),
+    ],
+)
+def test_a_broken_context_is_seen_in_the_velocities(
+    tiny_bundle: Bundle, tmp_path: Path, graph: str, parameter: str
+) -> None:
+    broken = with_scaled_tensor(tiny_bundle, parameter, 8, tmp_path / "bundle", graph)
+    assert {"velocity.cosine.high", "velocity.cosine.low"} <= failures(judged(broken, tiny_bundle))
+
+
 def test_swapped_experts_that_hardly_differ_fail(tiny_bundle: Bundle, tmp_path: Path) -> None:
     """The two differ in small LoRAs: the velocities' cosines are above the threshold."""
     verdict = judged(with_swapped_experts(tiny_bundle, tmp_path / "bundle"), tiny_bundle)
     assert {"velocity.confusion.high", "velocity.confusion.low"} <= failures(verdict)
     assert "velocity.cosine.high" not in failures(verdict)
+    values = {check.name: check.value for check in verdict.checks}
+    # The other expert with its own contexts, to the bit.
+    assert (values["velocity.confusion.high"], values["velocity.confusion.low"]) == (1, 1)
 
 
 def test_swapped_experts_of_image_to_video_fail(i2v_bundle: Bundle, tmp_path: Path) -> None:
