@@ -12,8 +12,9 @@ from wan_trt.calibration.fake_quantised import fake_quantised
 from wan_trt.calibration.recording import Call
 from wan_trt.calibration.torch_executor import run_denoiser
 from wan_trt.engine.request import ExpertName
+from wan_trt.export.quantize.evidence import ExpertError
 
-Errors = dict[ExpertName, float]
+Errors = dict[ExpertName, ExpertError]
 
 
 class VelocityErrors:
@@ -47,15 +48,16 @@ class VelocityErrors:
             name: {expert: errors[name] for expert, errors in by_expert.items()} for name in linears
         }
 
-    def _measure(self, expert: ExpertName, linears: Collection[str]) -> float:
+    def _measure(self, expert: ExpertName, linears: Collection[str]) -> ExpertError:
         exact = self._exact.get(expert) or self._velocities(expert, ())
         self._exact[expert] = exact
         changed = self._velocities(expert, linears)
-        change = sum(
-            float((new.double() - old.double()).square().sum())
-            for new, old in zip(changed, exact, strict=True)
-        )
-        return change / sum(float(velocity.double().square().sum()) for velocity in exact)
+        changes = [
+            _square(new.double() - old.double()) for new, old in zip(changed, exact, strict=True)
+        ]
+        squares = [_square(velocity.double()) for velocity in exact]
+        calls = tuple(change / square for change, square in zip(changes, squares, strict=True))
+        return ExpertError(sum(changes) / sum(squares), calls)
 
     def _velocities(self, expert: ExpertName, linears: Collection[str]) -> list[torch.Tensor]:
         module = self._denoisers.of_expert(expert)
@@ -64,3 +66,7 @@ class VelocityErrors:
                 run_denoiser(module, call.inputs, self._denoisers.device).cpu()
                 for call in self._calls[expert]
             ]
+
+
+def _square(tensor: torch.Tensor) -> float:
+    return float(tensor.square().sum())

@@ -9,7 +9,8 @@ Whole jobs are run, on a GPU if there is one, so that each expert with its LoRAs
 that it will serve. OUT then belongs to this checkpoint, these LoRAs, this boundary and this policy.
 
 With --search, OUT is a policy instead: the largest part of --policy, by bytes of weights, whose
-relative squared error in the velocity stays within --budget for each expert.
+relative squared error in the velocity stays within --budget for each expert. What each linear costs
+alone, over timesteps, stands in it too; an FP8 bundle keeps that, and the gate's report shows it.
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         from wan_trt.export.options import ExportOptions
         from wan_trt.export.precision import Precision
         from wan_trt.export.quantize.policy import Policy
+        from wan_trt.export.quantize.policy_text import policy_text
     except ModuleNotFoundError as error:
         raise _without_calibration(error) from None
     from wan_trt.cli.progress import ProgressLine
@@ -131,8 +133,8 @@ def run(arguments: argparse.Namespace) -> int:
     progress = ExportProgress(sys.stderr), ProgressLine(sys.stderr).show
     if arguments.search:
         calls = 8 if arguments.calls is None else arguments.calls
-        text = search_policy(*places, options, arguments.budget, calls, *progress)
-        write_text(arguments.out, text)
+        policy = search_policy(*places, options, arguments.budget, calls, *progress)
+        write_text(arguments.out, policy_text(policy))
     else:
         calibrate(*places, options, *progress).write(arguments.out)
     print(arguments.out)

@@ -6,6 +6,7 @@
     prompts.safetensors       text rows of the model's own prompts
     tokenizer.json            for other prompts
     lora_report.json          what was folded, key by key (only with LoRAs)
+    sensitivity.json          what each linear costs at FP8 (only where a search measured it)
 
 The manifest says which tensor each parameter of a graph is, once for all or for each expert. So
 both experts share one graph file, and every tensor that they have in common is stored once.

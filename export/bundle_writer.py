@@ -45,6 +45,7 @@ from wan_trt.export.progress import OnProgress, Progress, Stage
 from wan_trt.export.prompts import PROMPTS, encode_prompts
 from wan_trt.export.quantize import nodes
 from wan_trt.export.quantize.choice import DENOISER, Choice, choose
+from wan_trt.export.quantize.evidence import SENSITIVITY
 from wan_trt.export.source_files import describe, require_unchanged
 from wan_trt.export.tensor_plan import TensorPlan, WeightSource, plan_tensors
 from wan_trt.export.tensor_store import TensorStore
@@ -118,6 +119,8 @@ def export_bundle(
         loras = reports(stacks)
         if loras:
             (stage / "lora_report.json").write_text(json.dumps(loras, indent=1) + "\n")
+        if fp8 and fp8.policy.evidence:
+            (stage / SENSITIVITY).write_text(fp8.policy.evidence.to_json())
         manifest = Manifest(
             schema=SCHEMA,
             model=opened.model,

@@ -17,7 +17,9 @@ from wan_trt.calibration.velocity_error import VelocityErrors
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.modeling.module import Linear
+from wan_trt.export.quantize.evidence import worst
 from wan_trt.export.quantize.policy import Policy, candidates
+from wan_trt.export.quantize.policy_text import policy_text
 
 CALLS = 1
 FIRST = "blocks.0.self_attn.q"
@@ -30,9 +32,8 @@ def errors(calibration: GoldenCalibration) -> VelocityErrors:
     return VelocityErrors(found.denoisers, spread, found.scales.ranges)
 
 
-def quantised_by(text: str, calibration: GoldenCalibration) -> frozenset[str]:
+def quantised_by(policy: Policy, calibration: GoldenCalibration) -> frozenset[str]:
     denoiser = calibration.found.denoisers.of_expert(ExpertName.HIGH)
-    policy = Policy.parse(text, "found")
     return policy.apply(candidates(denoiser), denoiser.sizes.layers).linears
 
 
@@ -68,38 +69,69 @@ def test_a_linear_that_fails_keeps_its_weight(calibration: GoldenCalibration) ->
     assert torch.equal(linear.weight, weight)
 
 
-def test_the_error_is_that_of_the_velocity(
-    calibration: GoldenCalibration, errors: VelocityErrors
-) -> None:
+def test_the_error_is_that_of_the_velocity(calibration: GoldenCalibration) -> None:
+    """Of all calls together, and of each by itself."""
     found = calibration.found
-    calls = calibration.recording.spread(0.9, CALLS)[ExpertName.LOW]
+    spread = calibration.recording.spread(0.9, 3)
+    errors = VelocityErrors(found.denoisers, spread, found.scales.ranges)
+    calls = spread[ExpertName.LOW]
+    assert len({call.timestep for call in calls}) > 1
     module = found.denoisers.of_expert(ExpertName.LOW)
     run = partial(run_denoiser, module, device=torch.device("cpu"))
-    exact = torch.stack([run(call.inputs) for call in calls]).double()
+    exact = torch.stack([run(call.inputs) for call in calls]).double().flatten(1)
     with fake_quantised(module, {FIRST: found.scales.ranges[ExpertName.LOW][FIRST]}):
-        changed = torch.stack([run(call.inputs) for call in calls]).double()
-    expected = float((changed - exact).square().sum() / exact.square().sum())
-    assert expected > 0
-    assert errors.alone([FIRST])[FIRST][ExpertName.LOW] == pytest.approx(expected, rel=1e-6)
-    assert errors.together([])[ExpertName.LOW] == 0
+        changed = torch.stack([run(call.inputs) for call in calls]).double().flatten(1)
+    squares, velocities = (changed - exact).square(), exact.square()
+    measured = errors.alone([FIRST])[FIRST][ExpertName.LOW]
+    assert measured.total == pytest.approx(float(squares.sum() / velocities.sum()), rel=1e-6)
+    by_call = squares.sum(1) / velocities.sum(1)
+    assert min(by_call) > 0
+    assert measured.calls == pytest.approx(by_call.tolist(), rel=1e-6)
+    assert errors.together([])[ExpertName.LOW].total == 0
+
+
+@pytest.fixture(scope="module")
+def policies(calibration: GoldenCalibration, errors: VelocityErrors) -> tuple[Policy, Policy]:
+    """What fits a quarter of the error of all linears together, and a little more than that."""
+    linears = candidates(calibration.found.denoisers.of_expert(ExpertName.HIGH))
+    whole = worst(errors.together(linears).values())
+    found, recording = calibration.found, calibration.recording
+    return (
+        search_calibrated(found, recording, whole / 4, CALLS),
+        search_calibrated(found, recording, whole * 1.01, CALLS),
+    )
 
 
 def test_a_policy_is_within_its_budget_and_a_larger_one_gives_no_less(
-    calibration: GoldenCalibration, errors: VelocityErrors
+    calibration: GoldenCalibration, errors: VelocityErrors, policies: tuple[Policy, Policy]
 ) -> None:
-    linears = candidates(calibration.found.denoisers.of_expert(ExpertName.HIGH))
-    whole = max(errors.together(linears).values())
-    found = []
-    for budget in (whole / 4, whole * 1.01):
-        text = search_calibrated(calibration.found, calibration.recording, budget, CALLS)
-        chosen = quantised_by(text, calibration)
-        assert max(errors.together(sorted(chosen)).values()) <= budget
-        assert f"{len(chosen)} of {len(linears)} linears" in text
-        for name in linears:
-            assert f"{'fp8 ' if name in chosen else 'high'} {name} " in text
-        found.append(chosen)
-    assert len(found[0]) < len(found[1])
-    assert found[0] <= found[1] == set(linears)
+    small, large = (quantised_by(policy, calibration) for policy in policies)
+    evidence = policies[0].evidence
+    assert evidence is not None
+    assert worst(errors.together(sorted(small)).values()) <= evidence.budget
+    assert small < large == set(evidence.linears)
+
+
+def test_a_policy_file_keeps_what_was_measured(
+    calibration: GoldenCalibration, errors: VelocityErrors, policies: tuple[Policy, Policy]
+) -> None:
+    policy = policies[0]
+    text = policy_text(policy)
+    read = Policy.parse(text, policy.name)
+    assert (read.linear, read.digest) == (policy.linear, policy.digest)
+    evidence = read.evidence
+    assert policy.evidence is not None
+    assert evidence is not None
+    assert evidence.linears == policy.evidence.linears
+    assert evidence.linears[FIRST].alone == errors.alone([FIRST])[FIRST]
+    chosen = quantised_by(read, calibration)
+    assert f"{len(chosen)} of {len(evidence.linears)} linears" in text
+    assert set(list(evidence.linears)[: len(chosen)]) == chosen
+    origin = calibration.found.scales.origin
+    assert (evidence.origin.checkpoint, evidence.origin.method) == (origin.checkpoint, "max")
+    told = origin.sampling["timesteps"]
+    for expert, timesteps in evidence.timesteps.items():
+        assert set(timesteps) <= set(told[expert])
 
 
 def test_a_budget_that_nothing_fits(calibration: GoldenCalibration) -> None:
