@@ -141,6 +141,7 @@ def export_bundle(
                     "allow_unmatched": options.allow_unmatched,
                     **(fp8.record() if fp8 else {}),
                 },
+                ranges=fp8.scales.digests if fp8 else {},
             ),
         )
         (stage / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")

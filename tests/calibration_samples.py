@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from wan_trt.calibration.calibrate import Calibrated
+from wan_trt.calibration.gate.made_up_media import driver, picture
 from wan_trt.calibration.recording import Recording
 
 GUIDED = "animate_cfg_unipc"
@@ -62,6 +63,17 @@ def write_small_sample(folder: Path, frames: int = 9, segment_frames: int = 5) -
     save_frames(folder / "pose.safetensors", pictures(frames))
     save_frames(folder / "face.safetensors", pictures(frames))
     (folder / "request.toml").write_text(f"steps = 2\nsegment_frames = {segment_frames}\n")
+    return folder
+
+
+def write_gate_sample(folder: Path) -> Path:
+    """The job that the gate makes up for Animate."""
+    folder.mkdir(parents=True)
+    pose, face = driver(17, 64, 96, 64)
+    save_frames(folder / "reference.safetensors", picture(64, 96)[None])
+    save_frames(folder / "pose.safetensors", pose)
+    save_frames(folder / "face.safetensors", face)
+    (folder / "request.toml").write_text("steps = 4\nsegment_frames = 5\nseed = 0\n")
     return folder
 
 
