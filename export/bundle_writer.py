@@ -17,7 +17,6 @@ from pathlib import Path
 import onnx_ir
 
 from wan_trt.engine.bundle import WEIGHTS, Bundle, sha256_file
-from wan_trt.engine.errors import InputError
 from wan_trt.engine.manifest import (
     MANIFEST,
     SCHEMA,
@@ -52,6 +51,7 @@ from wan_trt.export.tensor_store import TensorStore
 from wan_trt.export.tool import tool
 from wan_trt.export.weights import write_weights
 from wan_trt.media.disk_space import require_space
+from wan_trt.media.overwriting import require_outside
 from wan_trt.media.staged_folder import staged_folder
 
 TEXT_ENCODER = "text_encoder"
@@ -74,7 +74,8 @@ def export_bundle(
     replaced = PreviousBundle.at(out)
     with staged_folder(out, replace=replaced is not None) as stage:
         opened = Checkpoint.open(checkpoint)
-        _require_apart(out, opened)
+        # A bundle inside the checkpoint: its files would be taken for parts.
+        require_outside(out, {"the checkpoint": opened.path})
         text = f"checkpoint {opened.path}: {opened.model}\n{opened.layout}"
         on_progress(Progress(Stage.CHECKPOINT, text))
         contents = graphs.plan(opened)
@@ -269,17 +270,6 @@ def _write_prompts(
         precision,
     )
     file.write_bytes(rows)
-
-
-def _require_apart(out: Path, checkpoint: Checkpoint) -> None:
-    """Raise InputError for a bundle inside the checkpoint: its files would be taken for parts."""
-    if checkpoint.path.is_dir() and out.resolve().is_relative_to(checkpoint.path.resolve()):
-        raise InputError(
-            f"{out} lies in the checkpoint {checkpoint.path}",
-            expected="a folder of its own",
-            action="choose another place",
-            field="out",
-        )
 
 
 def boundary_of(options: ExportOptions, checkpoint: Checkpoint) -> float:
