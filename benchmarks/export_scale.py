@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.machine import describe_machine
-from scale.case import Case, Width, require_space
+from scale.case import Case, Width
 from scale.figures import figures, targets
 from scale.graph_stage import GraphStage
 from scale.prepare import CASE, CHECKPOINT, PREPARED, lora_file
@@ -34,6 +34,7 @@ from scale.runs import FULL, STRENGTHS, export_runs
 from wan_trt.engine.errors import WanTrtError
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
+from wan_trt.media.disk_space import require_space
 
 RESULTS = Path(__file__).resolve().parent / "results" / "export_scale.json"
 PACKAGES = ("torch", "onnxscript", "onnx-ir", "safetensors", "onnxruntime", "numpy")
@@ -91,7 +92,7 @@ def _measure(options: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         if not options.only_graphs:
             needed = max(case.needed_nbytes(STORED_NBYTES[options.precision]) for case in cases)
-            require_space(folder, needed)
+            require_space(folder / CHECKPOINT, needed, "work")
         stages = _graph_stages(folder, options)
         graphs = stages.get(ModelName.ANIMATE.label)
         exports = (

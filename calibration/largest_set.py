@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Trial:
-    """The first `count` of the order, together, have this error."""
-
-    count: int
-    error: float
+from wan_trt.export.quantize.evidence import Trial
 
 
 def order_by_cost(errors: Mapping[str, float], nbytes: Mapping[str, int]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ with warnings.catch_warnings():
     from modelopt.torch.quantization.calib import MseCalibrator
     from modelopt.torch.quantization.config import QuantizerAttributeConfig
     from modelopt.torch.quantization.nn import TensorQuantizer
+    from modelopt.torch.quantization.tensor_quant import fp8_eager
 
 VERSION = version("nvidia-modelopt")
 
@@ -50,11 +51,11 @@ def histogram(observer: Any) -> tuple[torch.Tensor, float]:
 
 def quantise_e4m3(tensor: torch.Tensor, greatest: torch.Tensor) -> torch.Tensor:
     """`tensor` rounded to E4M3 at scale `greatest` / 448 and back. `greatest` is a scalar, or
-    [1, channels] where each of the last dimension has its own."""
-    axis = None if greatest.dim() == 0 else -1
-    quantiser = TensorQuantizer(QuantizerAttributeConfig(num_bits=_E4M3, axis=axis))
-    quantiser.amax = greatest
-    rounded: torch.Tensor = quantiser(tensor)
+    [1, channels] where each of the last dimension has its own.
+
+    In torch's own float8 on every device: ModelOpt's quantisers would first compile a CUDA kernel.
+    """
+    rounded: torch.Tensor = fp8_eager(tensor, greatest)
     return rounded
 
 

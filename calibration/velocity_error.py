@@ -18,9 +18,10 @@ from wan_trt.calibration.torch_executor import run_module
 from wan_trt.calibration.torch_graphs import DENOISER, TorchGraphs
 from wan_trt.calibration.writers import Arrays
 from wan_trt.engine.request import ExpertName
+from wan_trt.export.quantize.evidence import ExpertError
 from wan_trt.export.quantize.scales import Scales
 
-Errors = dict[ExpertName, float]
+Errors = dict[ExpertName, ExpertError]
 
 
 class VelocityErrors:
@@ -54,12 +55,14 @@ class VelocityErrors:
             name: {expert: errors[name] for expert, errors in by_expert.items()} for name in linears
         }
 
-    def _measure(self, expert: ExpertName, linears: Collection[str]) -> float:
+    def _measure(self, expert: ExpertName, linears: Collection[str]) -> ExpertError:
         exact = self._exact.get(expert) or self._velocities(expert, ())
         self._exact[expert] = exact
         changed = self._velocities(expert, linears)
-        change = sum(_square(new - old) for new, old in zip(changed, exact, strict=True))
-        return change / sum(_square(velocity) for velocity in exact)
+        changes = [_square(new - old) for new, old in zip(changed, exact, strict=True)]
+        squares = [_square(velocity) for velocity in exact]
+        calls = tuple(change / square for change, square in zip(changes, squares, strict=True))
+        return ExpertError(sum(changes) / sum(squares), calls)
 
     def _velocities(self, expert: ExpertName, linears: Collection[str]) -> list[NDArray[Any]]:
         contexts: dict[ContextCall, Arrays] = {}

@@ -11,7 +11,8 @@ that it will serve. OUT then belongs to this checkpoint, these LoRAs, this bound
 
 With --search, OUT is a policy instead: the largest part of --policy, by bytes of weights, whose
 relative squared error in the velocity stays within --budget for each expert. Attention is not
-searched: it stays in high precision.
+searched: it stays in high precision. What each linear costs alone, over timesteps, stands in it
+too; an FP8 bundle keeps that, and the gate's report shows it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wan_trt.cli.export_progress import ExportProgress
 from wan_trt.cli.lora_options import add_boundary_option, add_lora_options, lora_stacks
 from wan_trt.engine.errors import InputError
+
+if TYPE_CHECKING:
+    from wan_trt.export.lora.spec import LoraStacks
 
 SUMMARY = "checkpoint (+ LoRAs) + samples -> ranges for FP8; needs the extra `calibration`"
 
@@ -119,14 +124,17 @@ def run(arguments: argparse.Namespace) -> int:
         from wan_trt.export.options import ExportOptions
         from wan_trt.export.precision import Precision
         from wan_trt.export.quantize.policy import Policy
+        from wan_trt.export.quantize.policy_text import policy_text
     except ModuleNotFoundError as error:
         raise _without_calibration(error) from None
     from wan_trt.cli.progress import ProgressLine
     from wan_trt.media.partial_output import try_place, write_text
 
+    loras = lora_stacks(arguments)
+    _require_apart(arguments, loras)
     options = CalibrationOptions(
         export=ExportOptions(
-            loras=lora_stacks(arguments),
+            loras=loras,
             boundary=arguments.boundary,
             allow_unmatched=arguments.allow_unmatched,
             precision=Precision(arguments.precision),
@@ -141,12 +149,29 @@ def run(arguments: argparse.Namespace) -> int:
     progress = ExportProgress(sys.stderr), ProgressLine(sys.stderr).show
     if arguments.search:
         calls = 8 if arguments.calls is None else arguments.calls
-        text = search_policy(*places, options, arguments.budget, calls, *progress)
-        write_text(arguments.out, text)
+        policy = search_policy(*places, options, arguments.budget, calls, *progress)
+        write_text(arguments.out, policy_text(policy))
     else:
         calibrate(*places, options, *progress).write(arguments.out)
     print(arguments.out)
     return 0
+
+
+def _require_apart(arguments: argparse.Namespace, loras: LoraStacks) -> None:
+    """Raises MediaError for an OUT that would replace what is read here, or lie among it."""
+    from wan_trt.media.overwriting import require_no_input, require_outside
+
+    specs = (*loras.both, *loras.high, *loras.low)
+    read = {
+        "CHECKPOINT": arguments.checkpoint,
+        "--inputs": arguments.inputs,
+        **{f"--reuse {bundle}": bundle for bundle in arguments.reuse},
+        **{f"--lora {spec.path}": spec.path for spec in specs},
+        **{f"the config of --lora {spec.path}": spec.config for spec in specs if spec.config},
+        "--policy": Path(arguments.policy),
+    }
+    require_no_input(arguments.out, read)
+    require_outside(arguments.out, read)
 
 
 def _check_search(arguments: argparse.Namespace) -> None:

@@ -57,12 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--report", metavar="FILE", type=Path, help="also write a page with plots and frames, .html"
     )
     verdict.add_argument(
-        "--sensitivity",
-        metavar="FILE",
-        type=Path,
-        help="modules with their relative errors, .json, to be shown in the report",
-    )
-    verdict.add_argument(
         "--json", metavar="FILE", type=Path, help="also write every number that was measured"
     )
     verdict.add_argument(
@@ -124,7 +118,6 @@ def run(arguments: argparse.Namespace) -> int:
     from wan_trt.calibration.gate.lpips import Lpips
     from wan_trt.calibration.gate.thresholds import Thresholds
     from wan_trt.calibration.report.page import write_report
-    from wan_trt.calibration.report.sensitivity import read_sensitivity
     from wan_trt.cli.progress import ProgressLine
     from wan_trt.cli.verdict_text import verdict_lines
     from wan_trt.engine.bundle import Bundle
@@ -136,7 +129,6 @@ def run(arguments: argparse.Namespace) -> int:
     bundle = Bundle.open(arguments.bundle)
     against = Bundle.open(arguments.against) if arguments.against.is_dir() else arguments.against
     thresholds = Thresholds.read(arguments.thresholds)
-    sensitivity = read_sensitivity(arguments.sensitivity) if arguments.sensitivity else None
     lpips = Lpips(arguments.lpips) if arguments.lpips else None
     options = _options(arguments)
     with ExitStack() as resources:
@@ -159,7 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         write_text(arguments.json, verdict.to_json(), "json")
     if arguments.report is not None:
-        write_report(verdict, arguments.bundle.name, arguments.report, sensitivity)
+        write_report(verdict, bundle, arguments.report)
     for line in verdict_lines(verdict):
         print(line)
     verdict.require()

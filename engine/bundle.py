@@ -6,6 +6,7 @@
     prompts.safetensors       text rows of the model's own prompts
     tokenizer.json            for other prompts
     lora_report.json          what was folded, key by key (only with LoRAs)
+    sensitivity.json          what each linear costs at FP8 (only where a search measured it)
 
 The manifest says which tensor each parameter of a graph is, once for all or for each expert. So
 both experts share one graph file, and every tensor that they have in common is stored once.
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wan_trt.engine.errors import BundleError
+from wan_trt.engine.input_scales import require_measured_scales
 from wan_trt.engine.manifest import MANIFEST, SHARED, Manifest
 from wan_trt.engine.request import ExpertName
 
@@ -27,7 +29,8 @@ WEIGHTS = "weights"
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle. Opening checks that every file is there at its recorded length."""
+    """An opened bundle. Opening checks that every file is there at its recorded length, and that
+    each expert has its own input scales."""
 
     path: Path
     manifest: Manifest
@@ -73,6 +76,7 @@ class Bundle:
                     action="copy or export the bundle again",
                 )
         _check_tensors(root, manifest)
+        require_measured_scales(manifest, str(root / MANIFEST))
         return Bundle(root, manifest)
 
     def verify(self, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> None:

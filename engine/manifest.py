@@ -125,13 +125,15 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a bundle comes from. `checkpoint` has the files by their
-    path inside it; `loras` what each expert's stack was."""
+    """Where a bundle comes from. `checkpoint` has the files by their path inside it; `loras` what
+    each expert's stack was; `ranges` the hash of the ranges that were measured for each expert
+    (input_scales.py), where something is FP8."""
 
     tool: str
     checkpoint: Mapping[str, SourceFile]
     loras: tuple[Mapping[str, Any], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    ranges: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from pathlib import Path
 import onnx_ir
 
 from wan_trt.engine.bundle import WEIGHTS, Bundle, sha256_file
-from wan_trt.engine.errors import InputError
 from wan_trt.engine.manifest import (
     MANIFEST,
     SHARED,
@@ -48,12 +47,14 @@ from wan_trt.export.progress import OnProgress, Progress, Stage
 from wan_trt.export.prompts import PROMPTS, encode_prompts
 from wan_trt.export.quantize import nodes
 from wan_trt.export.quantize.choice import Choice, choose
+from wan_trt.export.quantize.evidence import SENSITIVITY
 from wan_trt.export.source_files import describe, require_unchanged
 from wan_trt.export.tensor_plan import TensorPlan, WeightSource, plan_tensors
 from wan_trt.export.tensor_store import TensorStore
 from wan_trt.export.tool import tool
 from wan_trt.export.weights import write_weights
 from wan_trt.media.disk_space import require_space
+from wan_trt.media.overwriting import require_outside
 from wan_trt.media.staged_folder import staged_folder
 
 TEXT_ENCODER = "text_encoder"
@@ -77,7 +78,8 @@ def export_bundle(
     replaced = PreviousBundle.at(out)
     with staged_folder(out, replace=replaced is not None) as stage:
         opened = Checkpoint.open(checkpoint)
-        _require_apart(out, opened)
+        # A bundle inside the checkpoint: its files would be taken for parts.
+        require_outside(out, {"the checkpoint": opened.path})
         text = f"checkpoint {opened.path}: {opened.model}\n{opened.layout}"
         on_progress(Progress(Stage.CHECKPOINT, text))
         contents = graphs.plan(opened)
@@ -123,6 +125,8 @@ def export_bundle(
         loras = reports(stacks)
         if loras:
             (stage / "lora_report.json").write_text(json.dumps(loras, indent=1) + "\n")
+        if fp8 and fp8.policy.evidence:
+            (stage / SENSITIVITY).write_text(fp8.policy.evidence.to_json())
         manifest = replace(
             outline(opened, contents, options),
             graphs=entries,
@@ -138,6 +142,7 @@ def export_bundle(
                     "allow_unmatched": options.allow_unmatched,
                     **(fp8.record() if fp8 else {}),
                 },
+                ranges=fp8.scales.digests if fp8 else {},
             ),
         )
         staged = _write_manifest(stage, manifest)
@@ -272,17 +277,6 @@ def _write_prompts(
         precision,
     )
     file.write_bytes(rows)
-
-
-def _require_apart(out: Path, checkpoint: Checkpoint) -> None:
-    """Raise InputError for a bundle inside the checkpoint: its files would be taken for parts."""
-    if checkpoint.path.is_dir() and out.resolve().is_relative_to(checkpoint.path.resolve()):
-        raise InputError(
-            f"{out} lies in the checkpoint {checkpoint.path}",
-            expected="a folder of its own",
-            action="choose another place",
-            field="out",
-        )
 
 
 def _files(stage: Path) -> dict[str, FileEntry]:

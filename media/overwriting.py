@@ -1,4 +1,4 @@
-"""Refuses an output that would replace one of its own inputs."""
+"""Refuses an output that would replace one of its own inputs, or lie among them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,25 @@ def require_no_input(
                 action="choose another name",
                 field=field,
             )
+
+
+def require_outside(out: Path | str, folders: Mapping[str, Path], field: str = FIELD) -> None:
+    """Raise MediaError naming `field` when `out` lies in one of `folders`, whose keys name them as
+    the user does, or is a file of theirs under another name. Paths that are no folders are left
+    out."""
+    place = Path(out).resolve()
+    for name, folder in folders.items():
+        if not folder.is_dir():
+            continue
+        if place.is_relative_to(folder.resolve()):
+            raise MediaError(
+                f"{out} lies in {folder}, which is read as {name}",
+                expected="a place of its own",
+                action="choose another place",
+                field=field,
+            )
+        if place.is_file():
+            require_no_input(place, {f"{name} {file}": file for file in folder.rglob("*")}, field)
 
 
 def _identities(path: Path, field: str) -> set[tuple[int, int]]:

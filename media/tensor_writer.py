@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wan_trt.engine.errors import ResourceError
+from wan_trt.media.disk_space import require_space
 from wan_trt.media.frame_extent import FrameExtent
-from wan_trt.media.partial_output import FIELD, PartialFile, output_error
+from wan_trt.media.partial_output import PartialFile, output_error
 
 _TYPES = {np.dtype(np.uint8): "U8", np.dtype(np.float32): "F32"}
 
@@ -43,14 +42,7 @@ class TensorWriter:
         self._partial = PartialFile(path)
         self._ended = False
         try:
-            free = shutil.disk_usage(path.parent).free
-            if free < self._end:
-                raise ResourceError(
-                    f"{path}: {free >> 20} MiB free on the disk",
-                    expected=f"{self._end >> 20} MiB for the frames",
-                    action="free some space, or write an .mp4",
-                    field=FIELD,
-                )
+            require_space(path, self._end)
             self._file = self._partial.path.open("xb")
         except OSError as error:
             raise output_error(path, error) from error

@@ -76,6 +76,17 @@ def write_driven_sample(folder: Path, frames: int = 17) -> Path:
     return folder
 
 
+def write_gate_sample(folder: Path) -> Path:
+    """The job that the gate makes up for Animate."""
+    folder.mkdir(parents=True)
+    pose, face = driver(17, 64, 96, 64)
+    save_frames(folder / "reference.safetensors", picture(64, 96)[None])
+    save_frames(folder / "pose.safetensors", pose)
+    save_frames(folder / "face.safetensors", face)
+    (folder / "request.toml").write_text("steps = 4\nsegment_frames = 5\nseed = 0\n")
+    return folder
+
+
 @dataclass(frozen=True)
 class GoldenCalibration:
     """A calibration of the golden checkpoint by max, its denoisers, and their calls."""

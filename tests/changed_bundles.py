@@ -51,6 +51,19 @@ def with_swapped_experts(bundle: Bundle, folder: Path) -> Bundle:
     return _rewritten(copy, graphs, copy.manifest.files)
 
 
+def with_swapped_input_scales(bundle: Bundle, folder: Path) -> Bundle:
+    """Each expert has the other's input scales, and its own weights."""
+    copy = copy_bundle(bundle, folder)
+    denoiser = copy.manifest.graphs["denoiser"]
+    high, low = denoiser.weights["high"], denoiser.weights["low"]
+    swapped = {
+        name: dict(own) | {p: t for p, t in other.items() if p.endswith(".input_scale")}
+        for name, own, other in (("high", high, low), ("low", low, high))
+    }
+    graphs = {**copy.manifest.graphs, "denoiser": replace(denoiser, weights=swapped)}
+    return _rewritten(copy, graphs, copy.manifest.files)
+
+
 def _rewritten(
     bundle: Bundle, graphs: Mapping[str, GraphEntry], files: Mapping[str, FileEntry]
 ) -> Bundle:

@@ -54,7 +54,16 @@ def test_only_export_and_calibration_import_torch(package: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["engine", "media", "preprocess", "server", "cli.main", "calibration.gate.gate"]
+    "module",
+    [
+        "engine",
+        "media",
+        "preprocess",
+        "server",
+        "cli.main",
+        "calibration.gate.gate",
+        "calibration.report.page",
+    ],
 )
 def test_importing_the_runtime_loads_neither_torch_nor_tensorrt(module: str) -> None:
     code = (

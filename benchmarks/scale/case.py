@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from wan_trt.engine.errors import InputError, ResourceError
+from wan_trt.engine.errors import InputError
 from wan_trt.export.synthetic.dit_shapes import dit_shapes
 from wan_trt.export.synthetic.encoder_shapes import clip_file_shapes, t5_shapes, vae_shapes
 from wan_trt.export.synthetic.lora import BLOCK_LINEARS
@@ -93,14 +92,3 @@ class Case:
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)))
-
-
-def require_space(folder: Path, nbytes: int) -> None:
-    """Raises ResourceError unless `nbytes` fit on the disk of `folder`."""
-    free = shutil.disk_usage(folder).free
-    if free < nbytes:
-        raise ResourceError(
-            f"{folder} has {free / 1e9:.1f} GB free",
-            expected=f"{nbytes / 1e9:.1f} GB for checkpoint, LoRAs and bundles",
-            action="take fewer layers, or another disk with --work",
-        )

@@ -10,12 +10,16 @@ from wan_trt.calibration.gate.checks import COLOURS
 from wan_trt.calibration.gate.measure import FrameErrors
 from wan_trt.calibration.gate.thresholds import Thresholds
 from wan_trt.calibration.gate.velocities import VelocityError
-from wan_trt.calibration.report.plots import Axis, Series, line_plot
+from wan_trt.calibration.report.plots import Axis, Bar, Series, bar_plot, line_plot
+from wan_trt.calibration.report.sensitivity import Sensitivity
 from wan_trt.engine.request import ExpertName
 
 _EXPERT_COLOURS = {ExpertName.HIGH: "#b5651d", ExpertName.LOW: "#2a6fb0"}
 _COLOURS = dict(zip(COLOURS, ("#d23b3b", "#2f9e44", "#2f5fd0"), strict=True))
+_TIMESTEPS = Axis("timestep", falling=True)
 _LINE = "#3d4754"
+_SHOWN_LINEARS, _LINES = 24, ("#7b3fb0", "#d98200", "#1f8a70", "#c2417c", "#2f5fd0", "#8a6d3b")
+_PRECISIONS = {"FP8 in this bundle": "#6b7fd7", "high precision": "#a3abb5"}
 
 
 def velocity_plots(velocities: Sequence[VelocityError], thresholds: Thresholds) -> list[str]:
@@ -65,6 +69,22 @@ def frame_plots(frames: Sequence[FrameErrors], thresholds: Thresholds) -> list[s
     return plots
 
 
+def sensitivity_plots(sensitivity: Sensitivity) -> list[str]:
+    """The most sensitive linears: a bar each, and for the first of them a line over timesteps."""
+    most = sensitivity.most(_SHOWN_LINEARS)
+    fp8, high = _PRECISIONS
+    bars = [Bar(x, value, fp8 if x in sensitivity.fp8 else high) for x, value in most.items()]
+    lines = [
+        Series(linear, colour, sensitivity.over_timesteps(linear))
+        for linear, colour in zip(most, _LINES, strict=False)
+    ]
+    label = "||change|| / ||velocity||"
+    return [
+        bar_plot("Error with one linear in FP8", label, bars, _PRECISIONS),
+        line_plot("The first of them over timesteps", _TIMESTEPS, label, lines, zero=True),
+    ]
+
+
 def _over_timesteps(
     title: str,
     label: str,
@@ -83,4 +103,4 @@ def _over_timesteps(
         if values:
             series.append(Series(f"{expert}", colour, worst))
             series.append(Series(f"{expert}, mean", colour, mean, dashed=True))
-    return line_plot(title, Axis("timestep", falling=True), label, series, [limit], zero=True)
+    return line_plot(title, _TIMESTEPS, label, series, [limit], zero=True)

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from html import escape
-from itertools import groupby, islice
+from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
 from wan_trt.calibration.gate.checks import Check
 from wan_trt.calibration.gate.verdict import Verdict
-from wan_trt.calibration.report.figures import frame_plots, velocity_plots
+from wan_trt.calibration.report.figures import frame_plots, sensitivity_plots, velocity_plots
 from wan_trt.calibration.report.pictures import AMPLIFICATION, amplified, png_uri
-from wan_trt.calibration.report.plots import bar_plot
+from wan_trt.calibration.report.sensitivity import Sensitivity
+from wan_trt.engine.bundle import Bundle
 from wan_trt.media.partial_output import write_text
 
-SHOWN_MODULES = 40
 _SHOWN = ("reference", "candidate", "difference")
 _STYLE = Path(__file__).with_name("page.css")
 
 
-def write_report(
-    verdict: Verdict,
-    candidate: str,
-    path: Path,
-    sensitivity: Mapping[str, float] | None = None,
-) -> None:
-    """Write the page. `candidate` is the bundle's name, `sensitivity` the modules' relative errors,
-    most sensitive first. Raises MediaError or ResourceError."""
-    write_text(path, page(verdict, candidate, sensitivity), "report")
+def write_report(verdict: Verdict, bundle: Bundle, path: Path) -> None:
+    """Write the page about a bundle that was judged. Raises MediaError or ResourceError, and
+    BundleError where the bundle is damaged."""
+    write_text(path, page(verdict, bundle.path.name, Sensitivity.of(bundle)), "report")
 
 
-def page(verdict: Verdict, candidate: str, sensitivity: Mapping[str, float] | None = None) -> str:
-    """The page as text."""
-    body = "\n".join(_body(verdict, candidate, sensitivity or {}))
+def page(verdict: Verdict, candidate: str, sensitivity: Sensitivity | None = None) -> str:
+    """The page as text; `candidate` is the bundle's name."""
+    body = "\n".join(_body(verdict, candidate, sensitivity))
     title = escape(f"{candidate}: {'passed' if verdict.passed else 'failed'}")
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
@@ -42,7 +37,7 @@ def page(verdict: Verdict, candidate: str, sensitivity: Mapping[str, float] | No
     )
 
 
-def _body(verdict: Verdict, candidate: str, sensitivity: Mapping[str, float]) -> Iterator[str]:
+def _body(verdict: Verdict, candidate: str, sensitivity: Sensitivity | None) -> Iterator[str]:
     measured = verdict.measured
     word = "passed" if verdict.passed else "failed"
     yield f'<h1>{escape(candidate)} <span class="{word}">{word}</span></h1>'
@@ -64,13 +59,24 @@ def _body(verdict: Verdict, candidate: str, sensitivity: Mapping[str, float]) ->
         yield f"<h2>Frames{escape(of)}, segment by segment</h2>"
         yield _row(frame_plots([*frames], verdict.thresholds))
     if sensitivity:
-        shown = dict(islice(sensitivity.items(), SHOWN_MODULES))
-        yield "<h2>Sensitivity of modules</h2>"
-        yield f'<p class="note">The {len(shown)} most sensitive of {len(sensitivity)}.</p>'
-        yield _row([bar_plot("Relative error with one module in FP8", shown, "#6b7fd7")])
+        yield "<h2>Sensitivity of linears</h2>"
+        yield from _notes(sensitivity)
+        yield _row(sensitivity_plots(sensitivity))
     if measured.shown:
         yield "<h2>Frames</h2>"
         yield from _pictures(verdict)
+
+
+def _notes(sensitivity: Sensitivity) -> Iterator[str]:
+    evidence = sensitivity.evidence
+    text = (
+        f"What the search for this policy measured: each of {len(evidence.linears)} linears alone "
+        f"in FP8, ranges by {evidence.origin.method}, the expert that suffers more. All together "
+        f"had to stay below {evidence.budget**0.5:.3g}, the root of the budget {evidence.budget:g}."
+    )
+    yield f'<p class="note">{escape(text)}</p>'
+    if not sensitivity.own:
+        yield '<p class="note">It was measured on another checkpoint or with other LoRAs.</p>'
 
 
 def _table(checks: tuple[Check, ...]) -> str:
@@ -103,9 +109,7 @@ def _pictures(verdict: Verdict) -> Iterator[str]:
         )
         cells = "".join(
             f'<td><img src="{png_uri(picture)}" alt="{name} of frame {escape(frame)}"></td>'
-            for name, picture in zip(
-                ("reference", "candidate", "difference"), pictures, strict=True
-            )
+            for name, picture in zip(_SHOWN, pictures, strict=True)
         )
         yield f"<tr><td>{escape(frame)}</td>{cells}</tr>"
     yield "</tbody></table>"

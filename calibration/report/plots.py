@@ -10,6 +10,7 @@ from html import escape
 _WIDTH, _HEIGHT = 560, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 40, 62
 _TICKS = 4
+_LEGEND, _LEGEND_ROW = 22, 18
 _BAR, _NAME, _NUMBER = 18, 230, 60
 LIMIT = "#c0392b"
 
@@ -31,6 +32,15 @@ class Axis:
     label: str
     names: Sequence[str] = ()
     falling: bool = False
+
+
+@dataclass(frozen=True)
+class Bar:
+    """`kind` decides its colour."""
+
+    name: str
+    value: float
+    kind: str
 
 
 def line_plot(
@@ -61,24 +71,29 @@ def line_plot(
         )
     for line in shown:
         parts += _line(line, place)
-    return _svg(_WIDTH, _HEIGHT, title, [*parts, *_legend(shown, bool(limits))])
+    entries = [(s.name, s.colour) for s in shown] + ([("limit", LIMIT)] if limits else [])
+    legend, height = _legend(entries, _LEFT, _HEIGHT - _LEGEND)
+    return _svg(_WIDTH, _HEIGHT - _LEGEND + height, title, [*parts, *legend])
 
 
-def bar_plot(title: str, values: Mapping[str, float], colour: str) -> str:
-    """An <svg> with a horizontal bar for each name, in the given order; values are 0 or more."""
-    most = max([v for v in values.values() if math.isfinite(v)], default=0.0) or 1.0
+def bar_plot(title: str, label: str, bars: Sequence[Bar], colours: Mapping[str, str]) -> str:
+    """An <svg> with a horizontal bar for each, in the given order, in the colour of its kind;
+    `label` says what their values are, which are 0 or more."""
+    most = max([bar.value for bar in bars if math.isfinite(bar.value)], default=0.0) or 1.0
     room = _WIDTH - _NAME - _NUMBER
-    parts = [_text(0, 18, title, "title")]
-    for row, (name, value) in enumerate(values.items()):
-        top = 32 + row * _BAR
-        length = room * value / most if math.isfinite(value) else room
+    parts = [_text(0, 18, title, "title"), _text(0, 33, label, "label")]
+    for row, bar in enumerate(bars):
+        top = _TOP + row * _BAR
+        length = room * bar.value / most if math.isfinite(bar.value) else room
         parts += [
-            _text(_NAME - 8, top + 12, name, "tick", "end"),
-            f'<rect x="{_NAME}" y="{top + 2}" width="{length:.1f}" height="{_BAR - 5}" '
-            f'fill="{colour}"/>',
-            _text(_NAME + length + 6, top + 12, f"{value:.3g}", "tick"),
+            _text(_NAME - 8, top + 12, bar.name, "tick", "end"),
+            f'<rect class="bar" x="{_NAME}" y="{top + 2}" width="{length:.1f}" '
+            f'height="{_BAR - 5}" fill="{colours[bar.kind]}"/>',
+            _text(_NAME + length + 6, top + 12, f"{bar.value:.3g}", "tick"),
         ]
-    return _svg(_WIDTH, 40 + _BAR * len(values), title, parts)
+    below = _TOP + 8 + _BAR * len(bars)
+    legend, height = _legend(list(colours.items()), _NAME, below)
+    return _svg(_WIDTH, below + height, title, [*parts, *legend])
 
 
 @dataclass(frozen=True)
@@ -133,7 +148,7 @@ def _steps(extent: tuple[float, float]) -> list[float]:
     low, high = extent
     raw = (high - low) / _TICKS
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
     first = math.ceil(low / step)
     return [index * step for index in range(first, math.floor(high / step) + 1)]
 
@@ -154,14 +169,19 @@ def _line(series: Series, place: _Place) -> list[str]:
     return parts
 
 
-def _legend(series: Sequence[Series], limited: bool) -> list[str]:
-    entries = [(s.name, s.colour) for s in series] + ([("limit", LIMIT)] if limited else [])
-    parts, left = [], _LEFT
+def _legend(entries: Sequence[tuple[str, str]], left: int, top: int) -> tuple[list[str], int]:
+    """(name, colour) from `left` to the right and then below; the parts and their height."""
+    parts: list[str] = []
+    at, row = left, 0
     for name, colour in entries:
-        parts.append(f'<rect x="{left}" y="{_HEIGHT - 15}" width="12" height="3" fill="{colour}"/>')
-        parts.append(_text(left + 17, _HEIGHT - 9, name, "tick"))
-        left += 34 + 7 * len(name)
-    return parts
+        width = 34 + 6 * len(name)
+        if at > left and at + width > _WIDTH:
+            at, row = left, row + 1
+        base = top + row * _LEGEND_ROW
+        parts.append(f'<rect x="{at}" y="{base + 7}" width="12" height="3" fill="{colour}"/>')
+        parts.append(_text(at + 17, base + 13, name, "tick"))
+        at += width
+    return parts, (row + 1) * _LEGEND_ROW + 4
 
 
 def _text(left: float, top: float, text: str, kind: str, anchor: str = "start") -> str:

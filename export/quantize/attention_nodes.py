@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import onnx_ir
 
+from wan_trt.engine.input_scales import E4M3_MAX
 from wan_trt.export.modeling.attention import query_scale
 from wan_trt.export.quantize.attention_inputs import (
     KEY,
@@ -32,7 +33,6 @@ from wan_trt.export.quantize.attention_inputs import (
     blocks_of,
 )
 from wan_trt.export.quantize.e4m3_nodes import constant, describe, input_scale, parameter, rounded
-from wan_trt.export.quantize.scales import E4M3_MAX
 
 _BY_HEAD = (0, 2, 1, 3)  # [1, tokens, heads, d] to [1, heads, tokens, d], and back
 _TRANSPOSED = (0, 2, 3, 1)  # to [1, heads, d, tokens]

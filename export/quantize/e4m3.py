@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from wan_trt.export.quantize.scales import E4M3_MAX
+from wan_trt.engine.input_scales import E4M3_MAX
 
 # Below it float32 has fewer digits, and a quotient could exceed 448 by far.
 _LEAST_SCALE = torch.finfo(torch.float32).tiny

@@ -9,6 +9,8 @@
     blocks = "4:36"
     precision = "fp8"
 
+    [evidence]                      # optional: what a search measured, see evidence.py
+
 Norms, modulation, the patch, time, text, image and pose embeddings, the motion and face encoders,
 the head and the VAE are no candidates: they are high precision whatever a policy says.
 """
@@ -25,9 +27,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from wan_trt.engine.errors import InputError
+from wan_trt.engine.errors import BundleError, InputError
 from wan_trt.export.modeling.module import ExportModule, Linear
 from wan_trt.export.quantize.attention_inputs import attention_inputs
+from wan_trt.export.quantize.evidence import Evidence
 
 _PRESETS = Path(__file__).parent / "presets"
 _CANDIDATE = re.compile(
@@ -92,11 +95,13 @@ class Quantised:
 
 @dataclass(frozen=True)
 class Policy:
-    """The tables of a policy file, in its order. `name` is the preset's or the file's."""
+    """The tables of a policy file, in its order. `name` is the preset's or the file's; `evidence`
+    says why it is so and decides nothing."""
 
     name: str
     linear: tuple[LinearRule, ...]
     attention: tuple[AttentionRule, ...] = ()
+    evidence: Evidence | None = None
 
     @staticmethod
     def read(name: str | Path) -> Policy:
@@ -121,6 +126,7 @@ class Policy:
             data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise _error(name, f"is no TOML ({error})", "a policy as docs/fp8.md has it") from None
+        evidence = _evidence(name, data.pop("evidence", None))
         if unknown := sorted(set(data) - {"linear", "attention"}):
             raise _error(name, f"has unknown tables {unknown}", "[[linear]] and [[attention]]")
         linear = tuple(
@@ -131,11 +137,11 @@ class Policy:
             AttentionRule(_slice(name, table), _precision(name, table))
             for table in _tables(name, data, "attention", {"blocks", "precision"})
         )
-        return Policy(name, linear, attention)
+        return Policy(name, linear, attention, evidence)
 
     @property
     def digest(self) -> str:
-        """sha256 of the tables: two files that say the same are the same policy."""
+        """sha256 of the rules: two files that say the same are the same policy."""
         data = {
             "linear": [asdict(rule) for rule in self.linear],
             "attention": [asdict(rule) for rule in self.attention],
@@ -235,6 +241,13 @@ def _slice(name: str, table: Mapping[str, Any]) -> str:
     if not isinstance(blocks, str) or not _SLICE.fullmatch(blocks):
         raise _error(name, f"has blocks = {blocks!r}", 'a slice such as "3:-3" or "-3:"')
     return blocks
+
+
+def _evidence(name: str, table: Any) -> Evidence | None:
+    try:
+        return None if table is None else Evidence.parse(table, "[evidence]")
+    except BundleError as error:
+        raise _error(name, f"has evidence that is none: {error.given}", error.expected) from None
 
 
 def _error(name: str, given: str, expected: str) -> InputError:

@@ -1,9 +1,10 @@
 """Activation ranges of the FP8 linears, and what they were measured on.
 
 One safetensors file: float32 scalars EXPERT/MODULE, the greatest magnitude that the input of the
-linear MODULE of that expert is to hold (the scale is this / 448), and the origin as JSON in the
-file's metadata. Beside it lie EXPERT/MODULE:column_ranges and EXPERT/MODULE:bias_shift where the
-linears were fitted (`fitted.py`); without them a column's range is its own greatest magnitude.
+linear MODULE of that expert is to hold (the scale is this / 448). Its metadata holds, as JSON, the
+origin, and a hash of the ranges of each expert that follows them into the bundle. Beside a range
+lie EXPERT/MODULE:column_ranges and EXPERT/MODULE:bias_shift where the linears were fitted
+(`fitted.py`); without them a column's range is its own greatest magnitude.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from wan_trt.engine.errors import BundleError, InputError
+from wan_trt.engine.input_scales import E4M3_MAX, ranges_digest
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.strict_json import parse
@@ -28,10 +30,9 @@ from wan_trt.export.quantize.attention_inputs import linears_of
 from wan_trt.export.quantize.fitted import Fitted
 from wan_trt.media.partial_output import whole_file
 
-E4M3_MAX = 448.0
 # Below it the scale would be no normal float32.
 LEAST_RANGE = E4M3_MAX * float(np.finfo(np.float32).tiny)
-_METADATA = "wan_trt.scales"
+_METADATA, _DIGESTS = "wan_trt.scales", "wan_trt.scales.sha256"
 _COLUMNS, _SHIFT = "column_ranges", "bias_shift"
 _FIELD = "scales"
 
@@ -80,6 +81,13 @@ class Scales:
             if odd := sorted(set(linears_of(self.ranges[expert])) ^ linears.keys()):
                 raise _error(f"{expert}/{odd[0]} has either a range or column ranges, not both")
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """A hash of the ranges of each expert, by which it can be told whose they are."""
+        return {
+            expert.value: ranges_digest(ranges) for expert, ranges in self.ranges.items() if ranges
+        }
+
     def write(self, path: Path) -> None:
         """The file appears, or is replaced, when it is complete. Raises MediaError or
         ResourceError for the place."""
@@ -93,7 +101,11 @@ class Scales:
                 tensors[f"{expert}/{module}:{_COLUMNS}"] = fitted.column_ranges
                 if fitted.bias_shift is not None:
                     tensors[f"{expert}/{module}:{_SHIFT}"] = fitted.bias_shift
-        content = save(tensors, {_METADATA: json.dumps(asdict(self.origin), sort_keys=True)})
+        metadata = {
+            _METADATA: json.dumps(asdict(self.origin), sort_keys=True),
+            _DIGESTS: json.dumps(self.digests),
+        }
+        content = save(tensors, metadata)
         with whole_file(path) as partial:
             partial.write_bytes(content)
 
@@ -102,19 +114,23 @@ class Scales:
         """Raises InputError for a file that is no Scales, and for ranges that are none."""
         try:
             with safe_open(path, framework="np") as file:
-                metadata = (file.metadata() or {}).get(_METADATA)
+                metadata = file.metadata() or {}
                 values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if metadata is None:
-                raise _error(f"{path} has no record of its origin")
-            origin: ScalesOrigin = parse(ScalesOrigin, json.loads(metadata), str(path))
+            if missing := {_METADATA, _DIGESTS} - metadata.keys():
+                raise _error(f"{path} has no record of its origin: no {', '.join(sorted(missing))}")
+            origin: ScalesOrigin = parse(ScalesOrigin, json.loads(metadata[_METADATA]), str(path))
+            digests = json.loads(metadata[_DIGESTS])
         except (OSError, SafetensorError, ValueError) as error:
             raise _error(f"{path} cannot be read ({error})") from None
         except BundleError as error:
             raise _error(error.given) from None
         try:
-            return _from_tensors(origin, values)
+            scales = _from_tensors(origin, values)
         except InputError as error:
             raise _error(f"{path}: {error.given}") from None
+        if scales.digests != digests:
+            raise _error(f"{path} has other ranges, or another expert's, than its record of them")
+        return scales
 
     def require(self, origin: ScalesOrigin, modules: Collection[str]) -> None:
         """Raise InputError unless they were measured on this checkpoint with these LoRAs, this

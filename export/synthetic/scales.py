@@ -21,11 +21,16 @@ _RANGES = 4.0, 32.0
 
 
 def synthetic_scales(
-    checkpoint: Path, loras: LoraStacks | None = None, policy: Policy | None = None, seed: int = 0
+    checkpoint: Path,
+    loras: LoraStacks | None = None,
+    policy: Policy | None = None,
+    seed: int = 0,
+    boundary: float | None = None,
 ) -> Scales:
-    """Random ranges for what `policy` rounds (None: "wide"), other ones for each expert. Hashes
-    the checkpoint; measures nothing, and says so."""
-    options, policy = ExportOptions(loras or LoraStacks()), policy or Policy.read("wide")
+    """Random ranges for what `policy` rounds (None: "wide"), other ones for each expert, for an
+    export with this `boundary`. Hashes the checkpoint; measures nothing, and says so."""
+    options = ExportOptions(loras or LoraStacks(), boundary)
+    policy = policy or Policy.read("wide")
     opened = Checkpoint.open(checkpoint)
     contents = graphs.plan(opened)
     found = policy.apply(candidates(contents.expert), contents.geometry.layers)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import export_scale
 import pytest
 
 from scale.bundle_bytes import inodes, referred_nbytes, written_nbytes
-from scale.case import Case, Width, require_space
+from scale.case import Case, Width
 from scale.export_command import START, StageClock
 from scale.figures import figures, projected_stages, targets
 from scale.graph_stage import GraphStage, shapes_only
 from scale.prepare import lora_file
 from scale.runs import ExportRun
 from wan_trt.engine.bundle import Bundle
-from wan_trt.engine.errors import InputError, ResourceError
+from wan_trt.engine.errors import InputError
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs
@@ -66,10 +68,15 @@ def test_a_case_of_40_full_layers_is_the_real_dit() -> None:
         Case(layers=7)
 
 
-def test_too_small_a_disk_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match=r"expected 1000000\.0 GB"):
-        require_space(tmp_path, 10**15)
-    require_space(tmp_path, 1)
+def test_too_small_a_disk_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    words = ["--work", str(tmp_path), "--width", "tiny", "--layers", "2", "--graphs", "none"]
+    assert export_scale.main(words) == 3
+    assert f"work: {tmp_path / 'checkpoint'} needs " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

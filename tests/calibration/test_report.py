@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
+from measured_evidence import made_up_evidence
 from PIL import Image
 
 from wan_trt.calibration.gate.verdict import Verdict
 from wan_trt.calibration.report.page import page
 from wan_trt.calibration.report.pictures import amplified
-from wan_trt.calibration.report.plots import Axis, Series, bar_plot, line_plot
-from wan_trt.calibration.report.sensitivity import read_sensitivity
-from wan_trt.engine.errors import InputError
+from wan_trt.calibration.report.plots import Axis, Bar, Series, bar_plot, line_plot
+from wan_trt.calibration.report.sensitivity import Sensitivity
+from wan_trt.engine.bundle import Bundle
 
 SVG = "{http://www.w3.org/2000/svg}"
 VOID = {"meta", "img"}
@@ -81,7 +80,7 @@ def test_every_check_is_a_row(broken_verdict: Verdict) -> None:
 
 
 def test_the_plots_show_each_expert_and_each_colour(broken_verdict: Verdict) -> None:
-    shown = plots(page(broken_verdict, "bundle", {"blocks.0.ffn.0": 0.25}))
+    shown = plots(page(broken_verdict, "bundle", SENSITIVITY))
     assert set(shown) == {
         "Relative error of the velocity",
         "Angle of the velocity",
@@ -89,7 +88,8 @@ def test_the_plots_show_each_expert_and_each_colour(broken_verdict: Verdict) -> 
         "PSNR",
         "SSIM",
         "Motion",
-        "Relative error with one module in FP8",
+        "Error with one linear in FP8",
+        "The first of them over timesteps",
     }
     error = shown["Relative error of the velocity"]
     measured = broken_verdict.measured
@@ -135,8 +135,10 @@ def test_a_plot_of_nothing_different_is_drawn() -> None:
 
 
 def test_bars_are_as_long_as_their_values() -> None:
-    svg = ElementTree.fromstring(bar_plot("t", {"a": 4.0, "b": 1.0}, "#123"))
-    long, short = (float(bar.attrib["width"]) for bar in svg.iter(f"{SVG}rect"))
+    bars = [Bar("a", 4.0, "kind"), Bar("b", 1.0, "kind")]
+    svg = ElementTree.fromstring(bar_plot("t", "y", bars, {"kind": "#123"}))
+    drawn = [bar for bar in svg.iter(f"{SVG}rect") if bar.attrib.get("class") == "bar"]
+    long, short = (float(bar.attrib["width"]) for bar in drawn)
     assert long == pytest.approx(4 * short)
 
 
@@ -156,11 +158,48 @@ def test_a_run_that_failed_has_a_page_too(broken_verdict: Verdict) -> None:
     assert "Frames" not in reader.text
 
 
-def test_sensitivity_is_read_most_sensitive_first(tmp_path: Path) -> None:
-    path = tmp_path / "sensitivity.json"
-    path.write_text(json.dumps({"a": 0.1, "b": 0.3, "c": 0}))
-    assert list(read_sensitivity(path)) == ["b", "a", "c"]
-    for wrong, named in (({"a": "x"}, "a is 'x'"), ([1], "list"), ({"a": -1}, "a is -1")):
-        path.write_text(json.dumps(wrong))
-        with pytest.raises(InputError, match=named):
-            read_sensitivity(path)
+LINEARS = [f"blocks.{block}.{part}" for block in range(8) for part in ("ffn.0", "ffn.2", "o", "q")]
+SENSITIVITY = Sensitivity(made_up_evidence(LINEARS), frozenset(LINEARS[:20]), own=True)
+
+
+def test_the_most_sensitive_linears_are_shown(broken_verdict: Verdict) -> None:
+    text = page(broken_verdict, "bundle", SENSITIVITY)
+    assert "each of 32 linears alone in FP8, ranges by max" in text
+    assert "below 0.0316, the root of the budget 0.001" in text
+    assert "other LoRAs" not in text
+    assert "other LoRAs" in page(broken_verdict, "b", replace(SENSITIVITY, own=False))
+    shown = plots(text)
+    bars = list(shown["Error with one linear in FP8"].iter(f"{SVG}rect"))
+    fills = [bar.attrib["fill"] for bar in bars if bar.attrib.get("class") == "bar"]
+    assert len(fills) == 24
+    assert fills == [fills[0]] * 12 + [fills[-1]] * 12, "the 12 most sensitive are kept high"
+    assert fills[0] != fills[-1]
+    names = [node.text for node in shown["Error with one linear in FP8"].iter(f"{SVG}text")]
+    assert names[2] == LINEARS[-1], "the most sensitive is first"
+
+
+def test_sensitivity_over_timesteps_is_of_the_expert_that_serves_them(
+    broken_verdict: Verdict,
+) -> None:
+    shown = plots(page(broken_verdict, "bundle", SENSITIVITY))["The first of them over timesteps"]
+    titles = [node.text or "" for node in shown.iter(f"{SVG}title")]
+    told = [title.split(", ") for title in titles if title.startswith(f"{LINEARS[-1]}, ")]
+    found = {int(t): float(value) for t, value in (text.split(": ") for _, text in told)}
+    factor = 2.0 ** (len(LINEARS) - 1) * 1e-6
+    assert found == pytest.approx(
+        {t: (factor * (1000 - t)) ** 0.5 for t in (999, 940, 800, 300)}, rel=1e-4
+    )
+
+
+def test_a_legend_that_is_too_wide_goes_on_below() -> None:
+    lines = [Series(f"blocks.{n}.self_attn.q", "#000", [(0, 0.0), (1, 1.0)]) for n in range(6)]
+    svg = ElementTree.fromstring(line_plot("t", Axis("x"), "y", lines))
+    spots = [node for node in svg.iter(f"{SVG}text") if (node.text or "").startswith("blocks.")]
+    assert len(spots) == 6
+    assert len({(node.attrib["x"], node.attrib["y"]) for node in spots}) == 6
+    assert max(float(node.attrib["x"]) for node in spots) < 560 - 100
+    assert max(float(node.attrib["y"]) for node in spots) < float(svg.attrib["height"])
+
+
+def test_only_a_bundle_with_evidence_has_a_sensitivity(tiny_bundle: Bundle) -> None:
+    assert Sensitivity.of(tiny_bundle) is None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from wan_trt.calibration.calibrate import CalibrationOptions
 from wan_trt.calibration.fake_quantised import fake_quantised
+from wan_trt.calibration.recording import Call
 from wan_trt.calibration.search import search_calibrated, search_policy
 from wan_trt.calibration.torch_executor import run_module
 from wan_trt.calibration.torch_graphs import DENOISER
@@ -20,7 +21,9 @@ from wan_trt.calibration.writers import Arrays
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.modeling.module import ExportModule, Linear
+from wan_trt.export.quantize.evidence import worst
 from wan_trt.export.quantize.policy import Policy, flat
+from wan_trt.export.quantize.policy_text import policy_text
 
 CALLS = 1
 FIRST = "blocks.0.self_attn.q"
@@ -38,6 +41,10 @@ def errors(calibration: GoldenCalibration) -> VelocityErrors:
 def denoiser(calibration: GoldenCalibration) -> ExportModule:
     """The high-noise expert's."""
     return calibration.found.graphs.of_expert(DENOISER, ExpertName.HIGH)
+
+
+def quantised_by(policy: Policy, calibration: GoldenCalibration) -> set[str]:
+    return set(flat(policy.apply(calibration.found.graphs.candidates, layers=10).linears))
 
 
 def e4m3(x: torch.Tensor, greatest: torch.Tensor) -> torch.Tensor:
@@ -79,13 +86,16 @@ def test_a_linear_that_fails_keeps_its_weight(denoiser: ExportModule) -> None:
     ],
 )
 def test_the_error_is_that_of_the_velocity(
-    calibration: GoldenCalibration, errors: VelocityErrors, graph: str, linear: str
+    calibration: GoldenCalibration, graph: str, linear: str
 ) -> None:
-    """Also for a linear of a context, of which the denoiser reads what it computes."""
+    """Of all calls together, and of each by itself; also for a linear of a context, of which the
+    denoiser reads what it computes."""
     found, expert = calibration.found, ExpertName.LOW
-    (call,) = calibration.recording.spread(0.9, CALLS)[expert]
+    spread = calibration.recording.spread(0.9, 2)
+    errors, calls = VelocityErrors(found.graphs, spread, found.scales), spread[expert]
+    assert len({call.timestep for call in calls}) > 1
 
-    def velocity(quantised: str) -> NDArray[np.float64]:
+    def velocity(call: Call, quantised: str) -> NDArray[np.float64]:
         def run(name: str, inputs: Arrays) -> Arrays:
             ranges = {linear: found.scales.ranges[expert][linear]}
             module = found.graphs.of_expert(name, expert)
@@ -98,31 +108,59 @@ def test_the_error_is_that_of_the_velocity(
             inputs |= run(context.graph, context.inputs)
         return run(DENOISER, inputs)["velocity"].astype(np.float64)
 
-    exact, changed = velocity(""), velocity(graph)
-    expected = np.square(changed - exact).sum() / np.square(exact).sum()
-    assert expected > 0
-    assert errors.alone([linear])[linear][expert] == pytest.approx(expected, rel=1e-6)
-    assert errors.together([])[expert] == 0
+    exact = np.stack([velocity(call, "").ravel() for call in calls])
+    changed = np.stack([velocity(call, graph).ravel() for call in calls])
+    squares, velocities = np.square(changed - exact), np.square(exact)
+    measured = errors.alone([linear])[linear][expert]
+    assert measured.total == pytest.approx(squares.sum() / velocities.sum(), rel=1e-6)
+    by_call = squares.sum(1) / velocities.sum(1)
+    assert min(by_call) > 0
+    assert measured.calls == pytest.approx(by_call.tolist(), rel=1e-6)
+    assert errors.together([])[expert].total == 0
+
+
+@pytest.fixture(scope="module")
+def policies(calibration: GoldenCalibration, errors: VelocityErrors) -> tuple[Policy, Policy]:
+    """What fits a quarter of the error of all linears together, and a little more than that."""
+    linears = flat(calibration.found.graphs.candidates)
+    whole = worst(errors.together(linears).values())
+    found, recording = calibration.found, calibration.recording
+    return (
+        search_calibrated(found, recording, whole / 4, CALLS),
+        search_calibrated(found, recording, whole * 1.01, CALLS),
+    )
 
 
 def test_a_policy_is_within_its_budget_and_a_larger_one_gives_no_less(
-    calibration: GoldenCalibration, errors: VelocityErrors
+    calibration: GoldenCalibration, errors: VelocityErrors, policies: tuple[Policy, Policy]
 ) -> None:
-    candidates = calibration.found.graphs.candidates
-    linears = flat(candidates)
-    whole = max(errors.together(linears).values())
-    found = []
-    for budget in (whole / 4, whole * 1.01):
-        text = search_calibrated(calibration.found, calibration.recording, budget, CALLS)
-        policy = Policy.parse(text, "found")
-        chosen = set(flat(policy.apply(candidates, layers=10).linears))
-        assert max(errors.together(sorted(chosen)).values()) <= budget
-        assert f"{len(chosen)} of {len(linears)} linears" in text
-        for name in linears:
-            assert f"{'fp8 ' if name in chosen else 'high'} {name} " in text
-        found.append(chosen)
-    assert len(found[0]) < len(found[1])
-    assert found[0] <= found[1] == set(linears)
+    small, large = (quantised_by(policy, calibration) for policy in policies)
+    evidence = policies[0].evidence
+    assert evidence is not None
+    assert worst(errors.together(sorted(small)).values()) <= evidence.budget
+    assert small < large == set(evidence.linears)
+
+
+def test_a_policy_file_keeps_what_was_measured(
+    calibration: GoldenCalibration, errors: VelocityErrors, policies: tuple[Policy, Policy]
+) -> None:
+    policy = policies[0]
+    text = policy_text(policy)
+    read = Policy.parse(text, policy.name)
+    assert (read.linear, read.digest) == (policy.linear, policy.digest)
+    evidence = read.evidence
+    assert policy.evidence is not None
+    assert evidence is not None
+    assert evidence.linears == policy.evidence.linears
+    assert evidence.linears[FIRST].alone == errors.alone([FIRST])[FIRST]
+    chosen = quantised_by(read, calibration)
+    assert f"{len(chosen)} of {len(evidence.linears)} linears" in text
+    assert set(list(evidence.linears)[: len(chosen)]) == chosen
+    origin = calibration.found.scales.origin
+    assert (evidence.origin.checkpoint, evidence.origin.method) == (origin.checkpoint, "max")
+    told = origin.sampling["timesteps"]
+    for expert, timesteps in evidence.timesteps.items():
+        assert set(timesteps) <= set(told[expert])
 
 
 def test_a_budget_that_nothing_fits(calibration: GoldenCalibration) -> None:

@@ -84,6 +84,45 @@ def test_options_that_make_no_sense(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["inputs"]
 
 
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("inputs/one/pose.safetensors", "inputs, which is read as --inputs"),
+        ("inputs/new.scales", "inputs, which is read as --inputs"),
+        ("own.toml", "own.toml is read as --policy"),
+        ("lora.safetensors", "lora.safetensors is read as --lora "),
+        ("linked.scales", "linked.scales is read as --inputs "),
+        ("CHECKPOINT/new.scales", "which is read as CHECKPOINT"),
+        ("BUNDLE/manifest.json", "which is read as --reuse "),
+    ],
+)
+def test_an_output_that_is_read(
+    tiny_checkpoint: Path,
+    tiny_bundle: Bundle,
+    tiny_loras: LoraStacks,
+    inputs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    out: str,
+    message: str,
+) -> None:
+    [lora] = tiny_loras.both
+    (tmp_path / "lora.safetensors").symlink_to(lora.path)
+    (tmp_path / "linked.scales").hardlink_to(inputs / "one" / "face.safetensors")
+    (tmp_path / "own.toml").write_text('[[linear]]\nmodules = ["*"]\nprecision = "fp8"\n')
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    place = out.replace("CHECKPOINT", str(tiny_checkpoint)).replace("BUNDLE", str(tiny_bundle.path))
+    words = ["calibrate", str(tiny_checkpoint), "--inputs", str(inputs)]
+    words += ["--out", str(tmp_path / place), "--policy", str(tmp_path / "own.toml")]
+    words += ["--lora", str(lora.path), "--reuse", str(tiny_bundle.path)]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("wan-trt: error: --out: ")
+    assert message in error
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    tiny_bundle.verify()
+
+
 def test_an_expert_that_no_sample_runs(
     tiny_checkpoint: Path,
     tiny_bundle: Bundle,

@@ -205,6 +205,21 @@ def test_another_policy_asks_for_other_scales(
     )
 
 
+def test_another_boundary_asks_for_other_scales(
+    tiny_checkpoint: Path,
+    tiny_loras: LoraStacks,
+    bundle: Bundle,
+    scales: Scales,
+    tmp_path: Path,
+) -> None:
+    own = synthetic_scales(tiny_checkpoint, tiny_loras, boundary=0.5)
+    assert own == replace(scales, origin=replace(scales.origin, boundary=0.5))
+    options = replace(_options(tiny_loras, own, bundle.path), boundary=0.5)
+    found = export_bundle(tiny_checkpoint, tmp_path / "bundle", options)
+    assert found.manifest.boundary == 0.5
+    assert found.manifest.graphs == bundle.manifest.graphs
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

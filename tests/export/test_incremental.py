@@ -209,7 +209,7 @@ def test_a_checkpoint_that_changes_while_it_is_read(
 
 
 def test_a_bundle_does_not_lie_in_its_checkpoint(tiny_checkpoint: Path) -> None:
-    with pytest.raises(InputError, match="lies in the checkpoint"):
+    with pytest.raises(InputError, match="which is read as the checkpoint"):
         export_bundle(tiny_checkpoint, tiny_checkpoint / "bundle")
     assert not (tiny_checkpoint / "bundle").exists()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from wan_trt.engine.errors import InputError
@@ -35,17 +36,16 @@ BOTH = {HIGH: {"a": 1.0, "b": 2.0}, LOW: {"a": 3.0, "b": 4.0}}
 
 
 def _changed(path: Path, tensors: dict[str, Any], metadata: dict[str, str] | None = None) -> Path:
-    """The file with some tensors, or the metadata, put differently."""
+    """The file with some tensors, or all of the metadata, put differently."""
     content = load_file(path) | {name: np.asarray(value) for name, value in tensors.items()}
-    kept = {"wan_trt.scales": json.dumps(_origin_json(path))}
-    save_file(content, path, kept if metadata is None else metadata)
+    save_file(content, path, _metadata(path) if metadata is None else metadata)
     return path
 
 
-def _origin_json(path: Path) -> Any:
-    header = path.read_bytes()
-    size = int.from_bytes(header[:8], "little")
-    return json.loads(json.loads(header[8 : 8 + size])["__metadata__"]["wan_trt.scales"])
+def _metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="np") as file:
+        metadata: dict[str, str] = file.metadata()
+    return metadata
 
 
 @pytest.fixture
@@ -131,10 +131,24 @@ def test_other_files(file: Path, tmp_path: Path) -> None:
     for metadata in ("{", json.dumps({"model": "wan2.2-animate"}), '"text"'):
         Scales(ORIGIN, RANGES).write(file)
         with pytest.raises(InputError):
-            Scales.read(_changed(file, {}, {"wan_trt.scales": metadata}))
+            Scales.read(_changed(file, {}, _metadata(file) | {"wan_trt.scales": metadata}))
+    Scales(ORIGIN, RANGES).write(file)
+    with pytest.raises(InputError, match=r"no wan_trt\.scales\.sha256"):
+        Scales.read(_changed(file, {}, {"wan_trt.scales": _metadata(file)["wan_trt.scales"]}))
     file.write_bytes(b"no tensors")
     with pytest.raises(InputError, match="cannot be read"):
         Scales.read(file)
+
+
+def test_ranges_that_were_measured_otherwise(file: Path) -> None:
+    """One that is 8 times too large, and those of the experts swapped."""
+    before = load_file(file)
+    name = "high/blocks.0.ffn.0"
+    swapped = {name: before["low/blocks.0.ffn.0"], "low/blocks.0.ffn.0": before[name]}
+    for wrong in ({name: before[name] * 8}, swapped):
+        Scales(ORIGIN, RANGES).write(file)
+        with pytest.raises(InputError, match="other ranges, or another expert's"):
+            Scales.read(_changed(file, wrong))
 
 
 def test_they_fit_what_they_were_measured_on() -> None:
