@@ -13,25 +13,27 @@ from pathlib import Path
 
 import torch
 
+from wan_trt.calibration.fitting import fit
 from wan_trt.calibration.modelopt import VERSION
 from wan_trt.calibration.observers import Observers
 from wan_trt.calibration.ranges import Method
 from wan_trt.calibration.sample_jobs import check_samples, run_samples
 from wan_trt.calibration.samples import Sample, read_samples
 from wan_trt.calibration.torch_executor import BeforeCall, with_torch_graphs
-from wan_trt.calibration.torch_graphs import DENOISER, TorchGraphs
+from wan_trt.calibration.torch_graphs import TorchGraphs
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.engine import Engine
-from wan_trt.engine.errors import InputError
 from wan_trt.engine.job import OnEvent
+from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs
 from wan_trt.export.bundle_writer import export_bundle
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.expert_stack import stack_loras
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.progress import OnProgress
+from wan_trt.export.quantize.fitted import Fitted
 from wan_trt.export.quantize.origin import lora_uses
-from wan_trt.export.quantize.policy import Policy, candidates
+from wan_trt.export.quantize.policy import DENOISER, Policy, candidates
 from wan_trt.export.quantize.scales import Scales, ScalesOrigin
 from wan_trt.export.tool import tool
 
@@ -39,11 +41,13 @@ from wan_trt.export.tool import tool
 @dataclass(frozen=True)
 class CalibrationOptions:
     """`export` is how the model is exported afterwards, precision aside: its LoRAs and boundary
-    count here too. `policy` says which linears are measured."""
+    count here too. `policy` says what is measured; `fit`: whether column scales and biases are
+    fitted too (`quantize/fitted.py`)."""
 
     export: ExportOptions = field(default_factory=ExportOptions)
     policy: Policy = field(default_factory=lambda: Policy.read("wide"))
     method: Method = field(default_factory=Method)
+    fit: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def calibrate(
     on_progress: OnProgress = lambda _: None,
     on_event: OnEvent | None = None,
 ) -> Scales:
-    """The ranges of every linear that the policy quantises, for each expert on its own steps.
+    """The ranges of everything that the policy rounds, for each expert on its own steps.
 
     A bundle is made in a folder of its own in `work`, and removed in the end. Raises InputError
     for samples, policies and checkpoints that cannot be used, ResourceError without room.
@@ -82,29 +86,22 @@ def calibrated(
     on_event: OnEvent | None,
 ) -> Iterator[Calibrated]:
     """As `calibrate`; `before_call` are told of every call of a torch graph: the denoiser, and the
-    contexts in which the policy quantises something. The graphs still have their weights inside
-    the block, and observers no more."""
+    contexts of which the policy rounds something. The graphs still have their weights inside the
+    block, and observers no more."""
     opened = Checkpoint.open(checkpoint)
     samples = read_samples(inputs)
     check_samples(samples, opened.model)
     contents = graphs.plan(opened)
     found = options.policy.apply(candidates(contents.expert), contents.geometry.layers)
-    linears = found.linears
-    if not linears:
-        raise InputError(
-            f"the policy {options.policy.name} quantises no linear",
-            expected="at least one: ranges are those of linears",
-            action="use another policy",
-            field="policy",
-        )
+    planned = {graph: contents.expert[graph] for graph in (DENOISER, *found.rounded)}
     with _exported(checkpoint, work, options.export, on_progress) as bundle:
-        planned = {graph: contents.expert[graph] for graph in (DENOISER, *linears)}
         torch_graphs = TorchGraphs(bundle, planned)
-        observers = Observers(linears, options.method, bundle.manifest.boundary)
+        observers = Observers(found.rounded, options.method, bundle.manifest.boundary)
         load = with_torch_graphs(torch_graphs, (observers.before_call, *before_call))
         with _attached(observers, torch_graphs), Engine(bundle, load=load) as engine:
             described = run_samples(engine, samples, on_event)
         ranges = observers.ranges()
+        fitted = _fit(torch_graphs, observers) if options.fit else {}
         stacks = stack_loras(opened, contents, options.export)
         manifest = bundle.manifest
         origin = ScalesOrigin(
@@ -120,6 +117,7 @@ def calibrated(
                 "samples": described,
                 "timesteps": {expert.value: seen for expert, seen in observers.timesteps.items()},
                 "weights": manifest.precision,
+                "fitted": options.fit,
             },
             inputs=_hashes(samples),
             tools={
@@ -128,7 +126,7 @@ def calibrated(
                 "device": _device_name(torch_graphs.device),
             },
         )
-        yield Calibrated(Scales(origin, ranges), torch_graphs)
+        yield Calibrated(Scales(origin, ranges, fitted), torch_graphs)
 
 
 @contextmanager
@@ -142,7 +140,7 @@ def _exported(
 
 @contextmanager
 def _attached(observers: Observers, torch_graphs: TorchGraphs) -> Iterator[None]:
-    """Observers look at the graphs' linears inside the block."""
+    """Observers look into the graphs inside the block."""
     detach: list[Callable[[], None]] = []
     for (graph, _), module in torch_graphs.modules.items():
         detach += observers.attach(graph, module)
@@ -151,6 +149,17 @@ def _attached(observers: Observers, torch_graphs: TorchGraphs) -> Iterator[None]
     finally:
         for remove in detach:
             remove()
+
+
+def _fit(torch_graphs: TorchGraphs, observers: Observers) -> dict[ExpertName, dict[str, Fitted]]:
+    """Of each expert's linears, one expert after the other."""
+    return {
+        expert: {
+            name: fit(torch_graphs.linear(name, expert), mean)
+            for name, mean in observers.means(expert).items()
+        }
+        for expert in ExpertName
+    }
 
 
 def _hashes(samples: Sequence[Sample]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Observers before the linears of the experts' graphs: which ranges each expert's calls have."""
+"""Observers of what the experts' graphs round at FP8: which ranges each expert's calls have."""
 
 from __future__ import annotations
 
@@ -9,39 +9,41 @@ from functools import partial
 import torch
 from torch import nn
 
+from wan_trt.calibration.fitting import MeanObserver
 from wan_trt.calibration.ranges import Method, RangeObserver
 from wan_trt.calibration.torch_executor import GraphCall
-from wan_trt.calibration.torch_graphs import DENOISER
+from wan_trt.calibration.watching import watch
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.manifest import SHARED
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.schedule import expert_for
-from wan_trt.export.quantize.policy import flat
+from wan_trt.export.quantize.attention_inputs import linears_of
+from wan_trt.export.quantize.policy import DENOISER, flat
 
 
 class Observers:
-    """One for each expert and linear. Experts that share a denoiser are told apart by the
+    """One for each expert and tensor. Experts that share a denoiser are told apart by the
     timestep, as the engine chooses them; a context that they share is run for both."""
 
     def __init__(
-        self, linears: Mapping[str, Collection[str]], method: Method, boundary: float
+        self, rounded: Mapping[str, Collection[str]], method: Method, boundary: float
     ) -> None:
-        """`linears` by graph; `boundary` is the bundle's."""
+        """`rounded` as `Quantised` has it; `boundary` is the bundle's."""
         self._boundary = boundary
-        self._linears = linears
+        self._rounded = rounded
         self._served: tuple[ExpertName, ...] = ()
-        names = sorted(flat(linears))
+        names = sorted(flat(rounded))
         self._of = {
             expert: {name: RangeObserver(method) for name in names} for expert in ExpertName
         }
+        linears = linears_of(names)
+        self._means = {expert: {name: MeanObserver() for name in linears} for expert in ExpertName}
         self._timesteps: dict[ExpertName, set[int]] = {expert: set() for expert in ExpertName}
 
     def attach(self, graph: str, module: nn.Module) -> list[Callable[[], None]]:
-        """Look at the inputs of the linears of a graph until all of the result is called."""
-        return [
-            module.get_submodule(name).register_forward_pre_hook(partial(self._see, name)).remove
-            for name in self._linears.get(graph, ())
-        ]
+        """Look into a graph's module until all of the result is called."""
+        names = self._rounded.get(graph, ())
+        return [watch(module, name, partial(self._see, name)) for name in names]
 
     def before_call(self, call: GraphCall) -> None:
         """Note whose call it is."""
@@ -55,18 +57,24 @@ class Observers:
         else:
             self._served = (ExpertName(call.weight_set),)
 
-    def _see(self, name: str, _linear: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    def _see(self, name: str, tensor: torch.Tensor) -> None:
         for expert in self._served:
-            self._of[expert][name].see(inputs[0])
+            self._of[expert][name].see(tensor)
+            if name in self._means[expert]:
+                self._means[expert][name].see(tensor)
 
     @property
     def timesteps(self) -> dict[ExpertName, list[int]]:
         """Those that each expert has served, falling."""
         return {expert: sorted(seen, reverse=True) for expert, seen in self._timesteps.items()}
 
+    def means(self, expert: ExpertName) -> dict[str, torch.Tensor]:
+        """Of each linear's input float64 [in]. Every linear has been seen."""
+        return {name: observer.mean() for name, observer in self._means[expert].items()}
+
     def ranges(self) -> dict[ExpertName, dict[str, float]]:
-        """Raises InputError for an expert that no sample has run, and for a linear whose input was
-        zero throughout or not finite."""
+        """Raises InputError for an expert that no sample has run, and for a tensor that was zero
+        throughout or not finite."""
         for expert, seen in self._timesteps.items():
             if not seen:
                 raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.calibration.torch_executor import GraphCall
-from wan_trt.calibration.torch_graphs import DENOISER
 from wan_trt.calibration.writers import Arrays, Writers
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.schedule import expert_for
+from wan_trt.export.quantize.policy import DENOISER
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,13 @@ class Call:
     timestep: int
     inputs: Arrays
     contexts: tuple[ContextCall, ...]
+
+    def all_inputs(self, compute: Callable[[ContextCall], Arrays]) -> Arrays:
+        """The denoiser's, those of contexts as `compute` gives them."""
+        inputs = dict(self.inputs)
+        for context in self.contexts:
+            inputs |= compute(context)
+        return inputs
 
 
 class Recording:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wan_trt.calibration.calibrate import Calibrated, CalibrationOptions, calibrated
@@ -49,7 +49,7 @@ def search_policy(
 ) -> str:
     """A policy file's text, its evidence in comments. It quantises the largest part of the
     options' policy, by bytes of weights, whose error is within `budget` for each expert, measured
-    together on `calls` calls of each.
+    together on `calls` calls of each. Attention stays high: what it costs is not measured.
 
     Raises as `calibrate`, and InputError for a budget that no linear fits.
     """
@@ -59,6 +59,7 @@ def search_policy(
         )
     if calls < 1:
         raise InputError(f"{calls}", expected="at least 1", action="change it", field="calls")
+    options = replace(options, policy=replace(options.policy, attention=()))
     recording = Recording()
     told = (recording.before_call,)
     with calibrated(checkpoint, inputs, work, options, told, on_progress, on_event) as found:
@@ -69,10 +70,10 @@ def search_calibrated(
     calibration: Calibrated, recording: Recording, budget: float, calls: int
 ) -> str:
     """As `search_policy`, on a calibration whose calls were recorded."""
-    origin, ranges = calibration.scales.origin, calibration.scales.ranges
+    scales, origin = calibration.scales, calibration.scales.origin
     spread = recording.spread(origin.boundary, calls)
-    errors = VelocityErrors(calibration.graphs, spread, ranges)
-    linears = sorted(ranges[ExpertName.HIGH], key=_natural)
+    errors = VelocityErrors(calibration.graphs, spread, scales)
+    linears = sorted(scales.ranges[ExpertName.HIGH], key=_natural)
     sizes = calibration.graphs.weight_sizes(linears)
     alone = errors.alone(linears)
     order = order_by_cost({name: max(e.values()) for name, e in alone.items()}, sizes)

@@ -11,10 +11,9 @@ import torch
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.manifest import StoredTensor
 from wan_trt.engine.request import ExpertName
-from wan_trt.export.modeling.module import ExportModule
-from wan_trt.export.quantize.policy import candidates
+from wan_trt.export.modeling.module import ExportModule, Linear
+from wan_trt.export.quantize.policy import DENOISER, candidates
 
-DENOISER = "denoiser"
 _CPU = torch.device("cpu")
 _NUMPY_DTYPES: Mapping[str, Any] = {"float32": np.float32, "bfloat16": np.int16}
 
@@ -62,6 +61,12 @@ class TorchGraphs:
             name: modules[self.graph_of[name]].get_parameter(f"{name}.weight").numel()
             for name in linears
         }
+
+    def linear(self, name: str, expert: ExpertName) -> Linear:
+        """A candidate, with its expert's weights."""
+        linear = self.of_expert(self.graph_of[name], expert).get_submodule(name)
+        assert isinstance(linear, Linear), "what candidates are"
+        return linear
 
     def of_expert(self, graph: str, expert: ExpertName) -> ExportModule:
         """See `get`."""

@@ -7,6 +7,7 @@ Linears of the contexts count by what their keys and values do to the velocity.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 from wan_trt.calibration.fake_quantised import fake_quantised
 from wan_trt.calibration.recording import Call, ContextCall
 from wan_trt.calibration.torch_executor import run_module
-from wan_trt.calibration.torch_graphs import DENOISER, TorchGraphs
+from wan_trt.calibration.torch_graphs import TorchGraphs
 from wan_trt.calibration.writers import Arrays
 from wan_trt.engine.request import ExpertName
+from wan_trt.export.quantize.policy import DENOISER
+from wan_trt.export.quantize.scales import Scales
 
 Errors = dict[ExpertName, float]
 
@@ -29,12 +32,12 @@ class VelocityErrors:
         self,
         graphs: TorchGraphs,
         calls: Mapping[ExpertName, Sequence[Call]],
-        ranges: Mapping[ExpertName, Mapping[str, float]],
+        scales: Scales,
     ) -> None:
-        """`ranges` has every linear that will be asked for."""
+        """`scales` has every linear that will be asked for."""
         self._graphs = graphs
         self._calls = calls
-        self._ranges = ranges
+        self._scales = scales
         self._exact: dict[ExpertName, list[NDArray[Any]]] = {}
         self._exact_contexts: dict[tuple[ExpertName, ContextCall], Arrays] = {}
 
@@ -61,16 +64,11 @@ class VelocityErrors:
         return change / sum(_square(velocity) for velocity in exact)
 
     def _velocities(self, expert: ExpertName, linears: Collection[str]) -> list[NDArray[Any]]:
-        contexts: dict[ContextCall, Arrays] = {}
-        velocities = []
-        for call in self._calls[expert]:
-            for context in call.contexts:
-                if context not in contexts:
-                    contexts[context] = self._context(expert, context, linears)
-            computed = [contexts[context] for context in call.contexts]
-            inputs = {name: x for arrays in (call.inputs, *computed) for name, x in arrays.items()}
-            velocities.append(self._run(expert, DENOISER, inputs, linears)["velocity"])
-        return velocities
+        compute = cache(partial(self._context, expert, linears=linears))
+        return [
+            self._run(expert, DENOISER, call.all_inputs(compute), linears)["velocity"]
+            for call in self._calls[expert]
+        ]
 
     def _context(
         self, expert: ExpertName, context: ContextCall, linears: Collection[str]
@@ -88,9 +86,9 @@ class VelocityErrors:
     ) -> Arrays:
         """The outputs of an expert's graph with those of `linears` quantised that are its own."""
         module = self._graphs.of_expert(graph, expert)
-        ranges = self._ranges[expert]
+        ranges, fitted = self._scales.ranges[expert], self._scales.fitted.get(expert)
         own = {name: ranges[name] for name in linears if self._graphs.graph_of[name] == graph}
-        with fake_quantised(module, own):
+        with fake_quantised(module, own, fitted):
             return run_module(module, inputs, self._graphs.device_of(graph))
 
 

@@ -67,7 +67,7 @@ def write_small_sample(folder: Path, frames: int = 9, segment_frames: int = 5) -
 
 @dataclass(frozen=True)
 class GoldenCalibration:
-    """A calibration of the golden checkpoint by max, its denoisers, and their calls."""
+    """A calibration of the golden checkpoint by max, its graphs, and their calls."""
 
     found: Calibrated
     recording: Recording

@@ -1,4 +1,4 @@
-"""Which linears of the experts' graphs are FP8: a TOML file of patterns, later tables win (pure).
+"""Which linears and self attentions are FP8: a TOML file of patterns, later tables win (pure).
 
     [[linear]]
     modules = ["blocks.*.ffn.*"]    # shell patterns over names such as blocks.0.ffn.2
@@ -27,7 +27,9 @@ from typing import Any
 
 from wan_trt.engine.errors import InputError
 from wan_trt.export.modeling.module import ExportModule, Linear
+from wan_trt.export.quantize.attention_inputs import attention_inputs
 
+DENOISER = "denoiser"
 _PRESETS = Path(__file__).parent / "presets"
 _CANDIDATE = re.compile(
     r"blocks\.\d+\.(self_attn\.[qkvo]|cross_attn\.([qkvo]|[kv]_img)|ffn\.[02])"
@@ -77,6 +79,14 @@ class Quantised:
 
     linears: Mapping[str, frozenset[str]]
     attention: frozenset[int]
+
+    @property
+    def rounded(self) -> Mapping[str, frozenset[str]]:
+        """The names of what needs ranges, by graph: linears, and the inputs of attentions."""
+        if not self.attention:
+            return self.linears
+        own = self.linears.get(DENOISER, frozenset()) | attention_inputs(self.attention)
+        return {**self.linears, DENOISER: own}
 
 
 @dataclass(frozen=True)
@@ -161,13 +171,13 @@ class Policy:
             frozenset(block for block, precision in blocks.items() if precision == "fp8"),
         )
         if not found_fp8.linears and not found_fp8.attention:
-            raise _error(self.name, "quantises nothing of this model", "at least one FP8 linear")
+            raise _error(self.name, "quantises nothing of this model", "an FP8 linear or attention")
         return found_fp8
 
 
-def flat(linears: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    """The linears of all graphs as one."""
-    return tuple(name for own in linears.values() for name in own)
+def flat(names: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """What is by graph, all graphs together."""
+    return tuple(name for own in names.values() for name in own)
 
 
 def presets() -> tuple[str, ...]:

@@ -23,13 +23,13 @@ _RANGES = 4.0, 32.0
 def synthetic_scales(
     checkpoint: Path, loras: LoraStacks | None = None, policy: Policy | None = None, seed: int = 0
 ) -> Scales:
-    """Random ranges for the linears of `policy` (None: "wide"), other ones for each expert. Hashes
+    """Random ranges for what `policy` rounds (None: "wide"), other ones for each expert. Hashes
     the checkpoint; measures nothing, and says so."""
     options, policy = ExportOptions(loras or LoraStacks()), policy or Policy.read("wide")
     opened = Checkpoint.open(checkpoint)
     contents = graphs.plan(opened)
     found = policy.apply(candidates(contents.expert), contents.geometry.layers)
-    linears = sorted(flat(found.linears))
+    rounded = sorted(flat(found.rounded))
     sources = describe(opened.path, opened.files, {}, lambda _: None)
     numbers = random.Random(seed)
     return Scales(
@@ -44,8 +44,5 @@ def synthetic_scales(
             inputs={},
             tools={},
         ),
-        {
-            expert: {linear: numbers.uniform(*_RANGES) for linear in linears}
-            for expert in ExpertName
-        },
+        {expert: {name: numbers.uniform(*_RANGES) for name in rounded} for expert in ExpertName},
     )

@@ -14,7 +14,7 @@ from torch import nn
 from wan_trt.calibration.recording import Call
 from wan_trt.calibration.samples import Sample
 from wan_trt.calibration.torch_executor import run_module, with_torch_graphs
-from wan_trt.calibration.torch_graphs import DENOISER, TorchGraphs
+from wan_trt.calibration.torch_graphs import TorchGraphs
 from wan_trt.engine.bundle import Bundle, sha256_file
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.frames import CollectedFrames
@@ -22,7 +22,7 @@ from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.modeling.module import ExportModule
-from wan_trt.export.quantize.policy import Policy, candidates, flat
+from wan_trt.export.quantize.policy import DENOISER, Policy, candidates, flat
 from wan_trt.export.quantize.scales import Scales
 
 STEPS, BRANCHES, SEGMENTS = 4, 2, 2
@@ -47,9 +47,9 @@ def eager(golden: Path) -> dict[str, ExportModule]:
 
 def repeat(modules: dict[str, ExportModule], call: Call) -> None:
     """The call, with the contexts that it reads."""
-    inputs = dict(call.inputs)
-    for context in call.contexts:
-        inputs |= run_module(modules[context.graph], context.inputs, CPU)
+    inputs = call.all_inputs(
+        lambda context: run_module(modules[context.graph], context.inputs, CPU)
+    )
     run_module(modules[DENOISER], inputs, CPU)
 
 

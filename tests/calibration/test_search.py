@@ -7,20 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from calibration_samples import GoldenCalibration
+from calibration_samples import GoldenCalibration, write_small_sample
 from numpy.typing import NDArray
 
 from wan_trt.calibration.calibrate import CalibrationOptions
 from wan_trt.calibration.fake_quantised import fake_quantised
 from wan_trt.calibration.search import search_calibrated, search_policy
 from wan_trt.calibration.torch_executor import run_module
-from wan_trt.calibration.torch_graphs import DENOISER
 from wan_trt.calibration.velocity_error import VelocityErrors
 from wan_trt.calibration.writers import Arrays
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.modeling.module import ExportModule, Linear
-from wan_trt.export.quantize.policy import Policy, flat
+from wan_trt.export.quantize.policy import DENOISER, Policy, flat
 
 CALLS = 1
 FIRST = "blocks.0.self_attn.q"
@@ -31,7 +30,7 @@ CPU = torch.device("cpu")
 def errors(calibration: GoldenCalibration) -> VelocityErrors:
     found = calibration.found
     spread = calibration.recording.spread(found.scales.origin.boundary, CALLS)
-    return VelocityErrors(found.graphs, spread, found.scales.ranges)
+    return VelocityErrors(found.graphs, spread, found.scales)
 
 
 @pytest.fixture
@@ -88,13 +87,11 @@ def test_the_error_is_that_of_the_velocity(
     def velocity(quantised: str) -> NDArray[np.float64]:
         def run(name: str, inputs: Arrays) -> Arrays:
             ranges = {linear: found.scales.ranges[expert][linear]}
-            module = found.graphs.of_expert(name, expert)
-            with fake_quantised(module, ranges if name == quantised else {}):
+            module, fitted = found.graphs.of_expert(name, expert), found.scales.fitted[expert]
+            with fake_quantised(module, ranges if name == quantised else {}, fitted):
                 return run_module(module, inputs, CPU)
 
-        inputs = dict(call.inputs)
-        for context in call.contexts:
-            inputs |= run(context.graph, context.inputs)
+        inputs = call.all_inputs(lambda context: run(context.graph, context.inputs))
         return run(DENOISER, inputs)["velocity"].astype(np.float64)
 
     exact, changed = velocity(""), velocity(graph)
@@ -127,6 +124,14 @@ def test_a_policy_is_within_its_budget_and_a_larger_one_gives_no_less(
 def test_a_budget_that_nothing_fits(calibration: GoldenCalibration) -> None:
     with pytest.raises(InputError, match="budget: 1e-30 is less than any linear costs"):
         search_calibrated(calibration.found, calibration.recording, 1e-30, CALLS)
+
+
+def test_attention_is_not_searched(golden: Path, tmp_path: Path) -> None:
+    policy = Policy.parse('[[attention]]\nblocks = ":"\nprecision = "fp8"\n', "own")
+    options = CalibrationOptions(policy=policy)
+    write_small_sample(tmp_path / "inputs" / "one")
+    with pytest.raises(InputError, match="the policy own quantises nothing of this model"):
+        search_policy(golden / "checkpoint", tmp_path / "inputs", tmp_path, options, 1.0, 1)
 
 
 @pytest.mark.parametrize(
