@@ -41,11 +41,13 @@ from wan_trt.export.tool import tool
 @dataclass(frozen=True)
 class CalibrationOptions:
     """`export` is how the model is exported afterwards, precision aside: its LoRAs and boundary
-    count here too. `policy` says which linears are measured."""
+    count here too. `policy` says which linears are measured. `device` runs the denoisers; None is
+    a GPU if there is one."""
 
     export: ExportOptions = field(default_factory=ExportOptions)
     policy: Policy = field(default_factory=lambda: Policy.read("wide"))
     method: Method = field(default_factory=Method)
+    device: torch.device | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def calibrated(
             field="policy",
         )
     with _exported(checkpoint, work, options.export, on_progress) as bundle:
-        denoisers = Denoisers(bundle, denoiser)
+        denoisers = Denoisers(bundle, denoiser, options.device)
         observers = Observers(sorted(linears), options.method, bundle.manifest.boundary)
         load = with_torch_denoisers(denoisers, (observers.before_call, *before_call))
         with _attached(observers, denoisers), Engine(bundle, load=load) as engine:

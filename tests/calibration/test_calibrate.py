@@ -89,7 +89,7 @@ def test_guidance_and_chained_segments_are_seen(calibration: GoldenCalibration) 
 def test_a_job_with_torch_denoisers_gives_the_official_latents(
     golden: Path, golden_bundle: Bundle, samples: Path, eager: Denoiser
 ) -> None:
-    load = with_torch_denoisers(Denoisers(golden_bundle, eager), ())
+    load = with_torch_denoisers(Denoisers(golden_bundle, eager, torch.device("cpu")), ())
     sink = CollectedFrames()
     with ExitStack() as resources, Engine(golden_bundle, load=load) as engine:
         request = Sample.read(samples / GUIDED).open(golden_bundle.manifest.model, resources)
