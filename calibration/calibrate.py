@@ -44,12 +44,14 @@ from wan_trt.export.tool import tool
 class CalibrationOptions:
     """`export` is how the model is exported afterwards, precision aside: its LoRAs and boundary
     count here too. `policy` says what is measured; `fit`: whether column scales and biases are
-    fitted too (`quantize/fitted.py`)."""
+    fitted too (`quantize/fitted.py`). `device` runs the denoisers; None is a GPU if there is
+    one."""
 
     export: ExportOptions = field(default_factory=ExportOptions)
     policy: Policy = field(default_factory=lambda: Policy.read("wide"))
     method: Method = field(default_factory=Method)
     fit: bool = True
+    device: torch.device | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def calibrated(
     rounded = found.rounded
     with _exported(checkpoint, work, options.export, on_progress) as bundle:
         planned = {graph: contents.expert[graph] for graph in (DENOISER, *rounded)}
-        torch_graphs = TorchGraphs(bundle, planned)
+        torch_graphs = TorchGraphs(bundle, planned, options.device)
         observers = Observers(rounded, options.method, bundle.manifest.boundary)
         load = with_torch_graphs(torch_graphs, (observers.before_call, *before_call))
         with _attached(observers, torch_graphs), Engine(bundle, load=load) as engine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 
 def attention(
@@ -13,6 +14,12 @@ def attention(
 
     One Attention node: heads are an attribute, so no transposes surround it.
     """
+    if not torch.compiler.is_exporting():
+        # In calibration. The operator's eager form also makes the whole score matrix: at 480p
+        # 172 GB.
+        parts = (x.reshape(*x.shape[:2], heads, -1) for x in (query, key, value))
+        q, k, v = (x.transpose(1, 2) for x in parts)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
     result: torch.Tensor = torch.onnx.ops.attention(
         query, key, value, q_num_heads=heads, kv_num_heads=heads
     )[0]

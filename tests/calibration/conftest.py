@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from calibration_samples import GUIDED, GoldenCalibration, write_golden_sample
 from changed_bundles import with_scaled_tensor
 
@@ -35,7 +36,7 @@ def calibration(
         golden / "checkpoint",
         samples,
         work,
-        CalibrationOptions(),
+        CalibrationOptions(device=torch.device("cpu")),
         (recording.before_call,),
         lambda _: None,
         None,

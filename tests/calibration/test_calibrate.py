@@ -111,7 +111,7 @@ def test_a_context_of_both_experts_counts_for_both(calibration: GoldenCalibratio
 def test_a_job_with_torch_graphs_gives_the_official_latents(
     golden: Path, golden_bundle: Bundle, samples: Path, eager: dict[str, ExportModule]
 ) -> None:
-    load = with_torch_graphs(TorchGraphs(golden_bundle, eager), ())
+    load = with_torch_graphs(TorchGraphs(golden_bundle, eager, torch.device("cpu")), ())
     sink = CollectedFrames()
     with ExitStack() as resources, Engine(golden_bundle, load=load) as engine:
         request = Sample.read(samples / GUIDED).open(golden_bundle.manifest.model, resources)
