@@ -1,0 +1,138 @@
+"""Random reservations, leases and returns over real memory: the books always balance."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
+
+from wan_trt.engine.errors import ResourceError
+from wan_trt.engine.memory.arena import Arena, Lease, Reservation
+from wan_trt.engine.memory.host import HostPages, array_at
+
+PAGE = 1 << 12
+HOLDERS = ("high", "low", "vae")
+
+
+class ArenaModel(RuleBasedStateMachine):
+    """Every page of a lease is stamped with the lease's stamp. Were one page behind two leases, or
+    another page behind an old one, a stamp would be wrong."""
+
+    reservations = Bundle("reservations")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = 0
+        self.stamps: dict[Lease, int] = {}
+        self.addresses: dict[Reservation, int] = {}
+
+    @initialize(pages=st.integers(1, 12))
+    def open(self, pages: int) -> None:
+        self.pages = pages
+        self.arena = Arena(HostPages(PAGE), pages)
+
+    @rule(target=reservations, nbytes=st.integers(1, 8 * PAGE))
+    def reserve(self, nbytes: int) -> Reservation:
+        self.names += 1
+        reservation = self.arena.reserve(f"range-{self.names}", nbytes)
+        self.addresses[reservation] = reservation.address
+        assert reservation.nbytes >= nbytes
+        return reservation
+
+    @rule(
+        reservation=reservations,
+        holder=st.sampled_from(HOLDERS),
+        offset=st.integers(0, 7),
+        count=st.integers(1, 8),
+    )
+    def lease(self, reservation: Reservation, holder: str, offset: int, count: int) -> None:
+        offset, nbytes = offset * PAGE, count * PAGE
+        inside = offset + nbytes <= reservation.nbytes
+        others = [held for held in self.stamps if held.reservation == reservation]
+        turn = all(held.holder == holder for held in others)
+        apart = not any(held.overlaps(offset, nbytes) for held in others)
+        if not inside or (turn and not apart):
+            with pytest.raises(ValueError, match=r"no part|already"):
+                self.arena.lease(reservation, holder, offset, nbytes)
+        elif not turn or count > self.free:
+            with pytest.raises(ResourceError):
+                self.arena.lease(reservation, holder, offset, nbytes)
+        else:
+            lease = self.arena.lease(reservation, holder, offset, nbytes)
+            self.stamp(lease)
+
+    @precondition(lambda self: self.stamps)
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        lease = data.draw(st.sampled_from(list(self.stamps)))
+        self.arena.give_back(lease)
+        del self.stamps[lease]
+        with pytest.raises(ValueError, match="given back"):
+            self.arena.give_back(lease)
+
+    @precondition(lambda self: self.stamps)
+    @rule(data=st.data(), holder=st.sampled_from(HOLDERS))
+    def hand_on(self, data: st.DataObject, holder: str) -> None:
+        lease = data.draw(st.sampled_from(list(self.stamps)))
+        several = sum(held.reservation == lease.reservation for held in self.stamps) > 1
+        if several and holder != lease.holder:
+            with pytest.raises(ResourceError):
+                self.arena.hand_on(lease, holder)
+        else:
+            handed = self.arena.hand_on(lease, holder)
+            assert (handed.address, handed.nbytes) == (lease.address, lease.nbytes)
+            self.stamps[handed] = self.stamps.pop(lease)
+
+    @rule(target=reservations, reservation=consumes(reservations))
+    def release(self, reservation: Reservation) -> object:
+        if any(held.reservation == reservation for held in self.stamps):
+            with pytest.raises(ValueError, match="while"):
+                self.arena.release(reservation)
+            return reservation
+        self.arena.release(reservation)
+        del self.addresses[reservation]
+        return multiple()
+
+    @invariant()
+    def books_balance(self) -> None:
+        self.arena.check()
+        assert self.arena.free_nbytes == self.free * PAGE
+        assert sum(self.arena.usage.held.values()) == self.pages - self.free
+
+    @invariant()
+    def leases_keep_what_was_written(self) -> None:
+        for lease, stamp in self.stamps.items():
+            assert set(array_at(lease.address, (lease.nbytes,), "uint8")[::PAGE]) == {stamp}
+
+    @invariant()
+    def addresses_stay(self) -> None:
+        assert all(range_.address == address for range_, address in self.addresses.items())
+
+    @property
+    def free(self) -> int:
+        return self.pages - sum(lease.nbytes // PAGE for lease in self.stamps)
+
+    def stamp(self, lease: Lease) -> None:
+        self.stamps[lease] = lease.number % 251 + 1
+        array_at(lease.address, (lease.nbytes,), "uint8")[:] = self.stamps[lease]
+
+    def teardown(self) -> None:
+        for lease in self.stamps:
+            self.arena.give_back(lease)
+        self.arena.check()
+        assert self.arena.usage.free == self.pages
+        self.arena.close()
+
+
+ArenaModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+test_random_use = ArenaModel.TestCase
