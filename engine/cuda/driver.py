@@ -76,6 +76,15 @@ def translate(code: str, call: str) -> WanTrtError:
     return ExecutionError(given, action="report this with the request")
 
 
+def checked(cuda: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+    """The one value of a call of the bindings `cuda`, a tuple of several, or None. Raises what
+    `translate` says."""
+    status, *values = function(*arguments)
+    if status != cuda.CUresult.CUDA_SUCCESS:
+        raise translate(getattr(status, "name", str(status)), function.__name__)
+    return values[0] if len(values) == 1 else tuple(values) or None
+
+
 @dataclass(frozen=True)
 class Gpu:
     """What a GPU is, as far as kernels depend on it. `compute_capability` 9.0 is (9, 0)."""
@@ -117,11 +126,7 @@ class Device:
         self.gpu = self._describe()
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """The call's one value, a tuple of several, or None. Raises what `translate` says."""
-        status, *values = function(*arguments)
-        if status != self._cuda.CUresult.CUDA_SUCCESS:
-            raise translate(getattr(status, "name", str(status)), function.__name__)
-        return values[0] if len(values) == 1 else tuple(values) or None
+        return checked(self._cuda, function, *arguments)
 
     def _describe(self) -> Gpu:
         names = self._cuda.CUdevice_attribute

@@ -1,53 +1,47 @@
-"""The arena over real host memory: exclusive turns, fixed addresses, exhaustion."""
+"""The arena over real memory: exclusive turns, fixed addresses, exhaustion."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
+from memory_places import Place
 
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.memory.arena import Arena
-from wan_trt.engine.memory.host import HostPages, array_at
+from wan_trt.engine.memory.host import HostPages
 from wan_trt.engine.memory.pages import PagePool, pages_for
 
-PAGE = 1 << 16
+
+def test_a_reservation_is_whole_pages_and_takes_none(arena: Arena, page: int) -> None:
+    scratch = arena.reserve("scratch", 3 * page + 1)
+    assert scratch.nbytes == 4 * page
+    assert arena.free_nbytes == 8 * page
 
 
-@pytest.fixture
-def arena() -> Iterator[Arena]:
-    """Eight pages of 64 KiB."""
-    arena = Arena(HostPages(PAGE), pages=8)
-    yield arena
-    arena.check()
-    arena.close()
-
-
-def test_a_reservation_is_whole_pages_and_takes_none(arena: Arena) -> None:
-    scratch = arena.reserve("scratch", 3 * PAGE + 1)
-    assert scratch.nbytes == 4 * PAGE
-    assert arena.free_nbytes == 8 * PAGE
-
-
-def test_a_reservation_may_be_larger_than_the_pool(arena: Arena) -> None:
-    cache = arena.reserve("cache", 100 * PAGE)
-    with arena.leased(cache, "job-1", offset=90 * PAGE, nbytes=8 * PAGE) as lease:
-        assert lease.address == cache.address + 90 * PAGE
+def test_a_reservation_may_be_larger_than_the_pool(arena: Arena, page: int) -> None:
+    cache = arena.reserve("cache", 100 * page)
+    with arena.leased(cache, "job-1", offset=90 * page, nbytes=8 * page) as lease:
+        assert lease.address == cache.address + 90 * page
         assert arena.free_nbytes == 0
 
 
-def test_addresses_stay_when_pages_come_and_go(arena: Arena) -> None:
-    scratch, other = arena.reserve("scratch", 4 * PAGE), arena.reserve("other", 6 * PAGE)
+def test_addresses_stay_when_pages_come_and_go(arena: Arena, place: Place, page: int) -> None:
+    scratch, other = arena.reserve("scratch", 4 * page), arena.reserve("other", 6 * page)
     first = arena.lease(scratch, "high")
+    place.write(first.address, b"\1" * 4 * page)
     arena.give_back(first)
-    with arena.leased(other, "vae"):
-        second = arena.lease(scratch, "low", nbytes=2 * PAGE)
-    assert second.address == first.address == scratch.address
+    with arena.leased(other, "vae") as kept:
+        place.write(kept.address, b"\2" * 6 * page)
+        second = arena.lease(scratch, "low", nbytes=2 * page)
+        assert second.address == first.address == scratch.address
+        place.write(second.address, b"\3" * 2 * page)
+        assert place.read(kept.address, 6 * page) == b"\2" * 6 * page
     arena.give_back(second)
 
 
-def test_exhaustion_says_what_is_wanted_what_is_free_and_who_has_the_rest(arena: Arena) -> None:
-    cache, scratch = arena.reserve("vae_decoder", 5 * PAGE), arena.reserve("scratch", 4 * PAGE)
+def test_exhaustion_says_what_is_wanted_what_is_free_and_who_has_the_rest(
+    arena: Arena, page: int
+) -> None:
+    cache, scratch = arena.reserve("vae_decoder", 5 * page), arena.reserve("scratch", 4 * page)
     held = arena.lease(cache, "job-7")
     with pytest.raises(ResourceError) as caught:
         arena.lease(scratch, "high")
@@ -59,25 +53,27 @@ def test_exhaustion_says_what_is_wanted_what_is_free_and_who_has_the_rest(arena:
     arena.give_back(arena.lease(scratch, "high"))
 
 
-def test_one_holder_at_a_time(arena: Arena) -> None:
-    scratch = arena.reserve("scratch", 4 * PAGE)
-    first = arena.lease(scratch, "high", nbytes=PAGE)
+def test_one_holder_at_a_time(arena: Arena, page: int) -> None:
+    scratch = arena.reserve("scratch", 4 * page)
+    first = arena.lease(scratch, "high", nbytes=page)
     with pytest.raises(ResourceError, match="low wants scratch, which high has"):
-        arena.lease(scratch, "low", offset=2 * PAGE)
-    second = arena.lease(scratch, "high", offset=PAGE, nbytes=PAGE)
+        arena.lease(scratch, "low", offset=2 * page)
+    second = arena.lease(scratch, "high", offset=page, nbytes=page)
     with pytest.raises(ValueError, match="already"):
-        arena.lease(scratch, "high", offset=PAGE)
+        arena.lease(scratch, "high", offset=page)
     arena.give_back(first)
     arena.give_back(second)
     arena.give_back(arena.lease(scratch, "low"))
 
 
-def test_handing_on_keeps_the_pages_and_what_is_in_them(arena: Arena) -> None:
-    scratch = arena.reserve("scratch", 2 * PAGE)
+def test_handing_on_keeps_the_pages_and_what_is_in_them(
+    arena: Arena, place: Place, page: int
+) -> None:
+    scratch = arena.reserve("scratch", 2 * page)
     high = arena.lease(scratch, "high")
-    array_at(high.address, (4,), "float32")[:] = [1, 2, 3, 4]
+    place.write(high.address + page, b"scratch")
     low = arena.hand_on(high, "low")
-    assert array_at(low.address, (4,), "float32").tolist() == [1, 2, 3, 4]
+    assert place.read(low.address + page, 7) == b"scratch"
     with pytest.raises(ValueError, match="given back before"):
         arena.give_back(high)
     with pytest.raises(ResourceError, match="which low has"):
@@ -85,17 +81,19 @@ def test_handing_on_keeps_the_pages_and_what_is_in_them(arena: Arena) -> None:
     arena.give_back(low)
 
 
-def test_a_part_of_what_a_holder_has_is_not_handed_on(arena: Arena) -> None:
-    scratch = arena.reserve("scratch", 2 * PAGE)
-    leases = [arena.lease(scratch, "high", index * PAGE, PAGE) for index in range(2)]
+def test_a_part_of_what_a_holder_has_is_not_handed_on(arena: Arena, page: int) -> None:
+    scratch = arena.reserve("scratch", 2 * page)
+    leases = [arena.lease(scratch, "high", index * page, page) for index in range(2)]
     with pytest.raises(ResourceError, match="which high has"):
         arena.hand_on(leases[0], "low")
     for lease in leases:
         arena.give_back(lease)
 
 
-def test_what_is_given_back_twice_or_released_while_leased_is_refused(arena: Arena) -> None:
-    scratch = arena.reserve("scratch", PAGE)
+def test_what_is_given_back_twice_or_released_while_leased_is_refused(
+    arena: Arena, page: int
+) -> None:
+    scratch = arena.reserve("scratch", page)
     lease = arena.lease(scratch, "high")
     with pytest.raises(ValueError, match="while"):
         arena.release(scratch)
@@ -107,21 +105,20 @@ def test_what_is_given_back_twice_or_released_while_leased_is_refused(arena: Are
         arena.lease(scratch, "high")
 
 
-@pytest.mark.parametrize(
-    ("offset", "nbytes"), [(1, PAGE), (-PAGE, PAGE), (0, 3 * PAGE), (2 * PAGE, None), (0, 0)]
-)
-def test_parts_outside_of_a_reservation_are_refused(
-    arena: Arena, offset: int, nbytes: int | None
-) -> None:
-    scratch = arena.reserve("scratch", 2 * PAGE)
+@pytest.mark.parametrize(("offset", "count"), [(0.5, 1), (-1, 1), (0, 3), (2, None), (0, 0)])
+def test_parts_outside_of_a_reservation_are_refused(offset: float, count: int | None) -> None:
+    backend = HostPages()
+    arena, page = Arena(backend, 8), backend.page_nbytes
+    scratch = arena.reserve("scratch", 2 * page)
     with pytest.raises(ValueError, match="no part"):
-        arena.lease(scratch, "high", offset, nbytes)
+        arena.lease(scratch, "high", int(offset * page), None if count is None else count * page)
+    arena.close()
 
 
 def test_a_commit_that_fails_costs_no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = HostPages(PAGE)
+    backend = HostPages()
     arena = Arena(backend, pages=4)
-    scratch = arena.reserve("scratch", 2 * PAGE)
+    scratch = arena.reserve("scratch", 2 * backend.page_nbytes)
     with monkeypatch.context() as broken:
 
         def commit(*_: object) -> None:
@@ -130,16 +127,16 @@ def test_a_commit_that_fails_costs_no_page(monkeypatch: pytest.MonkeyPatch) -> N
         broken.setattr(backend, "commit", commit)
         with pytest.raises(ResourceError, match="no memory left"):
             arena.lease(scratch, "high")
-    assert arena.free_nbytes == 4 * PAGE
+    assert arena.usage.free == 4
     arena.check()
     arena.give_back(arena.lease(scratch, "high"))
     arena.close()
 
 
 def test_check_finds_what_the_backend_lost() -> None:
-    backend = HostPages(PAGE)
+    backend = HostPages()
     arena = Arena(backend, pages=4)
-    arena.lease(arena.reserve("scratch", 2 * PAGE), "high")
+    arena.lease(arena.reserve("scratch", 2 * backend.page_nbytes), "high")
     arena.check()
     backend.decommit(next(iter(backend.committed())), 1)
     with pytest.raises(AssertionError, match="leased but not committed"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,13 +16,13 @@ from hypothesis.stateful import (
     multiple,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
+from memory_places import OpenPlace, Place, on_a_gpu, on_a_made_up_driver, on_the_host
 
 from wan_trt.engine.errors import ResourceError
-from wan_trt.engine.memory.arena import Arena, Lease, Reservation
-from wan_trt.engine.memory.host import HostPages, array_at
+from wan_trt.engine.memory.arena import Lease, Reservation
 
-PAGE = 1 << 12
 HOLDERS = ("high", "low", "vae")
 
 
@@ -29,6 +31,7 @@ class ArenaModel(RuleBasedStateMachine):
     another page behind an old one, a stamp would be wrong."""
 
     reservations = Bundle("reservations")
+    open_place: ClassVar[OpenPlace] = staticmethod(on_the_host)
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,11 +42,13 @@ class ArenaModel(RuleBasedStateMachine):
     @initialize(pages=st.integers(1, 12))
     def open(self, pages: int) -> None:
         self.pages = pages
-        self.arena = Arena(HostPages(PAGE), pages)
+        self.place: Place = type(self).open_place()
+        self.arena = self.place.arena(pages)
 
-    @rule(target=reservations, nbytes=st.integers(1, 8 * PAGE))
-    def reserve(self, nbytes: int) -> Reservation:
+    @rule(target=reservations, size=st.floats(0.01, 8))
+    def reserve(self, size: float) -> Reservation:
         self.names += 1
+        nbytes = int(size * self.page)
         reservation = self.arena.reserve(f"range-{self.names}", nbytes)
         self.addresses[reservation] = reservation.address
         assert reservation.nbytes >= nbytes
@@ -56,7 +61,7 @@ class ArenaModel(RuleBasedStateMachine):
         count=st.integers(1, 8),
     )
     def lease(self, reservation: Reservation, holder: str, offset: int, count: int) -> None:
-        offset, nbytes = offset * PAGE, count * PAGE
+        offset, nbytes = offset * self.page, count * self.page
         inside = offset + nbytes <= reservation.nbytes
         others = [held for held in self.stamps if held.reservation == reservation]
         turn = all(held.holder == holder for held in others)
@@ -106,25 +111,34 @@ class ArenaModel(RuleBasedStateMachine):
     @invariant()
     def books_balance(self) -> None:
         self.arena.check()
-        assert self.arena.free_nbytes == self.free * PAGE
+        assert self.arena.free_nbytes == self.free * self.page
         assert sum(self.arena.usage.held.values()) == self.pages - self.free
 
     @invariant()
     def leases_keep_what_was_written(self) -> None:
         for lease, stamp in self.stamps.items():
-            assert set(array_at(lease.address, (lease.nbytes,), "uint8")[::PAGE]) == {stamp}
+            for address in self.page_addresses(lease):
+                assert self.place.read(address, 1)[0] == stamp
 
     @invariant()
     def addresses_stay(self) -> None:
         assert all(range_.address == address for range_, address in self.addresses.items())
 
     @property
+    def page(self) -> int:
+        return self.place.page_nbytes
+
+    @property
     def free(self) -> int:
-        return self.pages - sum(lease.nbytes // PAGE for lease in self.stamps)
+        return self.pages - sum(lease.nbytes // self.page for lease in self.stamps)
+
+    def page_addresses(self, lease: Lease) -> range:
+        return range(lease.address, lease.address + lease.nbytes, self.page)
 
     def stamp(self, lease: Lease) -> None:
         self.stamps[lease] = lease.number % 251 + 1
-        array_at(lease.address, (lease.nbytes,), "uint8")[:] = self.stamps[lease]
+        for address in self.page_addresses(lease):
+            self.place.write(address, bytes([self.stamps[lease]]))
 
     def teardown(self) -> None:
         for lease in self.stamps:
@@ -134,5 +148,27 @@ class ArenaModel(RuleBasedStateMachine):
         self.arena.close()
 
 
-ArenaModel.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
-test_random_use = ArenaModel.TestCase
+class MadeUpDriverModel(ArenaModel):
+    open_place = staticmethod(on_a_made_up_driver)
+
+
+class GpuModel(ArenaModel):
+    open_place = staticmethod(on_a_gpu)
+
+
+def _settings(examples: int) -> settings:
+    return settings(max_examples=examples, stateful_step_count=40, deadline=None)
+
+
+def test_random_use_on_a_host() -> None:
+    run_state_machine_as_test(ArenaModel, settings=_settings(60))
+
+
+def test_random_use_of_a_made_up_driver() -> None:
+    run_state_machine_as_test(MadeUpDriverModel, settings=_settings(25))
+
+
+@pytest.mark.gpu
+def test_random_use_of_a_gpu() -> None:
+    on_a_gpu()
+    run_state_machine_as_test(GpuModel, settings=_settings(25))
