@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable
 
-import torch
-
+from scale.graph_stage import shapes_only
 from wan_trt.engine.manifest import (
     SCHEMA,
     SHARED,
@@ -18,40 +16,14 @@ from wan_trt.engine.manifest import (
     StoredTensor,
 )
 from wan_trt.engine.models import ModelName
-from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs
-from wan_trt.export.checkpoint import Checkpoint, Dit
+from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.lora.fold import FoldedTensors
 from wan_trt.export.modeling.denoiser import Denoiser
 from wan_trt.export.precision import Precision
 from wan_trt.export.quantize.policy import Policy, candidates
-from wan_trt.export.synthetic.checkpoint import config, image_to_video_config
-from wan_trt.export.synthetic.dit_shapes import Shape, dit_shapes, image_to_video_shapes
-from wan_trt.export.synthetic.encoder_shapes import clip_file_shapes, t5_shapes, vae_shapes
 from wan_trt.export.synthetic.sizes import ANIMATE_14B
 from wan_trt.export.tensor_plan import TensorPlan, WeightSource, plan_tensors
-
-
-class ShapesOnly:
-    """A `TensorSource` that can tell everything but values."""
-
-    def __init__(self, shapes: Mapping[str, Shape]) -> None:
-        self._shapes = shapes
-
-    def names(self) -> Iterable[str]:
-        return self._shapes.keys()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._shapes[name])
-
-    def read(self, name: str, rows: slice | None = None) -> torch.Tensor:
-        raise AssertionError(f"the values of {name} {rows or ''} are not there")
-
-
-@functools.cache
-def _planned(model: ModelName) -> tuple[Checkpoint, graphs.BundlePlan]:
-    checkpoint = _checkpoint(model)
-    return checkpoint, graphs.plan(checkpoint)
 
 
 @functools.cache
@@ -64,10 +36,11 @@ def full_size_manifest(
     denoiser = contents.expert["denoiser"]
     assert isinstance(denoiser, Denoiser)
     rounded = Policy.read("wide").apply(candidates(denoiser), denoiser.sizes.layers).rounded
-    ranges = dict.fromkeys(rounded, 1.0)
     experts = {
         expert.value: WeightSource(
-            f"dit.{expert}" if two_experts else "dit", FoldedTensors(dit.tensors), ranges
+            f"dit.{expert}" if two_experts else "dit",
+            FoldedTensors(dit.tensors),
+            dict.fromkeys(rounded, 1.0),
         )
         for expert, dit in checkpoint.experts.items()
     }
@@ -95,6 +68,12 @@ def full_size_manifest(
     )
 
 
+@functools.cache
+def _planned(model: ModelName) -> tuple[Checkpoint, graphs.BundlePlan]:
+    checkpoint, _ = shapes_only(model, ANIMATE_14B)
+    return checkpoint, graphs.plan(checkpoint)
+
+
 def _weights(plans: Iterable[TensorPlan], graph: str) -> dict[str, dict[str, StoredTensor]]:
     weights: dict[str, dict[str, StoredTensor]] = {}
     for plan in plans:
@@ -104,25 +83,3 @@ def _weights(plans: Iterable[TensorPlan], graph: str) -> dict[str, dict[str, Sto
             for weight_set in plan.weight_sets:
                 weights.setdefault(weight_set, {})[plan.parameter] = tensor
     return weights
-
-
-def _checkpoint(model: ModelName) -> Checkpoint:
-    sizes, animate = ANIMATE_14B, model is ModelName.ANIMATE
-    shapes = dit_shapes(sizes) if animate else image_to_video_shapes(sizes)
-    settings = config(sizes) if animate else image_to_video_config(sizes)
-    single = Dit(settings, ShapesOnly(shapes))
-    experts = {
-        expert: single if animate else Dit(settings, ShapesOnly(shapes)) for expert in ExpertName
-    }
-    return Checkpoint(
-        model=model,
-        path=Path("nowhere"),
-        layout="shapes alone",
-        experts=experts,
-        vae=ShapesOnly(vae_shapes(sizes)),
-        t5=ShapesOnly(t5_shapes(sizes)),
-        tokenizer=Path("nowhere"),
-        clip=ShapesOnly(clip_file_shapes(sizes)) if animate else None,
-        boundary=None,
-        files=(),
-    )

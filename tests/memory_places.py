@@ -74,13 +74,14 @@ def on_the_host() -> Place:
     return Place(HostPages(1 << 16))
 
 
-def on_a_made_up_driver() -> Place:
-    """Pages of 64 KiB as well; see fake_cuda.py."""
+def on_a_made_up_driver(settle: Callable[[], None] | None = None) -> Place:
+    """Pages of 64 KiB as well; see fake_cuda.py. `settle` as `CudaPages` has it."""
     pytest.importorskip("cuda.bindings.driver", reason="needs cuda-bindings (extra `cuda`)")
     from fake_cuda import FakeCuda
 
     cuda = FakeCuda(granularity=1 << 16)
-    return Place(CudaPages(cuda, page_nbytes=1 << 16), Device(bindings=cuda))
+    pages = CudaPages(cuda, page_nbytes=1 << 16, settle=settle)
+    return Place(pages, Device(bindings=cuda))
 
 
 def on_a_gpu() -> Place:
