@@ -1,4 +1,4 @@
-"""CUDA pages on a made-up driver that keeps the real one's rules; see fake_cuda.py."""
+"""CUDA pages on a made-up driver that keeps the real one's rules; see fake_virtual_memory.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("cuda.bindings.driver", reason="needs cuda-bindings (extra `cuda`)")
 
-from fake_cuda import FakeCuda
+from fake_virtual_memory import FakeCuda
 
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.errors import ExecutionError, ResourceError
