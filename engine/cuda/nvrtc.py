@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -39,6 +40,7 @@ PHILOX_NORMAL = _read("philox_normal", (_ADDRESS, _UINT64, _UINT64, _UINT64, _UI
 SOLVER_UPDATE = _read("solver_update", (*[_ADDRESS] * 8, _UINT64), fused=False)
 
 
+@cache
 def compile_cubin(source: KernelSource, architecture: str) -> bytes:
     """Machine code for an architecture such as "sm_90".
 

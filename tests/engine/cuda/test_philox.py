@@ -15,8 +15,8 @@ VECTORS = (
     "ffffffff ffffffff ffffffff ffffffff ffffffff ffffffff 408f276d 41c83b0e a20bc7c6 6d5451fd",
     "243f6a88 85a308d3 13198a2e 03707344 a4093822 299f31d0 d16cfe09 94fdcceb 5001e420 24126ea1",
 )
-# torch.randn((3, 4), device="cuda") after torch.manual_seed(0), as a web UI's CPU imitation of
-# it (AUTOMATIC1111, rng_philox.py) prints it.
+# torch.randn((3, 4), device="cuda") after torch.manual_seed(0), as a web UI publishes it beside its
+# imitation on the CPU (AUTOMATIC1111, rng_philox.py).
 TORCH_SEED_0 = [
     [-0.92466259, -0.42534415, -2.6438457, 0.14518388],
     [-0.12086647, -0.57972564, -0.62285122, -0.32838709],
