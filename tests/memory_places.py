@@ -77,9 +77,9 @@ def on_the_host() -> Place:
 def on_a_made_up_driver(settle: Callable[[], None] | None = None) -> Place:
     """Pages of 64 KiB as well; see fake_virtual_memory.py. `settle` as `CudaPages` has it."""
     pytest.importorskip("cuda.bindings.driver", reason="needs cuda-bindings (extra `cuda`)")
-    from fake_virtual_memory import FakeCuda
+    from fake_virtual_memory import FakeVirtualMemory
 
-    cuda = FakeCuda(granularity=1 << 16)
+    cuda = FakeVirtualMemory(granularity=1 << 16)
     pages = CudaPages(cuda, page_nbytes=1 << 16, settle=settle)
     return Place(pages, Device(bindings=cuda))
 

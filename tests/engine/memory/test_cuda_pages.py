@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("cuda.bindings.driver", reason="needs cuda-bindings (extra `cuda`)")
 
-from fake_virtual_memory import FakeCuda
+from fake_virtual_memory import FakeVirtualMemory
 
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.errors import ExecutionError, ResourceError
@@ -21,12 +21,12 @@ PAGE = 2 << 20
 
 
 @pytest.fixture
-def cuda() -> FakeCuda:
+def cuda() -> FakeVirtualMemory:
     """A GPU with 32 pages of memory."""
-    return FakeCuda(32 * PAGE)
+    return FakeVirtualMemory(32 * PAGE)
 
 
-def test_pages_come_and_go_behind_addresses_that_stay(cuda: FakeCuda) -> None:
+def test_pages_come_and_go_behind_addresses_that_stay(cuda: FakeVirtualMemory) -> None:
     arena = Arena(CudaPages(cuda), pages=8)
     scratch, other = arena.reserve("scratch", 4 * PAGE), arena.reserve("other", 8 * PAGE)
     first = arena.lease(scratch, "high")
@@ -43,7 +43,7 @@ def test_pages_come_and_go_behind_addresses_that_stay(cuda: FakeCuda) -> None:
     assert not cuda.reserved
 
 
-def test_memory_is_made_once_and_given_up_by_trim(cuda: FakeCuda) -> None:
+def test_memory_is_made_once_and_given_up_by_trim(cuda: FakeVirtualMemory) -> None:
     arena = Arena(CudaPages(cuda), pages=8)
     scratch = arena.reserve("scratch", 4 * PAGE)
     for _ in range(200):
@@ -59,7 +59,7 @@ def test_memory_is_made_once_and_given_up_by_trim(cuda: FakeCuda) -> None:
     assert not cuda.handles
 
 
-def test_it_waits_for_the_gpu_before_it_takes_pages_away(cuda: FakeCuda) -> None:
+def test_it_waits_for_the_gpu_before_it_takes_pages_away(cuda: FakeVirtualMemory) -> None:
     device = Device(bindings=cuda)
     stream, host = device.new_stream(), device.allocate_pinned(PAGE)
     ctypes.memset(host, 9, PAGE)
@@ -71,7 +71,7 @@ def test_it_waits_for_the_gpu_before_it_takes_pages_away(cuda: FakeCuda) -> None
     arena.check()
 
 
-def test_who_knows_the_streams_waits_for_them_alone(cuda: FakeCuda) -> None:
+def test_who_knows_the_streams_waits_for_them_alone(cuda: FakeVirtualMemory) -> None:
     device = Device(bindings=cuda)
     vae = device.new_stream()
     arena = Arena(CudaPages(cuda, settle=lambda: device.synchronize(vae)), pages=2)
@@ -81,7 +81,7 @@ def test_who_knows_the_streams_waits_for_them_alone(cuda: FakeCuda) -> None:
 
 
 def test_a_gpu_without_memory_is_a_resource_error_and_nothing_stays_behind() -> None:
-    cuda = FakeCuda(3 * PAGE)
+    cuda = FakeVirtualMemory(3 * PAGE)
     arena = Arena(CudaPages(cuda), pages=8)
     scratch = arena.reserve("scratch", 4 * PAGE)
     with pytest.raises(ResourceError, match="no GPU memory"):
@@ -93,18 +93,18 @@ def test_a_gpu_without_memory_is_a_resource_error_and_nothing_stays_behind() -> 
 
 
 @pytest.mark.parametrize("function", ["cuMemCreate", "cuMemMap", "cuMemSetAccess"])
-def test_a_commit_that_fails_half_way_is_undone(cuda: FakeCuda, function: str) -> None:
+def test_a_commit_that_fails_half_way_is_undone(cuda: FakeVirtualMemory, function: str) -> None:
     arena = Arena(CudaPages(cuda), pages=8)
     scratch = arena.reserve("scratch", 4 * PAGE)
-    cuda.fail_at[function] = (1 if function == "cuMemSetAccess" else 3, "CUDA_ERROR_UNKNOWN")
-    with pytest.raises(ExecutionError, match=f"{function}: CUDA_ERROR_UNKNOWN"):
+    cuda.fail_at[function] = (1 if function == "cuMemSetAccess" else 3, "CUDA_ERROR_ILLEGAL_STATE")
+    with pytest.raises(ExecutionError, match=f"{function}: CUDA_ERROR_ILLEGAL_STATE"):
         arena.lease(scratch, "high")
     assert not cuda.handles
     arena.check()
     arena.give_back(arena.lease(scratch, "high"))
 
 
-def test_addresses_that_the_driver_has_not_are_a_resource_error(cuda: FakeCuda) -> None:
+def test_addresses_that_the_driver_has_not_are_a_resource_error(cuda: FakeVirtualMemory) -> None:
     cuda.fail_at["cuMemAddressReserve"] = (1, "CUDA_ERROR_OUT_OF_MEMORY")
     arena = Arena(CudaPages(cuda), pages=8)
     with pytest.raises(ResourceError, match="cuMemAddressReserve"):
@@ -113,24 +113,27 @@ def test_addresses_that_the_driver_has_not_are_a_resource_error(cuda: FakeCuda) 
 
 
 def test_pages_are_multiples_of_what_the_gpu_maps() -> None:
-    assert CudaPages(FakeCuda(granularity=2 << 20), page_nbytes=3 << 20).page_nbytes == 4 << 20
-    assert CudaPages(FakeCuda(granularity=4 << 20)).page_nbytes == 4 << 20
+    assert (
+        CudaPages(FakeVirtualMemory(granularity=2 << 20), page_nbytes=3 << 20).page_nbytes
+        == 4 << 20
+    )
+    assert CudaPages(FakeVirtualMemory(granularity=4 << 20)).page_nbytes == 4 << 20
 
 
-def test_pages_of_several_granules_are_mapped_in_one_call(cuda: FakeCuda) -> None:
+def test_pages_of_several_granules_are_mapped_in_one_call(cuda: FakeVirtualMemory) -> None:
     arena = Arena(CudaPages(cuda, page_nbytes=4 * PAGE), pages=2)
     with arena.leased(arena.reserve("scratch", 8 * PAGE), "high") as lease:
         array_at(lease.address, (8 * PAGE,), "uint8")[:] = 5
         assert Counter(cuda.calls)["cuMemMap"] == 2
 
 
-def test_a_gpu_without_virtual_memory_is_refused(cuda: FakeCuda) -> None:
+def test_a_gpu_without_virtual_memory_is_refused(cuda: FakeVirtualMemory) -> None:
     cuda.virtual_memory = False
     with pytest.raises(ResourceError, match="no virtual memory management"):
         CudaPages(cuda)
 
 
-def test_the_made_up_driver_keeps_the_rules(cuda: FakeCuda) -> None:
+def test_the_made_up_driver_keeps_the_rules(cuda: FakeVirtualMemory) -> None:
     """The checks above prove something only if a broken rule is noticed."""
     pages = CudaPages(cuda)
     success = cuda.CUresult.CUDA_SUCCESS
@@ -147,6 +150,4 @@ def test_the_made_up_driver_keeps_the_rules(cuda: FakeCuda) -> None:
         cuda.cuMemRelease(handle)
     with pytest.raises(AssertionError, match="while memory is mapped"):
         cuda.cuMemAddressFree(address, 2 * PAGE)
-    with pytest.raises(AssertionError, match="arguments"):
-        cuda.cuMemUnmap(address)
     pages.close()

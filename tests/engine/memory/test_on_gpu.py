@@ -1,4 +1,6 @@
-"""What only a real GPU can show: captured graphs over other pages, exhaustion, leaks."""
+"""What only a real GPU can show: captured graphs over other pages, exhaustion, leaks.
+
+The first is tried on a made-up driver too, which proves the test, not the GPU."""
 
 from __future__ import annotations
 
@@ -10,19 +12,22 @@ import numpy as np
 import pytest
 from gpu import open_gpu
 
-from wan_trt.engine.cuda.driver import Device
+pytest.importorskip("cuda.bindings.driver", reason="needs cuda-bindings (extra `cuda`)")
+
+from fake_virtual_memory import FakeVirtualMemory
+
+from wan_trt.engine.cuda.driver import Device, Kernel
+from wan_trt.engine.cuda.nvrtc import KernelSource, load_kernel
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.memory.arena import Arena, Lease
 from wan_trt.engine.memory.cuda import CudaPages
 from wan_trt.engine.memory.host import array_at
 
-pytestmark = pytest.mark.gpu
-
 PAGE = 2 << 20
 COUNT = 2 * PAGE // 4
 SLACK_NBYTES = 32 << 20  # what the driver may keep for itself
 
-ADD = b"""
+ADD = """
 extern "C" __global__ void add(float *values, float amount, int count) {
     int index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index < count) values[index] += amount;
@@ -35,21 +40,11 @@ def gpu() -> tuple[Any, Device]:
     return open_gpu()
 
 
-def compiled(source: bytes, device: Device) -> bytes:
-    """Machine code for the GPU. Skips the test without NVRTC."""
-    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="needs NVRTC")
-
-    def call(function: Callable[..., tuple[Any, ...]], *arguments: Any) -> Any:
-        status, *values = function(*arguments)
-        assert status == nvrtc.nvrtcResult.NVRTC_SUCCESS, status
-        return values[0] if values else None
-
-    program = call(nvrtc.nvrtcCreateProgram, source, b"test.cu", 0, [], [])
-    major, minor = device.gpu.compute_capability
-    call(nvrtc.nvrtcCompileProgram, program, 1, [f"--gpu-architecture=sm_{major}{minor}".encode()])
-    cubin: bytes = b" " * call(nvrtc.nvrtcGetCUBINSize, program)
-    call(nvrtc.nvrtcGetCUBIN, program, cubin)
-    return cubin
+def adding(device: Device) -> Kernel:
+    """The kernel, compiled for the GPU. Skips the test without NVRTC."""
+    pytest.importorskip("cuda.core", reason="needs cuda-core and NVRTC (extra `cuda`)")
+    types = (ctypes.c_void_p, ctypes.c_float, ctypes.c_int)
+    return load_kernel(device, KernelSource("add", ADD, types, fused=True))
 
 
 class Host:
@@ -89,17 +84,30 @@ def remapped(arena: Arena, lease: Lease, pages: CudaPages) -> Lease:
     return again
 
 
-@pytest.mark.parametrize("nodes", ["kernel", "copy and clear"])
-def test_a_captured_graph_replays_over_other_pages(gpu: tuple[Any, Device], nodes: str) -> None:
-    cuda, device = gpu
+def made_up() -> tuple[Any, Device]:
+    cuda = FakeVirtualMemory()
+    return cuda, Device(bindings=cuda)
+
+
+@pytest.mark.parametrize(
+    ("opened", "nodes"),
+    [
+        pytest.param(made_up, "copy and clear", id="made-up driver"),
+        pytest.param(open_gpu, "copy and clear", marks=pytest.mark.gpu),
+        pytest.param(open_gpu, "kernel", marks=pytest.mark.gpu),
+    ],
+)
+def test_a_captured_graph_replays_over_other_pages(
+    opened: Callable[[], tuple[Any, Device]], nodes: str
+) -> None:
+    cuda, device = opened()
     pages = CudaPages(cuda)
     arena = Arena(pages, pages=8)
     lease = arena.lease(arena.reserve("scratch", 2 * PAGE), "high")
     stream = device.new_stream()
     host = Host(device, stream)
-    kernel_types = (ctypes.c_void_p, ctypes.c_float, ctypes.c_int)
     if nodes == "kernel":
-        add = device.load_kernel(compiled(ADD, device), "add", kernel_types)
+        add = adding(device)
 
     def enqueue() -> None:
         if nodes == "kernel":
@@ -133,6 +141,7 @@ def test_a_captured_graph_replays_over_other_pages(gpu: tuple[Any, Device], node
     arena.close()
 
 
+@pytest.mark.gpu
 def test_pages_are_not_taken_while_a_kernel_uses_them(gpu: tuple[Any, Device]) -> None:
     """Were they, the GPU would stop with an illegal address, or the sum be wrong."""
     cuda, device = gpu
@@ -141,9 +150,7 @@ def test_pages_are_not_taken_while_a_kernel_uses_them(gpu: tuple[Any, Device]) -
     scratch = arena.reserve("scratch", 2 * PAGE)
     stream = device.new_stream()
     host = Host(device, stream)
-    add = device.load_kernel(
-        compiled(ADD, device), "add", (ctypes.c_void_p, ctypes.c_float, ctypes.c_int)
-    )
+    add = adding(device)
     lease = arena.lease(scratch, "high")
     host.write(lease.address, np.zeros(COUNT, np.float32))
     saved = device.allocate_pinned(4 * COUNT)
@@ -155,6 +162,7 @@ def test_pages_are_not_taken_while_a_kernel_uses_them(gpu: tuple[Any, Device]) -
     arena.close()
 
 
+@pytest.mark.gpu
 def test_exhaustion_is_a_resource_error_and_everything_comes_back(gpu: tuple[Any, Device]) -> None:
     cuda, device = gpu
     before, total = device.memory_info()
@@ -172,6 +180,7 @@ def test_exhaustion_is_a_resource_error_and_everything_comes_back(gpu: tuple[Any
     assert device.memory_info()[0] >= before - SLACK_NBYTES
 
 
+@pytest.mark.gpu
 def test_a_thousand_turns_leak_nothing(gpu: tuple[Any, Device]) -> None:
     cuda, device = gpu
     before, _ = device.memory_info()
