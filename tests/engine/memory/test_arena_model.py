@@ -27,8 +27,8 @@ HOLDERS = ("high", "low", "vae")
 
 
 class ArenaModel(RuleBasedStateMachine):
-    """Every page of a lease is stamped with the lease's stamp. Were one page behind two leases, or
-    another page behind an old one, a stamp would be wrong."""
+    """Every page of a lease gets a stamp of its own. Were one page behind two addresses, or another
+    page behind an old one, a stamp would be wrong."""
 
     reservations = Bundle("reservations")
     open_place: ClassVar[OpenPlace] = staticmethod(on_the_host)
@@ -117,8 +117,8 @@ class ArenaModel(RuleBasedStateMachine):
     @invariant()
     def leases_keep_what_was_written(self) -> None:
         for lease, stamp in self.stamps.items():
-            for address in self.page_addresses(lease):
-                assert self.place.read(address, 1)[0] == stamp
+            for index, address in enumerate(self.page_addresses(lease)):
+                assert self.place.read(address, 2) == (stamp + index).to_bytes(2)
 
     @invariant()
     def addresses_stay(self) -> None:
@@ -136,9 +136,9 @@ class ArenaModel(RuleBasedStateMachine):
         return range(lease.address, lease.address + lease.nbytes, self.page)
 
     def stamp(self, lease: Lease) -> None:
-        self.stamps[lease] = lease.number % 251 + 1
-        for address in self.page_addresses(lease):
-            self.place.write(address, bytes([self.stamps[lease]]))
+        self.stamps[lease] = 16 * lease.number  # a lease has at most 12 pages
+        for index, address in enumerate(self.page_addresses(lease)):
+            self.place.write(address, (self.stamps[lease] + index).to_bytes(2))
 
     def teardown(self) -> None:
         for lease in self.stamps:
