@@ -9,7 +9,7 @@ from html import escape
 
 _WIDTH, _HEIGHT = 560, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 40, 62
-_TICKS = 4
+_TICKS = 5
 _LEGEND, _LEGEND_ROW = 22, 18
 _BAR, _NAME, _NUMBER = 18, 230, 60
 LIMIT = "#c0392b"
