@@ -12,6 +12,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -69,7 +70,7 @@ def measure(checkpoint: Path, samples: Path, method: Method, calls: int) -> dict
         scales = found.scales
         spread = recording.spread(scales.origin.boundary, calls)
         errors = {
-            name: VelocityErrors(found.denoisers, spread, ranges).together(
+            name: VelocityErrors(found.denoisers, spread, replace(scales, ranges=ranges)).together(
                 list(ranges[ExpertName.HIGH])
             )
             for name, ranges in (("own", scales.ranges), ("common", common(scales.ranges)))

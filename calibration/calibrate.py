@@ -15,6 +15,7 @@ from typing import cast
 import torch
 
 from wan_trt.calibration.denoisers import GRAPH, Denoisers
+from wan_trt.calibration.fitting import fit
 from wan_trt.calibration.modelopt import VERSION
 from wan_trt.calibration.observers import Observers
 from wan_trt.calibration.ranges import Method
@@ -23,15 +24,17 @@ from wan_trt.calibration.samples import Sample, read_samples
 from wan_trt.calibration.torch_executor import BeforeCall, with_torch_denoisers
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.engine import Engine
-from wan_trt.engine.errors import InputError
 from wan_trt.engine.job import OnEvent
+from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs
 from wan_trt.export.bundle_writer import export_bundle
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.expert_stack import stack_loras
 from wan_trt.export.modeling.denoiser import Denoiser
+from wan_trt.export.modeling.module import Linear
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.progress import OnProgress
+from wan_trt.export.quantize.fitted import Fitted
 from wan_trt.export.quantize.origin import lora_uses
 from wan_trt.export.quantize.policy import Policy, candidates
 from wan_trt.export.quantize.scales import Scales, ScalesOrigin
@@ -41,12 +44,13 @@ from wan_trt.export.tool import tool
 @dataclass(frozen=True)
 class CalibrationOptions:
     """`export` is how the model is exported afterwards, precision aside: its LoRAs and boundary
-    count here too. `policy` says which linears are measured. `device` runs the denoisers; None is
-    a GPU if there is one."""
+    count here too. `policy` says what is measured; `fit`: whether column scales and biases are
+    fitted too (`quantize/fitted.py`). `device` runs the denoisers; None: a GPU if there is one."""
 
     export: ExportOptions = field(default_factory=ExportOptions)
     policy: Policy = field(default_factory=lambda: Policy.read("wide"))
     method: Method = field(default_factory=Method)
+    fit: bool = True
     device: torch.device | None = None
 
 
@@ -66,7 +70,7 @@ def calibrate(
     on_progress: OnProgress = lambda _: None,
     on_event: OnEvent | None = None,
 ) -> Scales:
-    """The ranges of every linear that the policy quantises, for each expert on its own steps.
+    """The ranges of everything that the policy rounds, for each expert on its own steps.
 
     A bundle is made in a folder of its own in `work`, and removed in the end. Raises InputError
     for samples, policies and checkpoints that cannot be used, ResourceError without room.
@@ -92,21 +96,15 @@ def calibrated(
     check_samples(samples, opened.model)
     contents = graphs.plan(opened)
     denoiser = cast(Denoiser, contents.expert[GRAPH])
-    linears = options.policy.apply(candidates(denoiser), denoiser.sizes.layers).linears
-    if not linears:
-        raise InputError(
-            f"the policy {options.policy.name} quantises no linear",
-            expected="at least one: ranges are those of linears",
-            action="use another policy",
-            field="policy",
-        )
+    rounded = options.policy.apply(candidates(denoiser), denoiser.sizes.layers).rounded
     with _exported(checkpoint, work, options.export, on_progress) as bundle:
         denoisers = Denoisers(bundle, denoiser, options.device)
-        observers = Observers(sorted(linears), options.method, bundle.manifest.boundary)
+        observers = Observers(sorted(rounded), options.method, bundle.manifest.boundary)
         load = with_torch_denoisers(denoisers, (observers.before_call, *before_call))
         with _attached(observers, denoisers), Engine(bundle, load=load) as engine:
             described = run_samples(engine, samples, on_event)
         ranges = observers.ranges()
+        fitted = _fit(denoisers, observers) if options.fit else {}
         stacks = stack_loras(opened, contents, options.export)
         manifest = bundle.manifest
         origin = ScalesOrigin(
@@ -122,6 +120,7 @@ def calibrated(
                 "samples": described,
                 "timesteps": {expert.value: seen for expert, seen in observers.timesteps.items()},
                 "weights": manifest.precision,
+                "fitted": options.fit,
             },
             inputs=_hashes(samples),
             tools={
@@ -130,7 +129,7 @@ def calibrated(
                 "device": _device_name(denoisers.device),
             },
         )
-        yield Calibrated(Scales(origin, ranges), denoisers)
+        yield Calibrated(Scales(origin, ranges, fitted), denoisers)
 
 
 @contextmanager
@@ -144,7 +143,7 @@ def _exported(
 
 @contextmanager
 def _attached(observers: Observers, denoisers: Denoisers) -> Iterator[None]:
-    """Observers look at the denoisers' linears inside the block."""
+    """Observers look into the denoisers inside the block."""
     detach: list[Callable[[], None]] = []
     for module in denoisers.modules.values():
         detach += observers.attach(module)
@@ -153,6 +152,18 @@ def _attached(observers: Observers, denoisers: Denoisers) -> Iterator[None]:
     finally:
         for remove in detach:
             remove()
+
+
+def _fit(denoisers: Denoisers, observers: Observers) -> dict[ExpertName, dict[str, Fitted]]:
+    """Of each expert's linears, one expert after the other."""
+    found: dict[ExpertName, dict[str, Fitted]] = {}
+    for expert in ExpertName:
+        module = denoisers.of_expert(expert)
+        found[expert] = {
+            name: fit(cast(Linear, module.get_submodule(name)), mean)
+            for name, mean in observers.means(expert).items()
+        }
+    return found
 
 
 def _hashes(samples: Sequence[Sample]) -> dict[str, str]:

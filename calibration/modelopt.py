@@ -21,6 +21,7 @@ VERSION = version("nvidia-modelopt")
 _E4M3 = (4, 3)
 _SMALLEST = 1 / 16
 _STEP = 1 / 128
+_COLUMN_STEP = 1 / 32
 
 
 def make_observer(calibrator: str) -> Any:
@@ -73,3 +74,21 @@ def least_square_range(values: torch.Tensor, counts: torch.Tensor, greatest: flo
     )
     search.collect(values)
     return float(search.compute_amax())
+
+
+def least_square_columns(matrix: torch.Tensor) -> torch.Tensor:
+    """[out]: for each column of a float32 matrix [in, out] the range, from its greatest magnitude
+    up to twice that, at which E4M3 changes it least in the sum of squares. Beyond twice the steps
+    repeat themselves."""
+    greatest = matrix.abs().amax(0, keepdim=True)
+    search = MseCalibrator(
+        torch.where(greatest > 0, greatest, 1.0),
+        axis=-1,
+        step_size=_COLUMN_STEP,
+        start_multiplier=1.0,
+        stop_multiplier=2.0 - _COLUMN_STEP,
+        quant_func=quantise_e4m3,
+    )
+    search.collect(matrix)
+    found: torch.Tensor = search.compute_amax()[0]
+    return found

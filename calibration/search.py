@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from wan_trt.calibration.calibrate import Calibrated, CalibrationOptions, calibrated
@@ -31,7 +32,7 @@ def search_policy(
 ) -> Policy:
     """A policy with its evidence. It quantises the largest part of the options' policy, by bytes
     of weights, whose error is within `budget` for each expert, measured together on `calls` calls
-    of each.
+    of each. Attention stays high: what it costs is not measured.
 
     Raises as `calibrate`, and InputError for a budget that no linear fits.
     """
@@ -41,6 +42,7 @@ def search_policy(
         )
     if calls < 1:
         raise InputError(f"{calls}", expected="at least 1", action="change it", field="calls")
+    options = replace(options, policy=replace(options.policy, attention=()))
     recording = Recording()
     told = (recording.before_call,)
     with calibrated(checkpoint, inputs, work, options, told, on_progress, on_event) as found:
@@ -51,10 +53,10 @@ def search_calibrated(
     calibration: Calibrated, recording: Recording, budget: float, calls: int
 ) -> Policy:
     """As `search_policy`, on a calibration whose calls were recorded."""
-    origin, ranges = calibration.scales.origin, calibration.scales.ranges
+    scales, origin = calibration.scales, calibration.scales.origin
     spread = recording.spread(origin.boundary, calls)
-    errors = VelocityErrors(calibration.denoisers, spread, ranges)
-    linears = sorted(ranges[ExpertName.HIGH], key=_natural)
+    errors = VelocityErrors(calibration.denoisers, spread, scales)
+    linears = sorted(scales.ranges[ExpertName.HIGH], key=_natural)
     sizes = _weight_nbytes(next(iter(calibration.denoisers.modules.values())), linears)
     alone = errors.alone(linears)
     order = order_by_cost({name: worst(own.values()) for name, own in alone.items()}, sizes)

@@ -13,6 +13,7 @@ from wan_trt.calibration.recording import Call
 from wan_trt.calibration.torch_executor import run_denoiser
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.quantize.evidence import ExpertError
+from wan_trt.export.quantize.scales import Scales
 
 Errors = dict[ExpertName, ExpertError]
 
@@ -25,12 +26,12 @@ class VelocityErrors:
         self,
         denoisers: Denoisers,
         calls: Mapping[ExpertName, Sequence[Call]],
-        ranges: Mapping[ExpertName, Mapping[str, float]],
+        scales: Scales,
     ) -> None:
-        """`ranges` has every linear that will be asked for."""
+        """`scales` has every linear that will be asked for."""
         self._denoisers = denoisers
         self._calls = calls
-        self._ranges = ranges
+        self._scales = scales
         self._exact: dict[ExpertName, list[torch.Tensor]] = {}
 
     def together(self, linears: Collection[str]) -> Errors:
@@ -61,7 +62,8 @@ class VelocityErrors:
 
     def _velocities(self, expert: ExpertName, linears: Collection[str]) -> list[torch.Tensor]:
         module = self._denoisers.of_expert(expert)
-        with fake_quantised(module, {name: self._ranges[expert][name] for name in linears}):
+        ranges, fitted = self._scales.ranges[expert], self._scales.fitted.get(expert)
+        with fake_quantised(module, {name: ranges[name] for name in linears}, fitted):
             return [
                 run_denoiser(module, call.inputs, self._denoisers.device).cpu()
                 for call in self._calls[expert]

@@ -80,6 +80,8 @@ def _made(label: str, tensor: StoredTensor, loras: Mapping[str, str]) -> Iterato
             "greatest of each column" if made.scale.range is None else f"{made.scale.range:g}"
         )
         yield f"    scale   {greatest} / 448"
+    if made.fitted is not None:
+        yield f"    fitted  by calibration: {_short(made.fitted)}"
     for fold, norms in zip(made.folds, tensor.norms, strict=True):
         ratio = norms.change / (norms.weight or 1.0)
         yield f"    + lora  {loras.get(fold.lora, fold.lora)}, {_changes(fold)}, ratio {ratio:.3g}"

@@ -68,7 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policy",
         metavar="NAME_OR_FILE",
-        help="which linears are FP8: wide, modelopt, narrow, or a TOML file (default: wide)",
+        help="what is FP8: wide, modelopt, narrow, or a TOML file of linears and attentions "
+        "(default: wide)",
     )
     parser.add_argument(
         "--reuse",

@@ -60,7 +60,9 @@ class Scale:
 class Recipe:
     """How a parameter's bytes are made: read from the part `part` of the checkpoint, folded, laid
     out as the graph wants them, and rounded to `dtype`; `float8_e4m3fn` after division by the
-    scale of each column. With a `scale` the parameter is that, not the values.
+    scale of each column. With a `scale` the parameter is that, not the values. `fitted` is the
+    sha256 of float32 numbers that calibration gave: for an FP8 matrix and its scales the greatest
+    magnitude of each column, for a bias what is added to it.
 
     For the same parameter of the same checkpoint equal recipes give equal bytes.
     """
@@ -70,6 +72,7 @@ class Recipe:
     dtype: str
     folds: tuple[Fold, ...] = ()
     scale: Scale | None = None
+    fitted: str | None = None
 
 
 @dataclass(frozen=True)

@@ -110,8 +110,9 @@ def export_bundle(
             _record_norms(plan, tensor)
         for graph, module in modules.items():
             on_progress(Progress(Stage.GRAPHS, f"graph {graph}"))
-            dtypes = stored_dtypes(module, options.precision, _linears(graph, fp8))
-            _write_graph(stage, graph, module, dtypes, _linears(graph, fp8), reuse)
+            rounded = _rounded(graph, fp8)
+            dtypes = stored_dtypes(module, options.precision, rounded)
+            _write_graph(stage, graph, module, dtypes, rounded, reuse)
         on_progress(Progress(Stage.PROMPTS, "encoding the model's own prompts"))
         entries = _entries(modules, {plan: stored[plan] for plan in plans})
         encoder = modules[TEXT_ENCODER]
@@ -166,13 +167,13 @@ def _plan_tensors(
         plans += plan_tensors(graph.name, graph.module, {SHARED: source}, options.precision)
     experts = {expert.value: stack.source for expert, stack in stacks.items()}
     for name, module in contents.expert.items():
-        plans += plan_tensors(name, module, experts, options.precision, _linears(name, fp8))
+        plans += plan_tensors(name, module, experts, options.precision, _rounded(name, fp8))
     return modules, plans
 
 
-def _linears(graph: str, fp8: Choice | None) -> frozenset[str]:
-    """The FP8 linears of a graph."""
-    return fp8.linears if fp8 and graph == DENOISER else frozenset()
+def _rounded(graph: str, fp8: Choice | None) -> frozenset[str]:
+    """What is rounded to E4M3 in a graph."""
+    return fp8.rounded if fp8 and graph == DENOISER else frozenset()
 
 
 _Reused = Mapping[TensorPlan, tuple[StoredTensor, Path]]
@@ -200,14 +201,14 @@ def _write_graph(
     name: str,
     module: ExportModule,
     dtypes: Mapping[str, str],
-    linears: frozenset[str],
+    rounded: frozenset[str],
     reuse: Iterable[PreviousBundle],
 ) -> None:
     file = stage / "graphs" / f"{name}.onnx"
     file.parent.mkdir(exist_ok=True)
     if not _write_as_before(stage, file, name, dtypes, reuse):
         model = trace(module)
-        nodes.insert(model, linears)
+        nodes.insert(model, rounded)
         refer(model, dtypes)
         onnx_ir.save(model, file)
 

@@ -17,7 +17,7 @@ class ExportOptions:
     """`boundary`: the high-noise expert serves timesteps >= 1000 * boundary; None means what the
     checkpoint says, or else 0.9. `reuse`: bundles whose tensors are taken where they would be made
     again the same way; one that is replaced is so used anyway. FP8 needs `scales`, or the file
-    with them; `policy` says which linears are FP8, None means "wide". Raises InputError for what
+    with them; `policy` says what is FP8, None means "wide". Raises InputError for what
     does not go together."""
 
     loras: LoraStacks = field(default_factory=LoraStacks)

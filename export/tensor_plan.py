@@ -7,26 +7,35 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wan_trt.engine.errors import InputError
 from wan_trt.engine.manifest import SHARED, Recipe, Scale
 from wan_trt.export.lora.fold import FoldedTensors
 from wan_trt.export.modeling.module import ExportModule, WeightRule, same
 from wan_trt.export.precision import FLOAT8, FLOAT32, TORCH_DTYPES, Precision, stored_dtypes
 from wan_trt.export.quantize import e4m3
-from wan_trt.export.quantize.nodes import input_scale, weight_scale
+from wan_trt.export.quantize.e4m3_nodes import input_scale, weight_scale
+from wan_trt.export.quantize.fitted import Fitted
 
 # Larger tensors that are neither folded nor laid out anew pass through memory in rows: UMT5's
 # token embedding would be 4 GB of float32.
 _WHOLE_NBYTES = 1 << 29
+_WEIGHT, _BIAS = ".weight", ".bias"
 
 
 @dataclass(frozen=True, eq=False)
 class WeightSource:
     """A part of the checkpoint with the LoRAs of one expert folded in. `part` is its name in
-    recipes; `ranges` are those of the inputs of the expert's FP8 linears."""
+    recipes; `ranges` are those of what is rounded in the expert, `fitted` what else calibration
+    found for its linears."""
 
     part: str
     tensors: FoldedTensors
     ranges: Mapping[str, float] = field(default_factory=dict)
+    fitted: Mapping[str, Fitted] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,29 +71,38 @@ class TensorPlan:
         """Whether it is an FP8 matrix or the scales of its columns."""
         return self.recipe.dtype == FLOAT8 or self.recipe.scale == Scale()
 
+    @property
+    def column_ranges(self) -> NDArray[np.float32] | None:
+        """Of an FP8 matrix, float32 [out]; None: each column's greatest magnitude."""
+        fitted = self.sources[0].fitted.get(self.matrix.removesuffix(_WEIGHT))
+        return None if fitted is None else fitted.column_ranges
+
 
 def plan_tensors(
     graph: str,
     module: ExportModule,
     sources: Mapping[str, WeightSource],
     precision: Precision,
-    linears: Collection[str] = (),
+    rounded: Collection[str] = (),
 ) -> list[TensorPlan]:
-    """All tensors of a graph with these FP8 `linears`; {weight set: source}. Weight sets whose
-    tensors are all the same become the set "shared", others share what they have in common."""
-    dtypes = stored_dtypes(module, precision, linears)
+    """All tensors of a graph in which these inputs of linears and attentions are `rounded`;
+    {weight set: source}. Weight sets whose tensors are all the same become the set "shared", others
+    share what they have in common."""
+    dtypes = stored_dtypes(module, precision, rounded)
     plans: list[TensorPlan] = []
     for parameter, (rule, shape) in _parameters(module).items():
         groups: dict[Recipe, dict[str, WeightSource]] = {}
         for weight_set, source in sources.items():
-            recipe = _recipe(source, rule, dtypes[parameter])
+            fitted = _fitted(source, parameter, shape)
+            recipe = _recipe(source, rule, dtypes[parameter], parameter, fitted)
             groups.setdefault(recipe, {})[weight_set] = source
         for recipe, users in groups.items():
             names, of = tuple(users), tuple(users.values())
-            plan = TensorPlan(graph, parameter, names, of, rule, shape, recipe, parameter)
+            own = _shifted(rule, _fitted(of[0], parameter, shape), parameter)
+            plan = TensorPlan(graph, parameter, names, of, own, shape, recipe, parameter)
             plans += [plan, _channel_scales(plan)] if plan.of_e4m3 else [plan]
-    for linear in linears:
-        plans += _input_scales(graph, linear, sources)
+    for name in rounded:
+        plans += _input_scales(graph, name, sources)
     if all(len(plan.weight_sets) == len(sources) for plan in plans):
         return [replace(plan, weight_sets=(SHARED,)) for plan in plans]
     return plans
@@ -94,20 +112,20 @@ def _channel_scales(plan: TensorPlan) -> TensorPlan:
     """What stands beside an FP8 matrix."""
     return replace(
         plan,
-        parameter=weight_scale(plan.parameter.removesuffix(".weight")),
+        parameter=weight_scale(plan.parameter.removesuffix(_WEIGHT)),
         shape=plan.shape[1:],
         recipe=replace(plan.recipe, dtype=FLOAT32, scale=Scale()),
     )
 
 
 def _input_scales(
-    graph: str, linear: str, sources: Mapping[str, WeightSource]
+    graph: str, rounded: str, sources: Mapping[str, WeightSource]
 ) -> Iterator[TensorPlan]:
     """Of the experts, or of those with the same range."""
-    name = input_scale(linear)
+    name = input_scale(rounded)
     groups: dict[tuple[str, float], dict[str, WeightSource]] = {}
     for weight_set, source in sources.items():
-        groups.setdefault((source.part, source.ranges[linear]), {})[weight_set] = source
+        groups.setdefault((source.part, source.ranges[rounded]), {})[weight_set] = source
     for (part, greatest), users in groups.items():
         recipe = Recipe(part, (), FLOAT32, scale=Scale(greatest))
         rule = WeightRule((), partial(e4m3.input_scale, greatest))
@@ -120,6 +138,35 @@ def _parameters(module: ExportModule) -> dict[str, tuple[WeightRule, tuple[int, 
     return {name: (rules[name], tuple(t.shape)) for name, t in module.state_dict().items()}
 
 
-def _recipe(source: WeightSource, rule: WeightRule, dtype: str) -> Recipe:
+def _recipe(
+    source: WeightSource, rule: WeightRule, dtype: str, parameter: str, fitted: Fitted | None
+) -> Recipe:
     folds = (fold for name in rule.sources for fold in source.tensors.folds(name))
-    return Recipe(source.part, rule.sources, dtype, tuple(folds))
+    digest = None
+    if fitted is not None:
+        is_bias = parameter.endswith(_BIAS)
+        digest = fitted.shift_digest if is_bias else fitted.columns_digest
+    return Recipe(source.part, rule.sources, dtype, tuple(folds), fitted=digest)
+
+
+def _fitted(source: WeightSource, parameter: str, shape: tuple[int, ...]) -> Fitted | None:
+    """What calibration has for the matrix or the bias of an FP8 linear. Raises InputError where
+    that is not for these columns."""
+    linear, _, kind = parameter.rpartition(".")
+    fitted = source.fitted.get(linear) if f".{kind}" in (_WEIGHT, _BIAS) else None
+    if fitted is not None and len(fitted.column_ranges) != shape[-1]:
+        raise InputError(
+            f"the scales have {len(fitted.column_ranges)} columns of {parameter}",
+            expected=f"{shape[-1]}",
+            action="calibrate again with this checkpoint",
+            field="scales",
+        )
+    return fitted
+
+
+def _shifted(rule: WeightRule, fitted: Fitted | None, parameter: str) -> WeightRule:
+    """The rule of a bias that calibration shifts; any other as it is."""
+    if fitted is None or fitted.bias_shift is None or not parameter.endswith(_BIAS):
+        return rule
+    shift = torch.from_numpy(fitted.bias_shift)
+    return WeightRule(rule.sources, lambda *tensors: rule.make(*tensors) + shift)

@@ -74,7 +74,8 @@ def _write(plans: Sequence[TensorPlan], store: TensorStore) -> Stored:
             names = {first: store.put(_rows(first))}
         elif first.of_e4m3:
             tensor, norms = _make(first, read)
-            quantised = e4m3.quantise(tensor)
+            ranges = first.column_ranges
+            quantised = e4m3.quantise(tensor, None if ranges is None else torch.from_numpy(ranges))
             del tensor
             names = {
                 plan: store.put([quantised.scales if plan.recipe.scale else quantised.values])

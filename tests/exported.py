@@ -47,8 +47,8 @@ def export_module(
     precision: Precision = Precision.FP32,
     ranges: Mapping[str, float] | None = None,
 ) -> OrtExecutor:
-    """The module as an executor, by the path that the bundle takes; `ranges` of the inputs of its
-    FP8 linears."""
+    """The module as an executor, by the path that the bundle takes; `ranges` of what is
+    rounded in it."""
     ranges = ranges or {}
     model = trace(module)
     nodes.insert(model, ranges.keys())

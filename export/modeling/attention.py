@@ -26,6 +26,22 @@ def attention(
     return result
 
 
+class Attention(nn.Module):
+    """`attention` as a module without weights, so that calibration can look at what it reads."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        return attention(query, key, value, self.heads)
+
+
+def query_scale(head_dim: int) -> float:
+    """What queries are multiplied by before they meet the keys."""
+    return float(head_dim**-0.5)
+
+
 def rotate(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, heads: int) -> torch.Tensor:
     """Rotary embedding of adjacent pairs; x [1, tokens, dim], tables [1, tokens, head_dim/2]."""
     return torch.onnx.ops.rotary_embedding(x, cosine, sine, interleaved=True, num_heads=heads)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from wan_trt.engine.executor import GraphSpec, TensorSpec
 from wan_trt.export.modeling.animate import FaceSizes, ImageSizes
-from wan_trt.export.modeling.attention import RMSNorm, attention, layer_norm, rotate
+from wan_trt.export.modeling.attention import Attention, RMSNorm, attention, layer_norm, rotate
 from wan_trt.export.modeling.dit import DitSizes
 from wan_trt.export.modeling.face import FACE_EPS
 from wan_trt.export.modeling.module import ExportModule, Linear, WeightRule, default_rules
@@ -46,12 +46,13 @@ class SelfAttention(nn.Module):
         dim = sizes.dim
         self.q, self.k, self.v, self.o = (Linear(dim, dim) for _ in range(4))
         self.norm_q, self.norm_k = RMSNorm(dim, sizes.eps), RMSNorm(dim, sizes.eps)
+        self.attention = Attention(sizes.heads)
         self.heads = sizes.heads
 
     def forward(self, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
         query = rotate(self.norm_q(self.q(x)), cosine, sine, self.heads)
         key = rotate(self.norm_k(self.k(x)), cosine, sine, self.heads)
-        result: torch.Tensor = self.o(attention(query, key, self.v(x), self.heads))
+        result: torch.Tensor = self.o(self.attention(query, key, self.v(x)))
         return result
 
 

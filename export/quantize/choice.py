@@ -1,4 +1,4 @@
-"""What of a checkpoint becomes FP8 in one export: a policy's linears, with ranges that fit."""
+"""What of a checkpoint becomes FP8 in one export: what a policy names, with ranges that fit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from wan_trt.engine.errors import InputError
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.expert_stack import ExpertStack
@@ -18,16 +17,18 @@ from wan_trt.export.options import ExportOptions
 from wan_trt.export.quantize.origin import lora_uses
 from wan_trt.export.quantize.policy import Policy, candidates
 from wan_trt.export.quantize.scales import Scales, ScalesOrigin
+from wan_trt.export.tensor_plan import WeightSource
 
 DENOISER = "denoiser"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """FP8 `linears` of the denoiser, and the ranges of their inputs."""
+    """What of the denoiser is `rounded`, the inputs of linears and of attentions, and by which
+    ranges."""
 
     policy: Policy
-    linears: frozenset[str]
+    rounded: frozenset[str]
     scales: Scales
 
     def require_made_for(
@@ -48,14 +49,15 @@ class Choice:
             boundary=boundary,
             policy=self.policy.digest,
         )
-        self.scales.require(wanted, self.linears)
+        self.scales.require(wanted, self.rounded)
 
     def with_ranges(
         self, stacks: Mapping[ExpertName, ExpertStack]
     ) -> dict[ExpertName, ExpertStack]:
-        """The stacks with the ranges of each expert, as float32 holds them."""
+        """The stacks with the ranges of each expert, as float32 holds them, and what else was
+        fitted."""
         return {
-            expert: replace(stack, source=replace(stack.source, ranges=self._ranges(expert)))
+            expert: replace(stack, source=self._measured(stack.source, expert))
             for expert, stack in stacks.items()
         }
 
@@ -72,27 +74,21 @@ class Choice:
             },
         }
 
-    def _ranges(self, expert: ExpertName) -> dict[str, float]:
-        return {name: float(np.float32(x)) for name, x in self.scales.ranges[expert].items()}
+    def _measured(self, source: WeightSource, expert: ExpertName) -> WeightSource:
+        ranges = {name: float(np.float32(x)) for name, x in self.scales.ranges[expert].items()}
+        return replace(source, ranges=ranges, fitted=self.scales.fitted.get(expert, {}))
 
 
 def choose(options: ExportOptions, contents: BundlePlan) -> Choice | None:
     """None at other precisions. Raises InputError for scales that cannot be read, and for a policy
-    that does not fit the model or wants FP8 attention."""
+    that does not fit the model."""
     if options.scales is None:
         return None
     policy = options.policy or Policy.read("wide")
     denoiser = contents.expert[DENOISER]
     assert isinstance(denoiser, Denoiser), "the graph of this name"
     found = policy.apply(candidates(denoiser), denoiser.sizes.layers)
-    if found.attention:
-        raise InputError(
-            f"the policy {policy.name} wants FP8 attention in {len(found.attention)} blocks",
-            expected="FP8 linears only: this version cannot export FP8 attention",
-            action="leave [[attention]] out, or set it to high",
-            field="policy",
-        )
     scales = options.scales
     return Choice(
-        policy, found.linears, scales if isinstance(scales, Scales) else Scales.read(scales)
+        policy, found.rounded, scales if isinstance(scales, Scales) else Scales.read(scales)
     )

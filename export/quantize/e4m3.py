@@ -26,8 +26,9 @@ class E4M3Matrix:
     scales: torch.Tensor
 
 
-def quantise(matrix: torch.Tensor) -> E4M3Matrix:
-    """A finite float32 matrix [in, out], whose columns get a scale each: greatest magnitude / 448.
+def quantise(matrix: torch.Tensor, ranges: torch.Tensor | None = None) -> E4M3Matrix:
+    """A finite float32 matrix [in, out], whose columns get a scale each: `ranges` float32 [out],
+    or else the greatest magnitude, / 448. What is greater than a column's range saturates.
 
     A column of zeros has scale 1 and stays zero; so does one whose scale would be below float32's
     least normal number, 1.2e-38.
@@ -38,10 +39,13 @@ def quantise(matrix: torch.Tensor) -> E4M3Matrix:
     step = max(1, _BLOCK_NBYTES // max(1, 4 * rows.shape[1]))
     for first in range(0, len(rows), step):
         block = slice(first, first + step)
-        scale = rows[block].abs().amax(1) / E4M3_MAX
+        greatest = rows[block].abs().amax(1) if ranges is None else ranges[block]
+        scale = greatest / E4M3_MAX
         scale[scale < _LEAST_SCALE] = 1.0
         scales[block] = scale
-        values[block] = rows[block] / scale[:, None]
+        quotient = rows[block] / scale[:, None]
+        # Beyond 448 the conversion has NaN.
+        values[block] = quotient if ranges is None else quotient.clamp_(-E4M3_MAX, E4M3_MAX)
     turned = values.view(torch.uint8).t().contiguous().view(torch.float8_e4m3fn)
     return E4M3Matrix(turned, scales)
 

@@ -1,4 +1,4 @@
-"""Which linears of the denoiser are FP8: a TOML file of patterns, later tables win (pure).
+"""Which linears and self attentions are FP8: a TOML file of patterns, later tables win (pure).
 
     [[linear]]
     modules = ["blocks.*.ffn.*"]    # shell patterns over names such as blocks.0.ffn.2
@@ -30,6 +30,7 @@ from typing import Any
 from wan_trt.engine.errors import BundleError, InputError
 from wan_trt.export.modeling.denoiser import Denoiser
 from wan_trt.export.modeling.module import Linear
+from wan_trt.export.quantize.attention_inputs import attention_inputs
 from wan_trt.export.quantize.evidence import Evidence
 
 _PRESETS = Path(__file__).parent / "presets"
@@ -73,6 +74,11 @@ class Quantised:
 
     linears: frozenset[str]
     attention: frozenset[int]
+
+    @property
+    def rounded(self) -> frozenset[str]:
+        """The names of what needs ranges: linears, and the inputs of attentions."""
+        return self.linears | attention_inputs(self.attention)
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,7 @@ class Policy:
             frozenset(block for block, precision in blocks.items() if precision == "fp8"),
         )
         if not found_fp8.linears and not found_fp8.attention:
-            raise _error(self.name, "quantises nothing of this model", "at least one FP8 linear")
+            raise _error(self.name, "quantises nothing of this model", "an FP8 linear or attention")
         return found_fp8
 
 

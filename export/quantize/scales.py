@@ -1,9 +1,10 @@
 """Activation ranges of the FP8 linears, and what they were measured on.
 
 One safetensors file: float32 scalars EXPERT/MODULE, the greatest magnitude that the input of the
-linear MODULE of that expert is to hold (the scale is this / 448). Its metadata holds, as JSON, the
-origin, and a hash of the ranges of each expert that follows them into the bundle. A linear's weight
-needs no range: it is known when it is quantised.
+linear MODULE of that expert is to hold (the scale is this / 448). Beside it lie
+EXPERT/MODULE:column_ranges and EXPERT/MODULE:bias_shift where the linears were fitted
+(`fitted.py`); without them a column's range is its own greatest magnitude. The metadata holds, as
+JSON, the origin, and a hash of the ranges of each expert that follows them into the bundle.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -24,11 +26,14 @@ from wan_trt.engine.input_scales import E4M3_MAX, ranges_digest
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.strict_json import parse
+from wan_trt.export.quantize.attention_inputs import linears_of
+from wan_trt.export.quantize.fitted import Fitted
 from wan_trt.media.partial_output import whole_file
 
 # Below it the scale would be no normal float32.
 LEAST_RANGE = E4M3_MAX * float(np.finfo(np.float32).tiny)
 _METADATA, _DIGESTS = "wan_trt.scales", "wan_trt.scales.sha256"
+_COLUMNS, _SHIFT = "column_ranges", "bias_shift"
 _FIELD = "scales"
 
 
@@ -60,16 +65,21 @@ class ScalesOrigin:
 
 @dataclass(frozen=True)
 class Scales:
-    """`ranges[expert][module]` >= LEAST_RANGE, finite. Raises InputError for others."""
+    """`ranges[expert][module]` >= LEAST_RANGE, finite. `fitted` has all linears of an expert, or
+    none. Raises InputError for others."""
 
     origin: ScalesOrigin
     ranges: Mapping[ExpertName, Mapping[str, float]]
+    fitted: Mapping[ExpertName, Mapping[str, Fitted]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for expert, modules in self.ranges.items():
             for module, value in modules.items():
                 if not LEAST_RANGE <= value < math.inf:
                     raise _error(f"the range of {expert}/{module} is {value}")
+        for expert, linears in self.fitted.items():
+            if odd := sorted(set(linears_of(self.ranges[expert])) ^ linears.keys()):
+                raise _error(f"{expert}/{odd[0]} has either a range or column ranges, not both")
 
     @property
     def digests(self) -> dict[str, str]:
@@ -82,12 +92,17 @@ class Scales:
         """The file appears, or is replaced, when it is complete. Raises MediaError or
         ResourceError for the place."""
         tensors = {
-            f"{expert}/{module}": np.float32(value)
+            f"{expert}/{module}": np.asarray(np.float32(value))
             for expert, modules in self.ranges.items()
             for module, value in modules.items()
         }
+        for expert, linears in self.fitted.items():
+            for module, fitted in linears.items():
+                tensors[f"{expert}/{module}:{_COLUMNS}"] = fitted.column_ranges
+                if fitted.bias_shift is not None:
+                    tensors[f"{expert}/{module}:{_SHIFT}"] = fitted.bias_shift
         content = save(
-            {name: np.asarray(value) for name, value in tensors.items()},
+            tensors,
             {
                 _METADATA: json.dumps(asdict(self.origin), sort_keys=True),
                 _DIGESTS: json.dumps(self.digests),
@@ -111,16 +126,8 @@ class Scales:
             raise _error(f"{path} cannot be read ({error})") from None
         except BundleError as error:
             raise _error(error.given) from None
-        ranges: dict[ExpertName, dict[str, float]] = {expert: {} for expert in ExpertName}
-        for name, value in values.items():
-            expert, _, module = name.partition("/")
-            if expert not in list(ExpertName) or not module:
-                raise _error(f"{path} has a tensor {name}")
-            if value.shape != ():
-                raise _error(f"the range of {name} is {value.tolist()}")
-            ranges[ExpertName(expert)][module] = float(value)
         try:
-            scales = Scales(origin, ranges)
+            scales = _from_tensors(origin, values)
         except InputError as error:
             raise _error(f"{path}: {error.given}") from None
         if scales.digests != digests:
@@ -149,6 +156,29 @@ class Scales:
                 if names:
                     shown = ", ".join(names[:5]) + (", .." if len(names) > 5 else "")
                     raise _error(f"the scales of the {expert}-noise expert {problem} {shown}")
+
+
+def _from_tensors(origin: ScalesOrigin, tensors: Mapping[str, NDArray[Any]]) -> Scales:
+    ranges: dict[ExpertName, dict[str, float]] = {expert: {} for expert in ExpertName}
+    fitted: dict[ExpertName, dict[str, Fitted]] = {}
+    for name, value in tensors.items():
+        expert, _, rest = name.partition("/")
+        module, _, kind = rest.partition(":")
+        if expert not in list(ExpertName) or not module or kind not in ("", _COLUMNS, _SHIFT):
+            raise _error(f"there is an unknown tensor {name}")
+        if kind == "":
+            if value.shape != ():
+                raise _error(f"the range of {name} is {value.tolist()}")
+            ranges[ExpertName(expert)][module] = float(value)
+        elif kind == _COLUMNS:
+            shift = tensors.get(f"{expert}/{module}:{_SHIFT}")
+            try:
+                fitted.setdefault(ExpertName(expert), {})[module] = Fitted(value, shift)
+            except InputError as error:
+                raise _error(f"the columns of {expert}/{module}: {error.given}") from None
+        elif f"{expert}/{module}:{_COLUMNS}" not in tensors:
+            raise _error(f"{name} without column ranges")
+    return Scales(origin, ranges, fitted)
 
 
 def _error(given: str, expected: str = "scales that `wan-trt calibrate` wrote") -> InputError:

@@ -30,14 +30,14 @@ def synthetic_scales(
     seed: int = 0,
     boundary: float | None = None,
 ) -> Scales:
-    """Random ranges for the linears of `policy` (None: "wide"), other ones for each expert, for an
+    """Random ranges for what `policy` rounds (None: "wide"), other ones for each expert, for an
     export with this `boundary`. Hashes the checkpoint; measures nothing, and says so."""
     options = ExportOptions(loras or LoraStacks(), boundary)
     policy = policy or Policy.read("wide")
     opened = Checkpoint.open(checkpoint)
     contents = graphs.plan(opened)
     denoiser = cast(Denoiser, contents.expert[DENOISER])
-    linears = sorted(policy.apply(candidates(denoiser), denoiser.sizes.layers).linears)
+    rounded = sorted(policy.apply(candidates(denoiser), denoiser.sizes.layers).rounded)
     sources = describe(opened.path, opened.files, {}, lambda _: None)
     numbers = random.Random(seed)
     return Scales(
@@ -52,8 +52,5 @@ def synthetic_scales(
             inputs={},
             tools={},
         ),
-        {
-            expert: {linear: numbers.uniform(*_RANGES) for linear in linears}
-            for expert in ExpertName
-        },
+        {expert: {name: numbers.uniform(*_RANGES) for name in rounded} for expert in ExpertName},
     )

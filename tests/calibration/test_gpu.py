@@ -121,8 +121,8 @@ def test_a_velocity_is_the_cpu_s(on_gpu: GoldenCalibration, calibration: GoldenC
 def test_a_search_runs(on_gpu: GoldenCalibration, calibration: GoldenCalibration) -> None:
     """To the end, and measures what a CPU does."""
     spread = calibration.recording.spread(0.9, 1)
-    own = VelocityErrors(on_gpu.found.denoisers, spread, calibration.found.scales.ranges)
-    expected = VelocityErrors(calibration.found.denoisers, spread, calibration.found.scales.ranges)
+    own = VelocityErrors(on_gpu.found.denoisers, spread, calibration.found.scales)
+    expected = VelocityErrors(calibration.found.denoisers, spread, calibration.found.scales)
     linears = ("blocks.0.self_attn.q", "blocks.9.ffn.2", "face_adapter.fuser_blocks.0.linear2")
     for name in linears:
         for expert, error in expected.alone([name])[name].items():

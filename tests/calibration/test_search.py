@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from calibration_samples import GoldenCalibration
+from calibration_samples import GoldenCalibration, write_small_sample
 
 from wan_trt.calibration.calibrate import CalibrationOptions
 from wan_trt.calibration.fake_quantised import fake_quantised
@@ -29,7 +29,7 @@ FIRST = "blocks.0.self_attn.q"
 def errors(calibration: GoldenCalibration) -> VelocityErrors:
     found = calibration.found
     spread = calibration.recording.spread(found.scales.origin.boundary, CALLS)
-    return VelocityErrors(found.denoisers, spread, found.scales.ranges)
+    return VelocityErrors(found.denoisers, spread, found.scales)
 
 
 def quantised_by(policy: Policy, calibration: GoldenCalibration) -> frozenset[str]:
@@ -73,13 +73,14 @@ def test_the_error_is_that_of_the_velocity(calibration: GoldenCalibration) -> No
     """Of all calls together, and of each by itself."""
     found = calibration.found
     spread = calibration.recording.spread(0.9, 3)
-    errors = VelocityErrors(found.denoisers, spread, found.scales.ranges)
+    errors = VelocityErrors(found.denoisers, spread, found.scales)
     calls = spread[ExpertName.LOW]
     assert len({call.timestep for call in calls}) > 1
     module = found.denoisers.of_expert(ExpertName.LOW)
     run = partial(run_denoiser, module, device=torch.device("cpu"))
     exact = torch.stack([run(call.inputs) for call in calls]).double().flatten(1)
-    with fake_quantised(module, {FIRST: found.scales.ranges[ExpertName.LOW][FIRST]}):
+    ranges, fitted = found.scales.ranges[ExpertName.LOW], found.scales.fitted[ExpertName.LOW]
+    with fake_quantised(module, {FIRST: ranges[FIRST]}, fitted):
         changed = torch.stack([run(call.inputs) for call in calls]).double().flatten(1)
     squares, velocities = (changed - exact).square(), exact.square()
     measured = errors.alone([FIRST])[FIRST][ExpertName.LOW]
@@ -137,6 +138,14 @@ def test_a_policy_file_keeps_what_was_measured(
 def test_a_budget_that_nothing_fits(calibration: GoldenCalibration) -> None:
     with pytest.raises(InputError, match="budget: 1e-30 is less than any linear costs"):
         search_calibrated(calibration.found, calibration.recording, 1e-30, CALLS)
+
+
+def test_attention_is_not_searched(golden: Path, tmp_path: Path) -> None:
+    policy = Policy.parse('[[attention]]\nblocks = ":"\nprecision = "fp8"\n', "own")
+    options = CalibrationOptions(policy=policy)
+    write_small_sample(tmp_path / "inputs" / "one")
+    with pytest.raises(InputError, match="the policy own quantises nothing of this model"):
+        search_policy(golden / "checkpoint", tmp_path / "inputs", tmp_path, options, 1.0, 1)
 
 
 @pytest.mark.parametrize(

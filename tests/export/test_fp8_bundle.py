@@ -22,6 +22,7 @@ from wan_trt.export.lora.spec import LoraStacks
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.precision import Precision
 from wan_trt.export.progress import Progress, Stage
+from wan_trt.export.quantize.fitted import Fitted
 from wan_trt.export.quantize.policy import Policy
 from wan_trt.export.quantize.scales import Scales
 from wan_trt.export.synthetic.scales import synthetic_scales
@@ -206,10 +207,6 @@ def test_another_boundary_asks_for_other_scales(
     ("change", "said"),
     [
         (lambda s: replace(s, boundary=0.5), "measured with another boundary: 0.9; expected 0.5"),
-        (
-            lambda s: replace(s, policy=Policy.parse(_ATTENTION, "own")),
-            "the policy own wants FP8 attention in 2 blocks; expected FP8 linears only",
-        ),
         (lambda s: replace(s, scales=Path("absent.scales")), r"absent\.scales cannot be read"),
     ],
 )
@@ -224,16 +221,6 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(InputError, match=said):
         export_bundle(tiny_checkpoint, tmp_path / "b", change(_options(tiny_loras, scales)))
     assert list(tmp_path.iterdir()) == []
-
-
-_ATTENTION = """
-[[linear]]
-modules = ["blocks.*"]
-precision = "fp8"
-[[attention]]
-blocks = ":2"
-precision = "fp8"
-"""
 
 
 @pytest.mark.parametrize(
@@ -295,3 +282,53 @@ def test_the_command_exports_and_inspect_tells(
     assert "denoiser/blocks.0.ffn.2.weight [high] float8_e4m3fn [96, 64]" in shown
     assert "    scale   greatest of each column / 448" in shown
     assert f"    scale   {scales.ranges[LOW]['blocks.0.ffn.2']:g} / 448" in shown
+
+
+def test_fitted_linears_store_the_columns_and_biases_of_calibration(
+    tiny_checkpoint: Path,
+    tiny_loras: LoraStacks,
+    tiny_bundle: Bundle,
+    bundle: Bundle,
+    scales: Scales,
+    tmp_path: Path,
+) -> None:
+    plain = tiny_bundle.manifest.graphs["denoiser"].weights
+    random = np.random.default_rng(7)
+    fitted: dict[ExpertName, dict[str, Fitted]] = {HIGH: {}, LOW: {}}
+    for expert, linears in fitted.items():
+        for linear in scales.ranges[expert]:
+            weight = _values(tiny_bundle, plain[expert][f"{linear}.weight"])
+            # The last column's range is too small: it saturates.
+            ranges = np.abs(weight).max(0) * np.float32(1.25)
+            ranges[-1] /= 2
+            shift = random.normal(0, 0.1, len(ranges)).astype(np.float32)
+            linears[linear] = Fitted(ranges, shift)
+    options = _options(tiny_loras, replace(scales, fitted=fitted), bundle.path)
+    found, made, _ = _made(tiny_checkpoint, tmp_path / "bundle", options)
+    for expert, linears in fitted.items():
+        for linear, wanted in linears.items():
+            weight = _values(tiny_bundle, plain[expert][f"{linear}.weight"])
+            scale = wanted.column_ranges / np.float32(448)
+            expected = np.clip(weight / scale, -448, 448).astype(ml_dtypes.float8_e4m3fn)
+            stored = _stored(found, expert, f"{linear}.weight")
+            assert _values(found, stored).tobytes() == expected.tobytes()
+            assert stored.made.fitted == wanted.columns_digest
+            channels = _stored(found, expert, f"{linear}.weight_scale")
+            assert np.array_equal(_values(found, channels), scale)
+            bias = _values(tiny_bundle, plain[expert][f"{linear}.bias"]) + wanted.bias_shift
+            shifted = _stored(found, expert, f"{linear}.bias")
+            assert np.array_equal(_values(found, shifted), bias)
+            assert shifted.made.fitted == wanted.shift_digest
+    fp8 = set(scales.ranges[HIGH])
+    assert {name.split()[1].rpartition(".")[0] for name in made} == fp8
+
+    short = Fitted(np.ones(3, np.float32))
+    wrong = {**fitted, LOW: {**fitted[LOW], "blocks.1.ffn.2": short}}
+    with pytest.raises(InputError, match=r"3 columns of blocks\.1\.ffn\.2") as raised:
+        export_bundle(
+            tiny_checkpoint,
+            tmp_path / "wrong",
+            _options(tiny_loras, replace(scales, fitted=wrong), bundle.path),
+        )
+    assert raised.value.field == "scales"
+    assert not (tmp_path / "wrong").exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+from e4m3_rounding import narrow_others, round_linears
 from exported import export_module, run_exported
 from torch import nn
 
@@ -23,28 +24,6 @@ from wan_trt.export.quantize.policy import candidates
 from wan_trt.export.tensors import MemoryTensors, TensorSource
 
 SIZES = {"frames": 3, "rows": 4, "columns": 5}
-
-
-def _rounded(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """x as E4M3 with this scale holds it; larger values saturate."""
-    return (x / scale).clamp(-448, 448).to(torch.float8_e4m3fn).float() * scale
-
-
-def _fake_quantise(module: nn.Module, ranges: Mapping[str, float]) -> None:
-    """Weights and inputs of these linears as FP8 holds them, in float32."""
-    for name, greatest in ranges.items():
-        linear = module.get_submodule(name)
-        assert isinstance(linear, Linear)
-        weight = linear.weight.data
-        linear.weight.data = _rounded(weight, weight.abs().amax(0) / 448)
-        scale = torch.tensor(greatest) / 448
-
-        def round_input(
-            _: nn.Module, args: tuple[torch.Tensor], scale: torch.Tensor = scale
-        ) -> tuple[torch.Tensor]:
-            return (_rounded(args[0], scale),)
-
-        linear.register_forward_pre_hook(round_input)
 
 
 def _denoiser(source: TensorSource, checkpoint: Checkpoint) -> Denoiser:
@@ -97,13 +76,9 @@ def case(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Cas
 
 def test_it_computes_what_rounding_in_torch_gives(case: Case) -> None:
     plain, fake = (_denoiser(case.source, case.checkpoint) for _ in range(2))
-    narrow = {name for name, child in fake.named_modules() if isinstance(child, Linear)}
     for module in (plain, fake):
-        for name in narrow - case.ranges.keys():
-            linear = module.get_submodule(name)
-            assert isinstance(linear, Linear)
-            linear.weight.data = linear.weight.data.bfloat16().float()
-    _fake_quantise(fake, case.ranges)
+        narrow_others(module, case.ranges)
+    round_linears(fake, case.ranges)
     expected, without = fake(*case.inputs), plain(*case.inputs)
     error, rounding = (case.velocity - expected).abs(), (without - expected).abs()
     # Where float32 differs in its last digit an input may become the E4M3 number beside.
@@ -156,7 +131,7 @@ def test_a_linear_rounds_as_torch_does(tmp_path: Path) -> None:
     fake = TwoLinears()
     fake.load(source)
     fake.second.weight.data[0, 3] = 1.0
-    _fake_quantise(fake, ranges)
+    round_linears(fake, ranges)
     fake.second.weight.data[:, 3] = 0.0
     assert torch.equal(found, fake(x))
     assert (found[..., 3] == 0).all()

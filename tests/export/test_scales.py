@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
+from wan_trt.export.quantize.fitted import Fitted
 from wan_trt.export.quantize.scales import LoraUse, Scales, ScalesOrigin
 
 HIGH, LOW = ExpertName.HIGH, ExpertName.LOW
@@ -83,14 +84,43 @@ def test_a_range_that_is_none(file: Path, value: float) -> None:
     ("tensors", "said"),
     [
         ({"high/a": np.ones(3, np.float32)}, "range of high/a is"),
-        ({"middle/a": np.float32(1)}, "has a tensor middle/a"),
-        ({"a": np.float32(1)}, "has a tensor a"),
-        ({"high/": np.float32(1)}, "has a tensor high/"),
+        ({"middle/a": np.float32(1)}, "unknown tensor middle/a"),
+        ({"a": np.float32(1)}, "unknown tensor a"),
+        ({"high/": np.float32(1)}, "unknown tensor high/"),
     ],
 )
 def test_tensors_that_are_no_ranges(file: Path, tensors: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         Scales.read(_changed(file, tensors))
+
+
+def test_what_was_fitted_is_read_again(file: Path) -> None:
+    high = Fitted(np.array([1.5, 0], np.float32), np.array([0.1, -0.2], np.float32))
+    low = Fitted(np.array([2.5, 1], np.float32))
+    fitted = {HIGH: {"a": high, "b": low}, LOW: {"a": low, "b": high}}
+    Scales(ORIGIN, BOTH, fitted).write(file)
+    assert Scales.read(file) == Scales(ORIGIN, BOTH, fitted)
+    assert Scales.read(file) != Scales(ORIGIN, BOTH, fitted | {HIGH: fitted[LOW]})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("high/a:column_ranges", [1.0, math.nan], "columns of high/a: NaN"),
+        ("high/a:column_ranges", [1.0, -1.0], "columns of high/a: a range below 0"),
+        ("high/a:bias_shift", [1.0], "columns of high/a: 2 columns and a bias of 1"),
+        ("high/a:bias_shift", [1.0, math.inf], "columns of high/a: NaN or infinity"),
+        ("low/a:bias_shift", [1.0], "low/a:bias_shift without column ranges"),
+        ("high/c:column_ranges", [1.0], "high/c"),
+        ("high/a:colour", [1.0], "unknown tensor high/a:colour"),
+    ],
+)
+def test_fits_that_are_none(file: Path, name: str, value: list[float], said: str) -> None:
+    fitted = Fitted(np.ones(2, np.float32), np.ones(2, np.float32))
+    Scales(ORIGIN, BOTH, {HIGH: {"a": fitted, "b": fitted}}).write(file)
+    with pytest.raises(InputError, match=said) as raised:
+        Scales.read(_changed(file, {name: np.array(value, np.float32)}))
+    assert raised.value.field == "scales"
 
 
 def test_other_files(file: Path, tmp_path: Path) -> None:
