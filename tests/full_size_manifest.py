@@ -19,9 +19,8 @@ from wan_trt.engine.models import ModelName
 from wan_trt.export import graphs
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.lora.fold import FoldedTensors
-from wan_trt.export.modeling.denoiser import Denoiser
 from wan_trt.export.precision import Precision
-from wan_trt.export.quantize.policy import Policy, candidates
+from wan_trt.export.quantize.policy import Policy, candidates, flat
 from wan_trt.export.synthetic.sizes import ANIMATE_14B
 from wan_trt.export.tensor_plan import TensorPlan, WeightSource, plan_tensors
 
@@ -33,14 +32,13 @@ def full_size_manifest(
     """As an export of the real checkpoint writes it; FP8 by the policy `wide`. Without
     `two_experts` both run the same weights, as Animate does without LoRAs."""
     checkpoint, contents = _planned(model)
-    denoiser = contents.expert["denoiser"]
-    assert isinstance(denoiser, Denoiser)
-    rounded = Policy.read("wide").apply(candidates(denoiser), denoiser.sizes.layers).rounded
+    layers, found = contents.geometry.layers, candidates(contents.expert)
+    rounded = Policy.read("wide").apply(found, layers).rounded
     experts = {
         expert.value: WeightSource(
             f"dit.{expert}" if two_experts else "dit",
             FoldedTensors(dit.tensors),
-            dict.fromkeys(rounded, 1.0),
+            dict.fromkeys(flat(rounded), 1.0),
         )
         for expert, dit in checkpoint.experts.items()
     }
@@ -49,7 +47,7 @@ def full_size_manifest(
         source = WeightSource(checkpoint.part(graph.source), FoldedTensors(graph.source))
         plans += plan_tensors(graph.name, graph.module, {SHARED: source}, precision)
     for name, module in contents.expert.items():
-        chosen = rounded if precision is Precision.FP8 and name == "denoiser" else frozenset()
+        chosen = rounded.get(name, ()) if precision is Precision.FP8 else ()
         plans += plan_tensors(name, module, experts, precision, chosen)
     modules = {graph.name: graph.module for graph in contents.shared} | dict(contents.expert)
     return Manifest(
