@@ -108,7 +108,9 @@ def test_image_to_video_has_experts_of_their_own() -> None:
     found = footprint(manifest, VideoSize(480, 832, 81), {})
     assert set(found.experts) == {"high", "low"}
     assert found.job < animate(AT_480P).job
-    assert decide(found, L40S).mode is Mode.ONE
+    assert decide(found, L40S).mode is Mode.BOTH
+    larger = footprint(manifest, VideoSize(720, 1280, 81), {})
+    assert decide(larger, L40S).mode is Mode.ONE
 
 
 SMALL = Footprint(
