@@ -108,6 +108,12 @@ def _add_gate_arguments(group: argparse._ArgumentGroup) -> None:
         help="do not run ONNX Runtime for comparison: at full size its CPU takes hours",
     )
     group.add_argument(
+        "--keep",
+        metavar="DIR",
+        type=Path,
+        help="leave logs, inputs and outputs of every engine here, and all of one that failed",
+    )
+    group.add_argument(
         "--seed",
         metavar="N",
         type=int,
@@ -127,15 +133,17 @@ def run(arguments: argparse.Namespace) -> int:
         for line in lines(survey(bundle, targets)):
             print(line)
         return 0
-    return _build(bundle, targets, options)
+    return _build(bundle, targets, options, arguments.keep)
 
 
-def _build(bundle: Bundle, targets: tuple[Target, ...], options: BuildOptions) -> int:
+def _build(
+    bundle: Bundle, targets: tuple[Target, ...], options: BuildOptions, keep: Path | None
+) -> int:
     from wan_trt.cli.build_progress import BuildLine
     from wan_trt.cli.bundle_text import plans
     from wan_trt.plan.build import build
 
-    built = build(bundle, targets, options, BuildLine(sys.stderr).show)
+    built = build(bundle, targets, options, BuildLine(sys.stderr).show, keep)
     for line in plans(built.manifest):
         print(line)
     return 0

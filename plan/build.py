@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import GateError, InputError
 from wan_trt.engine.plan_entry import FusionRecord, ParityRecord, PlanEntry
+from wan_trt.media.partial_output import output_error
 from wan_trt.plan import jobs
 from wan_trt.plan.fusions import expected_fusions
 from wan_trt.plan.inspection import inspect, read_layers
@@ -45,8 +46,10 @@ def build(
     targets: Iterable[Target],
     options: BuildOptions,
     on_progress: OnProgress = lambda _: None,
+    keep: Path | None = None,
 ) -> Bundle:
-    """Build plans for `targets` on this machine's GPU; the bundle with them.
+    """Build plans for `targets` on this machine's GPU; the bundle with them. In the folder `keep`
+    stays what each engine's processes wrote: logs, inputs, outputs, and all of one that failed.
 
     Raises InputError without TensorRT 11.4, ResourceError without a GPU or memory, BundleError for
     a graph that TensorRT does not take, GateError for a plan that is not fused or not right, and
@@ -54,7 +57,7 @@ def build(
     """
     chosen = tuple(targets)
     _require_sense(bundle, chosen, options)
-    with _folder(bundle) as folder:
+    with _folder(bundle, "probe", keep) as folder:
         tools = run_job(
             "wan_trt.plan.probe",
             jobs.ProbeJob(),
@@ -63,7 +66,7 @@ def build(
             lambda *told: on_progress(BuildProgress("", *told)),
         )
     for target in chosen:
-        with _folder(bundle) as folder:
+        with _folder(bundle, target.name, keep) as folder:
             bundle = _Build(bundle, target, options, tools, folder, on_progress).run()
     return bundle
 
@@ -241,8 +244,16 @@ def _for_engine(options: BuildOptions, refittable: bool) -> BuildOptions:
 
 
 @contextmanager
-def _folder(bundle: Bundle) -> Iterator[Path]:
-    """A folder for one engine's files, where they can be moved into the bundle."""
+def _folder(bundle: Bundle, name: str, keep: Path | None) -> Iterator[Path]:
+    """A folder for one engine's files, in `keep` or beside the bundle and gone afterwards."""
+    if keep is not None:
+        folder = keep.resolve() / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(keep, error, "keep") from error
+        yield folder
+        return
     path = bundle.path.resolve()
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.plan.") as name:
-        yield Path(name)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.plan.") as made:
+        yield Path(made)

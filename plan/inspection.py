@@ -70,7 +70,7 @@ def read_layers(text: str) -> tuple[Layer, ...]:
         raise ExecutionError(
             f"the engine inspector's JSON is not understood ({type(error).__name__}: {error})",
             expected='{"Layers": [{"Name": .., "Metadata": .., "Inputs": [..]}, ..]}',
-            action="build with --no-gate and report the file of layers",
+            action="build with --keep and report the layers.json that is kept",
         ) from None
 
 

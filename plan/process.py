@@ -118,4 +118,4 @@ def _death(module: str, code: int, log: Path) -> WanTrtError:
             expected="enough memory",
             action="see `wan-trt build --dry-run` for what a build needs, or use a larger machine",
         )
-    return ExecutionError(f"{module} ended with {code} ({last})", action="report this")
+    return ExecutionError(f"{module} ended with {code} ({last})", action="report this with its log")

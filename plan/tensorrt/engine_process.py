@@ -58,7 +58,9 @@ def _look_and_try(job: EngineJob, plan: bytes, tell: Tell) -> int:
     runtime = trt.Runtime(logger)
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise logger.failure("reading the plan that was just built", "report this with the log")
+        raise logger.failure(
+            "reading the plan that was just built", "report this with what --keep keeps"
+        )
     inspector = engine.create_engine_inspector()
     layers = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     (folder / LAYERS).write_text(layers, encoding="utf-8")

@@ -102,7 +102,7 @@ def build(
     if plan is None:
         raise logger.failure(
             "building the plan",
-            "see the log; with --pinned the timing cache may lack a tactic",
+            "see its log with --keep; with --pinned the timing cache may lack a tactic",
         )
     return contents(plan)
 

@@ -22,7 +22,7 @@ def run(
 ) -> dict[str, NDArray[np.float32]]:
     """The float32 `outputs`, names and shapes, for `inputs`. Raises ResourceError or
     ExecutionError."""
-    action = "report this with the log"
+    action = "report this with what --keep keeps"
     context = engine.create_execution_context()
     if context is None:
         raise logger.failure("making an execution context", action)

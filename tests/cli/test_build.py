@@ -88,6 +88,11 @@ def test_without_tensorrt_nothing_is_left_behind(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1] / ".path"))
     bundle = copy_bundle(tiny_bundle, tmp_path / "bundle")
     before = sorted(tmp_path.rglob("*"))
-    assert main(["build", str(bundle.path), "--size", "96x64"]) == 2
+    words = ["build", str(bundle.path), "--size", "96x64"]
+    assert main(words) == 2
     assert "install wan-trt[trt] there, or look with --dry-run" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
+    assert main([*words, "--keep", str(tmp_path / "kept")]) == 2
+    assert (tmp_path / "kept" / "probe" / "probe.log").is_file()
+    assert main([*words, "--keep", str(bundle.path / "manifest.json")]) == 2
+    assert "--keep: " in capsys.readouterr().err

@@ -24,6 +24,11 @@ def test_graphs_of_a_bundle_are_supported(fp8_bundle: Bundle, name: str) -> None
     assert list(faults(graph_for_tensorrt(fp8_bundle, name))) == []
 
 
+def test_graphs_of_image_to_video_are_supported(i2v_bundle: Bundle) -> None:
+    for name in i2v_bundle.manifest.graphs:
+        assert list(faults(graph_for_tensorrt(i2v_bundle, name))) == []
+
+
 def test_the_table_says_where_it_is_from() -> None:
     table = supported_operators()
     assert table.opsets == (9, 25)

@@ -19,6 +19,7 @@ from wan_trt.engine.plan_entry import (
     SymbolRange,
     find_plan,
 )
+from wan_trt.export.previous import PreviousBundle
 from wan_trt.plan.record import find_timing_cache, record
 
 H100 = Gpu("NVIDIA H100", "9.0", "580.65, CUDA 13.0")
@@ -75,6 +76,11 @@ def test_building_again_replaces_the_plan_and_its_files(bundle: Bundle) -> None:
     assert (bundle.path / entry.file).read_bytes() == b"second"
     assert len(list((bundle.path / "plans" / "sm90").iterdir())) == 3
     built.verify()
+
+
+def test_an_export_may_replace_a_bundle_with_plans(bundle: Bundle) -> None:
+    """Plans and timings are files of the bundle, not strangers in its folder."""
+    assert PreviousBundle.at(add(bundle, PLAN, b"engine").path) is not None
 
 
 @pytest.mark.parametrize(
