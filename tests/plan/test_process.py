@@ -35,7 +35,7 @@ def _our_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def job(tiny_bundle: Bundle, tmp_path: Path) -> ReferenceJob:
-    """The low expert's segment context, a graph that LoRAs did not change."""
+    """A small graph, which LoRAs did not change."""
     return reference_job(tiny_bundle, "segment_context", "", tmp_path)
 
 
