@@ -17,8 +17,9 @@ ALLOWED = {
     "preprocess": {"engine", "media"},
     "export": {"engine", "media"},
     "calibration": {"engine", "media", "export"},
+    "plan": {"engine", "media"},
     "server": {"engine", "media", "preprocess"},
-    "cli": {"engine", "media", "preprocess", "export", "calibration", "server"},
+    "cli": {"engine", "media", "preprocess", "export", "calibration", "plan", "server"},
 }
 
 
@@ -50,21 +51,21 @@ def test_a_package_imports_only_what_it_may(package: str) -> None:
 @pytest.mark.parametrize("package", sorted(set(ALLOWED) - {"export", "calibration"}))
 def test_only_export_and_calibration_import_torch(package: str) -> None:
     for file in (ROOT / package).rglob("*.py"):
-        assert not _imports(file) & {"torch", "tensorrt", "onnxscript"}, file
+        assert not _imports(file) & {"torch", "onnxscript"}, file
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_only_folders_of_that_name_import_tensorrt(package: str) -> None:
+    for file in (ROOT / package).rglob("*.py"):
+        assert file.parent.name == "tensorrt" or "tensorrt" not in _imports(file), file
 
 
 @pytest.mark.parametrize(
     "module",
     [
-        "engine",
-        "engine.capture",
-        "engine.cuda.step",
-        "media",
-        "preprocess",
-        "server",
-        "cli.main",
-        "calibration.gate.gate",
-        "calibration.report.page",
+        *("engine", "engine.capture", "engine.cuda.step", "media", "preprocess", "server"),
+        *("cli.main", "calibration.gate.gate", "calibration.report.page"),
+        *("plan.build", "plan.dry_run"),
     ],
 )
 def test_importing_the_runtime_loads_no_torch_tensorrt_or_cuda(module: str) -> None:
