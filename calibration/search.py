@@ -44,17 +44,13 @@ def search_policy(
     recording = Recording()
     told = (recording.before_call,)
     with calibrated(checkpoint, inputs, work, options, told, on_progress, on_event) as found:
-        return search_calibrated(found, recording, budget, calls)
+        spread = recording.spread(found.scales.origin.boundary, calls)
+        return search_calibrated(found, VelocityErrors(found.graphs, spread, found.scales), budget)
 
 
-def search_calibrated(
-    calibration: Calibrated, recording: Recording, budget: float, calls: int
-) -> Policy:
-    """As `search_policy`, on a calibration whose calls were recorded."""
-    scales, origin = calibration.scales, calibration.scales.origin
-    spread = recording.spread(origin.boundary, calls)
-    errors = VelocityErrors(calibration.graphs, spread, scales)
-    linears = sorted(scales.ranges[ExpertName.HIGH], key=_natural)
+def search_calibrated(calibration: Calibrated, errors: VelocityErrors, budget: float) -> Policy:
+    """As `search_policy`, by the `errors` of calls that were recorded."""
+    linears = sorted(calibration.scales.ranges[ExpertName.HIGH], key=_natural)
     sizes = calibration.graphs.weight_sizes(linears)
     alone = errors.alone(linears)
     order = order_by_cost({name: worst(own.values()) for name, own in alone.items()}, sizes)
@@ -69,9 +65,9 @@ def search_calibrated(
             field="budget",
         )
     evidence = Evidence(
-        origin=origin,
+        origin=calibration.scales.origin,
         budget=budget,
-        timesteps={e.value: tuple(call.timestep for call in own) for e, own in spread.items()},
+        timesteps=errors.timesteps,
         trials=trials,
         linears={
             name: LinearEvidence(sizes[name], {e.value: own for e, own in alone[name].items()})

@@ -25,7 +25,8 @@ Errors = dict[ExpertName, ExpertError]
 
 
 class VelocityErrors:
-    """Measures on the same calls again and again; what is without quantisation is computed once."""
+    """Measures on the same calls again and again. What is without quantisation, and what each
+    linear makes alone, is computed once."""
 
     def __init__(
         self,
@@ -39,6 +40,15 @@ class VelocityErrors:
         self._scales = scales
         self._exact: dict[ExpertName, list[NDArray[Any]]] = {}
         self._exact_contexts: dict[tuple[ExpertName, ContextCall], Arrays] = {}
+        self._alone: dict[tuple[ExpertName, str], ExpertError] = {}
+
+    @property
+    def timesteps(self) -> dict[str, tuple[int, ...]]:
+        """Of each expert's calls, by its name."""
+        return {
+            expert.value: tuple(call.timestep for call in own)
+            for expert, own in self._calls.items()
+        }
 
     def together(self, linears: Collection[str]) -> Errors:
         """The error of each expert with all of `linears` quantised at once."""
@@ -47,12 +57,12 @@ class VelocityErrors:
     def alone(self, linears: Collection[str]) -> dict[str, Errors]:
         """The error of each expert with one linear quantised, for each of `linears`."""
         # Expert by expert: on a GPU only one of them is in memory.
-        by_expert = {
-            expert: {name: self._measure(expert, (name,)) for name in linears}
-            for expert in ExpertName
-        }
+        for expert in ExpertName:
+            for name in linears:
+                if (expert, name) not in self._alone:
+                    self._alone[expert, name] = self._measure(expert, (name,))
         return {
-            name: {expert: errors[name] for expert, errors in by_expert.items()} for name in linears
+            name: {expert: self._alone[expert, name] for expert in ExpertName} for name in linears
         }
 
     def _measure(self, expert: ExpertName, linears: Collection[str]) -> ExpertError:

@@ -134,7 +134,7 @@ def test_a_search_runs(on_gpu: GoldenCalibration, calibration: GoldenCalibration
             measured = own.alone([name])[name][expert]
             assert measured.total == pytest.approx(error.total, rel=ERROR_TOLERANCE)
     whole = worst(own.together(list(on_gpu.found.scales.ranges[ExpertName.HIGH])).values())
-    policy = search_calibrated(on_gpu.found, on_gpu.recording, whole / 2, 1)
+    policy = search_calibrated(on_gpu.found, own, whole / 2)
     assert policy.evidence is not None
     assert policy.evidence.trials[-1].error >= 0
     assert 0 < len(policy.linear[0].modules) < len(policy.evidence.linears)

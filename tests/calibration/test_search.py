@@ -124,10 +124,9 @@ def policies(calibration: GoldenCalibration, errors: VelocityErrors) -> tuple[Po
     """What fits a quarter of the error of all linears together, and a little more than that."""
     linears = flat(calibration.found.graphs.candidates)
     whole = worst(errors.together(linears).values())
-    found, recording = calibration.found, calibration.recording
     return (
-        search_calibrated(found, recording, whole / 4, CALLS),
-        search_calibrated(found, recording, whole * 1.01, CALLS),
+        search_calibrated(calibration.found, errors, whole / 4),
+        search_calibrated(calibration.found, errors, whole * 1.01),
     )
 
 
@@ -163,9 +162,9 @@ def test_a_policy_file_keeps_what_was_measured(
         assert set(timesteps) <= set(told[expert])
 
 
-def test_a_budget_that_nothing_fits(calibration: GoldenCalibration) -> None:
+def test_a_budget_that_nothing_fits(calibration: GoldenCalibration, errors: VelocityErrors) -> None:
     with pytest.raises(InputError, match="budget: 1e-30 is less than any linear costs"):
-        search_calibrated(calibration.found, calibration.recording, 1e-30, CALLS)
+        search_calibrated(calibration.found, errors, 1e-30)
 
 
 def test_attention_is_not_searched(golden: Path, tmp_path: Path) -> None:
