@@ -15,10 +15,12 @@ COMMANDS = (
     "calibrate",
     "fold",
     "inspect",
+    "doctor",
     "gate",
     "preprocess",
     "generate",
     "serve",
+    "health",
     "submit",
     "watch",
     "cancel",
@@ -27,9 +29,10 @@ COMMANDS = (
 
 _DESCRIPTION = """\
 Deploys Wan2.2 Animate and image-to-video: turn a checkpoint into a bundle once (export), then make
-videos from it here (generate) or through a server (serve, submit, watch, cancel, fetch). `fold`
-puts LoRAs into a plain safetensors file, for other runtimes; `calibrate` measures what FP8 needs,
-and `gate` tells whether a bundle is as good as another."""
+videos from it here (generate) or through a server (serve, health, submit, watch, cancel, fetch).
+`doctor` tells what runs on this machine. `fold` puts LoRAs into a plain safetensors file, for other
+runtimes; `calibrate` measures what FP8 needs, and `gate` tells whether a bundle is as good as
+another."""
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -17,8 +17,9 @@ ALLOWED = {
     "preprocess": {"engine", "media"},
     "export": {"engine", "media"},
     "calibration": {"engine", "media", "export"},
+    "doctor": {"engine"},
     "server": {"engine", "media", "preprocess"},
-    "cli": {"engine", "media", "preprocess", "export", "calibration", "server"},
+    "cli": {"engine", "media", "preprocess", "export", "calibration", "doctor", "server"},
 }
 
 
@@ -54,7 +55,11 @@ def test_only_export_and_calibration_import_torch(package: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["engine", "media", "preprocess", "server", "cli.main", "calibration.gate.gate"]
+    "module",
+    [
+        *("engine", "media", "preprocess", "server", "cli.main", "calibration.gate.gate"),
+        *("doctor.gather", "doctor.report"),
+    ],
 )
 def test_importing_the_runtime_loads_neither_torch_nor_tensorrt(module: str) -> None:
     code = (
