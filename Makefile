@@ -1,12 +1,13 @@
 # make demo   install and make a video on this machine, no GPU needed
 # make test   install and run every test
 # make check  ruff, mypy and the tests, as CI does
+# make constraints  the versions in constraints.trt.txt anew; needs an index that has TensorRT
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint proto clean
+.PHONY: demo test check lint proto constraints clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +32,14 @@ check: lint test
 
 proto: $(VENV)/.installed
 	$(BIN)/python server/proto/generate.py
+
+constraints:
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install --upgrade '.[server,trt]' nvidia-cuda-nvrtc setuptools
+	{ sed -n '/^#/p' constraints.trt.txt; build/constraints/bin/python -m pip list --format=freeze \
+	  --exclude wan-trt --exclude pip; } > build/constraints.trt.txt
+	mv build/constraints.trt.txt constraints.trt.txt
 
 clean:
 	rm -rf $(VENV) build dist demo .mypy_cache .pytest_cache .ruff_cache

@@ -9,7 +9,7 @@ import pytest
 from machines import A100, CPU_MACHINE, FP8_BUNDLE, GB, H100, H100_PLAN, L40S, gpu_machine
 
 from wan_trt.doctor.diagnosis import Backend, Diagnosis, diagnose
-from wan_trt.doctor.facts import BadBundle, Facts, Gpus, Part, Software
+from wan_trt.doctor.facts import BadBundle, Facts, Gpus, Part, PlanFact, Software
 from wan_trt.doctor.finding import Weight
 from wan_trt.doctor.report import lines
 
@@ -148,7 +148,7 @@ def test_plans_that_fit_run() -> None:
         (replace(H100_PLAN, tensorrt="11.5.0.1"), "built by TensorRT 11.5.0.1, here is 11.4.0.106"),
     ],
 )
-def test_plans_of_another_machine_do_not_run(plan: object, words: str) -> None:
+def test_plans_of_another_machine_do_not_run(plan: PlanFact, words: str) -> None:
     bundle = replace(FP8_BUNDLE, plans=(plan,))
     diagnosis = diagnose(replace(gpu_machine(H100), bundle=bundle))
     assert Backend.TENSORRT not in diagnosis.backends
