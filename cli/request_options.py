@@ -122,7 +122,8 @@ def _add_sampling_arguments(group: argparse._ArgumentGroup) -> None:
         "--seed",
         metavar="N",
         type=int,
-        help="another number makes another video, the same one the same (default: 0)",
+        help="another number makes another video, the same one the same; it means the noise that "
+        "the official code draws on an H100 (default: 0)",
     )
     beginning.add_argument(
         "--noise",

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
+
+from wan_trt.engine.cuda.philox import H100, GpuThreads, normal
 
 MAX_SEED = 2**63 - 1
 
 
 class SeededNoise:
-    """One generator, seeded once and continued from segment to segment.
+    """One generator, seeded once and continued from segment to segment, as the official code's.
 
-    The stream is numpy's Philox, the same on every machine; it is not torch's, so the same seed
-    gives another (equally good) video than the official code. To reproduce one of its runs, hand
-    in the noise itself.
+    A seed means what it means there on a GPU with these `threads`, on every machine that runs
+    this: see `wan_trt.engine.cuda.philox`, also for the tolerance.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, threads: GpuThreads = H100) -> None:
         self._seed = seed
-        self._rewind()
-
-    def _rewind(self) -> None:
-        self._generator = np.random.Generator(np.random.Philox(self._seed))
-        self._next = 0
+        self._threads = threads
 
     def segment(self, index: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Noise of segment `index`, float32 of `shape`; the same however often it is asked.
+        """Noise of segment `index`, float32 of `shape`, in any order.
 
-        All segments of a job have one shape, so going back, or skipping, replays the stream.
+        All segments of a job have one shape, which says where in the stream each begins.
         """
-        if index < self._next:
-            self._rewind()
-        while self._next < index:
-            self._draw(shape)
-        return self._draw(shape)
-
-    def _draw(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        self._next += 1
-        return self._generator.standard_normal(shape, np.float32)
+        before = index * self._threads.blocks_of(math.prod(shape))
+        return normal(self._seed, before, shape, self._threads)

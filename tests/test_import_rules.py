@@ -57,13 +57,22 @@ def test_only_export_and_calibration_import_torch(package: str) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        *("engine", "media", "preprocess", "server", "cli.main", "calibration.gate.gate"),
-        *("doctor.gather", "doctor.report"),
+        "engine",
+        "engine.capture",
+        "engine.cuda.step",
+        "media",
+        "preprocess",
+        "server",
+        "cli.main",
+        "calibration.gate.gate",
+        "doctor.gather",
+        "doctor.report",
     ],
 )
-def test_importing_the_runtime_loads_neither_torch_nor_tensorrt(module: str) -> None:
+def test_importing_the_runtime_loads_no_torch_tensorrt_or_cuda(module: str) -> None:
     code = (
-        f"import wan_trt.{module}, sys; print(sorted({{'torch', 'tensorrt'}} & set(sys.modules)))"
+        f"import wan_trt.{module}, sys;"
+        "print(sorted({'torch', 'tensorrt', 'cuda'} & set(sys.modules)))"
     )
     path = f"{ROOT / 'tests' / '.path'}"
     result = subprocess.run(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from wan_trt.engine.cuda.philox import GpuThreads, normal
 from wan_trt.engine.cursor import Cursor
 from wan_trt.engine.errors import BundleError
 from wan_trt.engine.noise import SeededNoise
@@ -42,22 +43,21 @@ def test_rope_golden(golden: Path) -> None:
 
 
 def test_noise_continues_from_segment_to_segment() -> None:
+    """Upstream's one generator: a draw of few elements takes one block of each thread."""
     shape = (16, 3, 2, 2)
     noise = SeededNoise(5)
     first, second = noise.segment(0, shape), noise.segment(1, shape)
     assert first.dtype == np.float32
     assert not np.array_equal(first, second)
-    stream = np.random.Generator(np.random.Philox(5)).standard_normal((2, *shape), np.float32)
-    np.testing.assert_array_equal(np.stack([first, second]), stream)
+    np.testing.assert_array_equal(first, normal(5, 0, shape))
+    np.testing.assert_array_equal(second, normal(5, 1, shape))
 
 
-def test_noise_of_a_segment_does_not_depend_on_what_was_asked_before() -> None:
-    shape = (16, 2, 1, 1)
-    noise = SeededNoise(3)
-    third = SeededNoise(3).segment(2, shape)
-    noise.segment(0, shape)
-    np.testing.assert_array_equal(noise.segment(2, shape), third)
-    np.testing.assert_array_equal(noise.segment(2, shape), third)
+def test_a_large_segment_takes_more_of_the_stream() -> None:
+    gpu = GpuThreads(multiprocessors=1, threads_per_multiprocessor=256)
+    shape = (16, 3, 8, 8)  # 3072 elements, 1024 at a time
+    second = SeededNoise(5, gpu).segment(1, shape)
+    np.testing.assert_array_equal(second, normal(5, 3, shape, gpu))
 
 
 @pytest.mark.parametrize(

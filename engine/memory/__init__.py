@@ -1,0 +1,1 @@
+"""Paged memory: fixed addresses, pages behind them only while they are in use (docs/gpu.md)."""

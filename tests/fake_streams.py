@@ -1,0 +1,203 @@
+# ruff: noqa: ARG002, N802
+"""Streams, events and graphs of `fake_cuda`: work is done as late as the driver would allow."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from itertools import count
+from typing import Any
+
+Work = Callable[[], object]
+CODES = (
+    "CUDA_SUCCESS CUDA_ERROR_INVALID_VALUE CUDA_ERROR_INVALID_HANDLE CUDA_ERROR_INVALID_CONTEXT "
+    "CUDA_ERROR_NO_DEVICE CUDA_ERROR_OUT_OF_MEMORY CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED "
+    "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED CUDA_ERROR_ILLEGAL_STATE CUDA_ERROR_LAUNCH_FAILED"
+)
+
+
+def _codes() -> Any:
+    return Enum("CUresult", CODES.split(), start=0)
+
+
+class Refused(Exception):  # noqa: N818
+    pass
+
+
+@dataclass
+class Stream:
+    queue: deque[Work] = field(default_factory=deque)
+    nodes: list[Work] | None = None  # during a capture
+    invalid: bool = False
+
+    def run(self) -> None:
+        while self.queue:
+            self.queue.popleft()()
+
+
+@dataclass
+class Event:
+    stream: Stream | None = None
+    records: int = 0
+    reached: int = 0
+
+
+def driver_call(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A driver call: (code,) and what the function returns."""
+
+    def call(self: FakeStreams, *arguments: Any) -> tuple[Any, ...]:
+        self.calls.append(function.__name__)
+        if function.__name__ in self.failures:
+            return (self.CUresult[self.failures[function.__name__]],)
+        try:
+            result = function(self, *arguments)
+        except Refused as refusal:
+            return (self.CUresult[str(refusal)],)
+        values = result if isinstance(result, tuple) else () if result is None else (result,)
+        return (self.CUresult.CUDA_SUCCESS, *values)
+
+    call.__name__ = function.__name__
+    return call
+
+
+class FakeStreams:
+    """`failures` maps a call's name to the code that it shall return; `calls` are those made."""
+
+    CUresult = _codes()
+    CUstream_flags = IntEnum("CUstream_flags", "CU_STREAM_NON_BLOCKING")
+    CUevent_flags = IntEnum("CUevent_flags", "CU_EVENT_DEFAULT CU_EVENT_DISABLE_TIMING", start=0)
+    CUstreamCaptureMode = IntEnum("CUstreamCaptureMode", "CU_STREAM_CAPTURE_MODE_THREAD_LOCAL")
+
+    def __init__(self) -> None:
+        self.failures: dict[str, str] = {}
+        self.calls: list[str] = []
+        self._handles = count(1)
+        self._streams: dict[int, Stream] = {}
+        self._events: dict[int, Event] = {}
+        self._graphs: dict[int, list[Work]] = {}
+        self._executables: dict[int, list[Work]] = {}
+
+    def pending(self, stream: int) -> int:
+        """How much enqueued work is not done."""
+        return len(self._streams[stream].queue)
+
+    def _capturing(self) -> bool:
+        return any(stream.nodes is not None for stream in self._streams.values())
+
+    def _no_capture(self) -> None:
+        """What a capture forbids also spoils it."""
+        if self._capturing():
+            for stream in self._streams.values():
+                stream.invalid = stream.nodes is not None
+            raise Refused("CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
+
+    def _get(self, things: dict[int, Any], handle: int) -> Any:
+        if handle not in things:
+            raise Refused("CUDA_ERROR_INVALID_HANDLE")
+        return things[handle]
+
+    def _add(self, things: dict[int, Any], thing: Any) -> int:
+        handle = next(self._handles)
+        things[handle] = thing
+        return handle
+
+    def _enqueue(self, stream: int, work: Work) -> None:
+        target = self._get(self._streams, stream)
+        if target.invalid:
+            raise Refused("CUDA_ERROR_STREAM_CAPTURE_INVALIDATED")
+        (target.queue if target.nodes is None else target.nodes).append(work)
+
+    # Streams and events
+
+    @driver_call
+    def cuStreamCreateWithPriority(self, flags: int, priority: int) -> int:
+        return self._add(self._streams, Stream())
+
+    @driver_call
+    def cuStreamDestroy(self, stream: int) -> None:
+        self._get(self._streams, stream).run()
+        del self._streams[stream]
+
+    @driver_call
+    def cuStreamSynchronize(self, stream: int) -> None:
+        self._no_capture()
+        self._get(self._streams, stream).run()
+
+    @driver_call
+    def cuEventCreate(self, flags: int) -> int:
+        return self._add(self._events, Event())
+
+    @driver_call
+    def cuEventDestroy(self, event: int) -> None:
+        del self._events[event]
+
+    @driver_call
+    def cuEventRecord(self, event: int, stream: int) -> None:
+        found: Event = self._get(self._events, event)
+        found.records += 1
+        found.stream = self._streams[stream]
+        ticket = found.records
+        self._enqueue(stream, lambda: setattr(found, "reached", ticket))
+
+    def _reach(self, event: Event, ticket: int) -> None:
+        while event.reached < ticket and event.stream is not None:
+            event.stream.queue.popleft()()
+
+    @driver_call
+    def cuEventSynchronize(self, event: int) -> None:
+        self._no_capture()
+        found: Event = self._get(self._events, event)
+        self._reach(found, found.records)
+
+    @driver_call
+    def cuStreamWaitEvent(self, stream: int, event: int, flags: int) -> None:
+        found: Event = self._get(self._events, event)
+        ticket = found.records
+        self._enqueue(stream, lambda: self._reach(found, ticket))
+
+    @driver_call
+    def cuEventElapsedTime(self, start: int, end: int) -> float:
+        return 0.0
+
+    # Graphs
+
+    @driver_call
+    def cuStreamBeginCapture(self, stream: int, mode: int) -> None:
+        if not stream:
+            raise Refused("CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
+        target: Stream = self._get(self._streams, stream)
+        if target.nodes is not None:
+            raise Refused("CUDA_ERROR_ILLEGAL_STATE")
+        target.nodes = []
+
+    @driver_call
+    def cuStreamEndCapture(self, stream: int) -> int:
+        target: Stream = self._get(self._streams, stream)
+        nodes, target.nodes = target.nodes, None
+        if nodes is None:
+            raise Refused("CUDA_ERROR_ILLEGAL_STATE")
+        if target.invalid:
+            target.invalid = False
+            raise Refused("CUDA_ERROR_STREAM_CAPTURE_INVALIDATED")
+        return self._add(self._graphs, nodes)
+
+    @driver_call
+    def cuGraphInstantiate(self, graph: int, flags: int) -> int:
+        return self._add(self._executables, list(self._get(self._graphs, graph)))
+
+    @driver_call
+    def cuGraphLaunch(self, executable: int, stream: int) -> None:
+        for work in self._get(self._executables, executable):
+            self._enqueue(stream, work)
+
+    @driver_call
+    def cuGraphDestroy(self, graph: int) -> None:
+        self._get(self._graphs, graph)
+        del self._graphs[graph]
+
+    @driver_call
+    def cuGraphExecDestroy(self, executable: int) -> None:
+        self._get(self._executables, executable)
+        del self._executables[executable]
