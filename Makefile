@@ -25,7 +25,8 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH=$(BIN):$$PATH $(BIN)/mypy -p wan_trt.engine -p wan_trt.media -p wan_trt.preprocess \
-	  -p wan_trt.export -p wan_trt.calibration -p wan_trt.doctor -p wan_trt.server -p wan_trt.cli
+	  -p wan_trt.export -p wan_trt.calibration -p wan_trt.plan -p wan_trt.doctor \
+	  -p wan_trt.server -p wan_trt.cli
 	$(BIN)/mypy tests benchmarks
 
 check: lint test

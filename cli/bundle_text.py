@@ -15,6 +15,7 @@ from typing import Any
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.executor import TensorSpec
 from wan_trt.engine.manifest import Fold, GateRecord, GraphEntry, Manifest, StoredTensor
+from wan_trt.engine.plan_entry import PlanEntry
 
 _HASH_DIGITS = 12
 _DTYPE_NBYTES = {"float32": 4, "bfloat16": 2, "float8_e4m3fn": 1}
@@ -41,6 +42,7 @@ def summary(bundle: Bundle) -> Iterator[str]:
         )
     if manifest.gate is not None:
         yield from _gate(manifest.gate)
+    yield from plans(manifest)
     for name, text in manifest.prompts.items():
         yield f"prompt     {name}: {json.dumps(text, ensure_ascii=False)}"
     for name, graph in sorted(manifest.graphs.items()):
@@ -57,6 +59,31 @@ def tensors(manifest: Manifest, pattern: str) -> Iterator[str]:
             for parameter, tensor in parameters.items():
                 if fnmatchcase(f"{name}/{parameter}", pattern):
                     yield from _made(f"{name}/{parameter} [{weight_set}]", tensor, loras)
+
+
+def plans(manifest: Manifest) -> Iterator[str]:
+    """Each plan: what it is for, where it runs, and what was found when it was built."""
+    for plan in manifest.plans:
+        yield (
+            f"plan       {plan.name}: {_megabytes(plan.nbytes)}"
+            f"{' without weights' if plan.stripped else ''}, scratch "
+            f"{_megabytes(plan.scratch_nbytes)}, {plan.gpu.name} ({plan.gpu.compute_capability}, "
+            f"driver {plan.gpu.driver}), TensorRT {plan.tensorrt}"
+        )
+        yield f"           {', '.join(_plan_verdict(plan))}"
+
+
+def _plan_verdict(plan: PlanEntry) -> Iterator[str]:
+    if plan.fusions is None:
+        yield "not inspected"
+    else:
+        kernels = plan.fusions.attentions + plan.fusions.fp8_linears
+        yield f"{kernels - len(plan.fusions.unfused)} of {kernels} fusions"
+    if plan.parity is None:
+        yield "not compared"
+    else:
+        for name, value in plan.parity.numbers.items():
+            yield f"{name} {'not a number' if value is None else f'{value:.6g}'}"
 
 
 def _gate(gate: GateRecord) -> Iterator[str]:

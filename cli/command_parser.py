@@ -17,6 +17,7 @@ COMMANDS = (
     "inspect",
     "doctor",
     "gate",
+    "build",
     "preprocess",
     "generate",
     "serve",
@@ -32,7 +33,7 @@ Deploys Wan2.2 Animate and image-to-video: turn a checkpoint into a bundle once 
 videos from it here (generate) or through a server (serve, health, submit, watch, cancel, fetch).
 `doctor` tells what runs on this machine. `fold` puts LoRAs into a plain safetensors file, for other
 runtimes; `calibrate` measures what FP8 needs, and `gate` tells whether a bundle is as good as
-another."""
+another. `build` makes TensorRT plans of a bundle on a GPU host, or tells what that would take."""
 
 
 class CommandParser(argparse.ArgumentParser):

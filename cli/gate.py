@@ -17,8 +17,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wan_trt.engine.errors import InputError
-
 if TYPE_CHECKING:
     from wan_trt.calibration.gate.job import JobOptions
     from wan_trt.calibration.gate.verdict import Verdict
@@ -178,22 +176,14 @@ def _lines(verdict: Verdict) -> Iterator[str]:
 def _options(arguments: argparse.Namespace) -> JobOptions:
     from wan_trt.calibration.gate.job import JobOptions
     from wan_trt.cli.request_options import parse_guidance
+    from wan_trt.cli.sizes import parse_size
 
     guidance = arguments.guidance
     return JobOptions(
         steps=arguments.steps,
         segments=arguments.segments,
         segment_frames=arguments.segment_frames,
-        size=None if arguments.size is None else _size(arguments.size),
+        size=None if arguments.size is None else parse_size(arguments.size),
         guidance=None if guidance is None else parse_guidance(guidance),
         seed=arguments.seed,
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise InputError(
-            repr(text), expected="WIDTHxHEIGHT", action="write it as in 832x480", field="size"
-        )
-    return int(width), int(height)

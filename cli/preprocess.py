@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
-from wan_trt.engine.errors import InputError
 from wan_trt.engine.frames import FrameSource
 from wan_trt.engine.request import Mode
 
@@ -104,6 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from PIL import Image
 
+    from wan_trt.cli.sizes import parse_size
     from wan_trt.media import open_frames, read_image
     from wan_trt.media.staged_folder import staged_folder
     from wan_trt.preprocess import Options, prepare, read_keypoints
@@ -111,7 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
     options = Options(
         mode=Mode(arguments.mode),
         area=arguments.area,
-        size=_size(arguments.size) if arguments.size else None,
+        # (height, width)
+        size=parse_size(arguments.size)[::-1] if arguments.size else None,
         rate=arguments.fps,
         frame_limit=arguments.frame_limit,
         face_size=arguments.face_size,
@@ -173,13 +174,3 @@ def _rate(text: str) -> Fraction:
     if not 0 < rate <= _HIGHEST_RATE:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a rate such as 30 or 24000/1001")
     return rate
-
-
-def _size(text: str) -> tuple[int, int]:
-    """WxH -> (height, width)."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
-        raise InputError(
-            f"{text!r}", expected="WIDTHxHEIGHT", action="write it as in 1280x720", field="size"
-        )
-    return int(height), int(width)

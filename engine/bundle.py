@@ -6,6 +6,7 @@
     prompts.safetensors       text rows of the model's own prompts
     tokenizer.json            for other prompts
     lora_report.json          what was folded, key by key (only with LoRAs)
+    plans/                    what `wan-trt build` adds on a GPU host
 
 The manifest says which tensor each parameter of a graph is, once for all or for each expert. So
 both experts share one graph file, and every tensor that they have in common is stored once.
@@ -74,6 +75,7 @@ class Bundle:
                     action="copy or export the bundle again",
                 )
         _check_tensors(root, manifest)
+        _check_plans(root, manifest)
         return Bundle(root, manifest)
 
     def require_all_graphs(self) -> None:
@@ -138,6 +140,18 @@ def _check_tensors(root: Path, manifest: Manifest) -> None:
                         expected=f"one for each of its {len(tensor.made.folds)} folds",
                         action="export the bundle again",
                     )
+
+
+def _check_plans(root: Path, manifest: Manifest) -> None:
+    """Every plan is a file of the bundle with the plan's hash, and so is its graph there."""
+    for plan in manifest.plans:
+        entry = manifest.files.get(plan.file)
+        if entry is None or entry.sha256 != plan.sha256 or plan.model not in manifest.files:
+            raise BundleError(
+                f"{root / MANIFEST} lists no file for the plan {plan.file}",
+                expected=f"{plan.file} with sha256 {plan.sha256}, and {plan.model}",
+                action="build the plans again",
+            )
 
 
 def sha256_file(path: Path) -> str:

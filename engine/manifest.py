@@ -11,6 +11,7 @@ from wan_trt.engine.errors import BundleError
 from wan_trt.engine.executor import GraphSpec, TensorSpec
 from wan_trt.engine.geometry import Geometry
 from wan_trt.engine.models import ModelName
+from wan_trt.engine.plan_entry import PlanEntry
 from wan_trt.engine.strict_json import parse
 
 SCHEMA = 4
@@ -156,7 +157,8 @@ class Manifest:
     """`boundary` is a share of 1000 timesteps: the high-noise expert serves t >= boundary*1000.
 
     `prompts` holds the texts whose embeddings lie in prompts.safetensors, by tensor name
-    ("positive", "negative"). `gate` is None for a bundle that no gate has judged.
+    ("positive", "negative"). `gate` is None for a bundle that no gate has judged. `plans` are
+    those of all GPUs that it was built on.
     """
 
     schema: int
@@ -169,6 +171,7 @@ class Manifest:
     prompts: Mapping[str, str]
     provenance: Provenance
     gate: GateRecord | None = None
+    plans: tuple[PlanEntry, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False, sort_keys=True) + "\n"

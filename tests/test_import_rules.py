@@ -18,8 +18,9 @@ ALLOWED = {
     "export": {"engine", "media"},
     "calibration": {"engine", "media", "export"},
     "doctor": {"engine"},
+    "plan": {"engine", "media"},
     "server": {"engine", "media", "preprocess"},
-    "cli": {"engine", "media", "preprocess", "export", "calibration", "doctor", "server"},
+    "cli": {"engine", "media", "preprocess", "export", "calibration", "doctor", "plan", "server"},
 }
 
 
@@ -51,7 +52,13 @@ def test_a_package_imports_only_what_it_may(package: str) -> None:
 @pytest.mark.parametrize("package", sorted(set(ALLOWED) - {"export", "calibration"}))
 def test_only_export_and_calibration_import_torch(package: str) -> None:
     for file in (ROOT / package).rglob("*.py"):
-        assert not _imports(file) & {"torch", "tensorrt", "onnxscript"}, file
+        assert not _imports(file) & {"torch", "onnxscript"}, file
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_only_folders_of_that_name_import_tensorrt(package: str) -> None:
+    for file in (ROOT / package).rglob("*.py"):
+        assert file.parent.name == "tensorrt" or "tensorrt" not in _imports(file), file
 
 
 @pytest.mark.parametrize(
@@ -67,6 +74,7 @@ def test_only_export_and_calibration_import_torch(package: str) -> None:
         "calibration.gate.gate",
         "doctor.gather",
         "doctor.report",
+        *("plan.build", "plan.dry_run"),
     ],
 )
 def test_importing_the_runtime_loads_no_torch_tensorrt_or_cuda(module: str) -> None:

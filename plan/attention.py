@@ -1,0 +1,108 @@
+"""Attention nodes that no fused kernel can take, written out.
+
+TensorRT refuses to build an attention without a fused kernel, and those exist for 16-bit operands
+only. So in a graph that stays float32 - the VAE's one head over a whole frame - products and
+softmax are nodes of their own, and the scores are a tensor: heads x tokens x tokens.
+
+    rows [batch, tokens, heads*d] -> [batch, heads, tokens, d] -> MatMul, Softmax, MatMul -> rows
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from wan_trt.plan.static_graph import StaticGraph, TensorType, attribute_values
+
+_HEAD_MULTIPLE = 8  # of a head's width, for a kernel with 16-bit operands
+_BY_HEAD = (0, 2, 1, 3)
+_TRANSPOSED = (0, 2, 3, 1)
+
+
+def has_fused_kernel(node: onnx.NodeProto, types: Mapping[str, TensorType]) -> bool:
+    """Whether an Attention over rows may become one kernel, once its operands are 16-bit."""
+    heads = attribute_values(node)["q_num_heads"]
+    return bool(types[node.input[0]].shape[-1] // heads % _HEAD_MULTIPLE == 0)
+
+
+def write_out(graph: StaticGraph, nodes: frozenset[str]) -> StaticGraph:
+    """`graph` with these of its Attention nodes, by name, as products and softmax."""
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    types = dict(graph.types)
+    found = list(model.graph.node)
+    del model.graph.node[:]
+    for node in found:
+        if node.name in nodes:
+            writer = _Writer(model.graph, types, node.name)
+            writer.write(node)
+        else:
+            model.graph.node.append(node)
+    return StaticGraph(graph.name, model, types)
+
+
+class _Writer:
+    """Adds float32 nodes, whose names begin with the attention's."""
+
+    def __init__(self, graph: onnx.GraphProto, types: dict[str, TensorType], stem: str) -> None:
+        self._graph, self._types, self._stem = graph, types, stem
+
+    def write(self, node: onnx.NodeProto) -> None:
+        attributes = attribute_values(node)
+        heads = attributes["q_num_heads"]
+        query, key, value, *mask = node.input
+        width = self._types[query].shape[-1] // heads
+        factor = attributes.get("scale", width**-0.5)
+        scale = self._constant("scale", np.array(factor, np.float32))
+        split = self._constant("heads", np.array([0, 0, heads, -1], np.int64))
+        join = self._constant("rows", np.array([0, 0, -1], np.int64))
+        batch, queries, dim = self._types[query].shape
+        keys = self._types[key].shape[1]
+        scaled = self._add("Mul", [query, scale], "scaled", (batch, queries, dim))
+        operands = []
+        for name, source, tokens, order in (
+            ("query", scaled, queries, _BY_HEAD),
+            ("key", key, keys, _TRANSPOSED),
+            ("value", value, keys, _BY_HEAD),
+        ):
+            shape = batch, tokens, heads, width
+            cut = self._add("Reshape", [source, split], f"{name}_cut", shape)
+            turned = tuple(shape[axis] for axis in order)
+            operands.append(self._add("Transpose", [cut], f"{name}_by_head", turned, perm=order))
+        square = batch, heads, queries, keys
+        scores = self._add("MatMul", operands[:2], "scores", square)
+        if mask:
+            scores = self._add("Add", [scores, mask[0]], "masked", square)
+        weights = self._add("Softmax", [scores], "softmax", square, axis=-1)
+        mixed = self._add("MatMul", [weights, operands[2]], "mixed", (batch, heads, queries, width))
+        by_token = (batch, queries, heads, width)
+        turned_back = self._add("Transpose", [mixed], "mixed_by_token", by_token, perm=_BY_HEAD)
+        rows = onnx.helper.make_node("Reshape", [turned_back, join], [node.output[0]])
+        rows.name = f"{self._stem}.rows"
+        self._graph.node.append(rows)
+
+    def _add(
+        self,
+        kind: str,
+        inputs: list[str],
+        name: str,
+        shape: tuple[int, ...],
+        **attributes: Any,
+    ) -> str:
+        full = f"{self._stem}.{name}"
+        self._graph.node.append(
+            onnx.helper.make_node(kind, inputs, [full], name=full, **attributes)
+        )
+        self._types[full] = TensorType(onnx.TensorProto.FLOAT, shape)
+        return full
+
+    def _constant(self, name: str, value: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> str:
+        full = f"{self._stem}.{name}_constant"
+        tensor = numpy_helper.from_array(value, full)
+        self._graph.initializer.append(tensor)
+        self._types[full] = TensorType(tensor.data_type, tuple(tensor.dims))
+        return full
