@@ -37,7 +37,7 @@ proto: $(VENV)/.installed
 constraints:
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
-	build/constraints/bin/python -m pip install --upgrade '.[server,trt]' nvidia-cuda-nvrtc setuptools
+	build/constraints/bin/python -m pip install --upgrade '.[server,cuda,trt]' setuptools
 	{ sed -n '/^#/p' constraints.trt.txt; build/constraints/bin/python -m pip list --format=freeze \
 	  --exclude wan-trt --exclude pip; } > build/constraints.trt.txt
 	mv build/constraints.trt.txt constraints.trt.txt

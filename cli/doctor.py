@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from wan_trt.cli.byte_progress import ByteProgress
+from wan_trt.cli.sizes import parse_size
 from wan_trt.engine.errors import InputError
 
 SUMMARY = "tell what runs on this machine, and what to do next"
@@ -27,6 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "bundle", metavar="BUNDLE", nargs="?", type=Path, help="a bundle to look at too"
     )
     parser.add_argument(
+        "--size",
+        metavar="WxH",
+        action="append",
+        help="of videos: what of the bundle fits a GPU's memory; may be given several times "
+        "(default: 832x480 and 1280x720)",
+    )
+    parser.add_argument(
         "--verify", action="store_true", help="hash every file of the bundle: slow, exact"
     )
     parser.add_argument("--json", action="store_true", help="facts and findings as JSON")
@@ -36,11 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.verify and arguments.bundle is None:
         raise InputError("no bundle to verify", action="name one", field="verify")
     from wan_trt.doctor.diagnosis import diagnose
-    from wan_trt.doctor.gather import gather
+    from wan_trt.doctor.gather import SIZES, gather
     from wan_trt.doctor.report import lines
 
     progress = ByteProgress(sys.stderr).show
-    facts = gather(arguments.bundle, verify=arguments.verify, on_progress=progress)
+    sizes = [parse_size(text) for text in arguments.size] if arguments.size else SIZES
+    facts = gather(arguments.bundle, sizes, verify=arguments.verify, on_progress=progress)
     diagnosis = diagnose(facts)
     if arguments.json:
         document = {**asdict(diagnosis), "exit_code": diagnosis.exit_code}

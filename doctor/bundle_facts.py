@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from wan_trt.doctor.facts import BadBundle, BundleFacts, PlanFact, WeightBytes
-from wan_trt.engine.bundle import WEIGHTS, Bundle
-from wan_trt.engine.errors import BundleError
-from wan_trt.engine.manifest import Manifest, StoredTensor
+from wan_trt.doctor.facts import BadBundle, BundleFacts
+from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.errors import BundleError, InputError
+from wan_trt.engine.manifest import Manifest
+from wan_trt.engine.memory.footprint import (
+    DENOISER,
+    Footprint,
+    VideoSize,
+    denoiser_symbols,
+    footprint,
+)
+from wan_trt.engine.request import default_frames
 
-_DENOISER = "denoiser"
 _FLOAT32_NBYTES = 4
 
 
 def bundle_facts(
-    path: Path, verify: bool, on_progress: Callable[[int, int], None]
+    path: Path,
+    sizes: Sequence[tuple[int, int]],
+    verify: bool,
+    on_progress: Callable[[int, int], None],
 ) -> BundleFacts | BadBundle:
-    """`on_progress` gets bytes hashed and in all."""
+    """`sizes` are widths and heights in pixels; `on_progress` gets bytes hashed and in all. Raises
+    InputError for a size that the model cannot have."""
     try:
         bundle = Bundle.open(path)
         bundle.require_all_graphs()
@@ -37,41 +48,40 @@ def bundle_facts(
         file_count=len(manifest.files),
         verified=verify,
         gate=None if manifest.gate is None else manifest.gate.passed,
-        weights=weight_bytes(manifest),
-        plans=plans_of(manifest),
+        experts=tuple(manifest.graphs[DENOISER].weights),
+        footprints=tuple(_footprints(manifest, sizes)),
+        widened_nbytes=_widened_nbytes(manifest),
+        plans=manifest.plans,
     )
 
 
-def weight_bytes(manifest: Manifest) -> WeightBytes:
-    """A tensor that two graphs or experts have is one on a GPU, as it is on disk; ONNX Runtime
-    widens it in each graph and weight set that has it."""
-    denoisers = [list(tensors.values()) for tensors in manifest.graphs[_DENOISER].weights.values()]
-    others = [
-        tensor
-        for name, graph in manifest.graphs.items()
-        if name != _DENOISER
+def _footprints(manifest: Manifest, sizes: Sequence[tuple[int, int]]) -> Iterator[Footprint]:
+    multiple = manifest.geometry.pixel_multiple
+    for width, height in sizes:
+        if width % multiple or height % multiple:
+            raise InputError(f"{width}x{height}", expected=f"multiples of {multiple}", field="size")
+        size = VideoSize(height, width, default_frames(manifest.model))
+        yield footprint(manifest, size, _scratch(manifest, size))
+
+
+def _scratch(manifest: Manifest, size: VideoSize) -> dict[str, int]:
+    """Graph -> the most that a plan for this size needs."""
+    stride = manifest.geometry.space_stride
+    symbols = denoiser_symbols(manifest.geometry, size)
+    symbols |= {"height": size.height // stride, "width": size.width // stride}
+    scratch: dict[str, int] = {}
+    for plan in manifest.plans:
+        if plan.serves(symbols):
+            scratch[plan.graph] = max(plan.scratch_nbytes, scratch.get(plan.graph, 0))
+    return scratch
+
+
+def _widened_nbytes(manifest: Manifest) -> int:
+    """Each graph and weight set has its own."""
+    return sum(
+        _FLOAT32_NBYTES * math.prod(tensor.shape)
+        for graph in manifest.graphs.values()
         for tensors in graph.weights.values()
         for tensor in tensors.values()
-    ]
-    every = [tensor for tensors in denoisers for tensor in tensors] + others
-    return WeightBytes(
-        one_expert=max(_stored(manifest, tensors) for tensors in denoisers),
-        both_experts=_stored(manifest, [tensor for tensors in denoisers for tensor in tensors]),
-        others=_stored(manifest, others),
-        widened=sum(
-            _FLOAT32_NBYTES * math.prod(tensor.shape)
-            for tensor in every
-            if tensor.made.dtype != "float32"
-        ),
+        if tensor.made.dtype != "float32"
     )
-
-
-def plans_of(manifest: Manifest) -> tuple[PlanFact, ...]:
-    """The plans that the manifest lists. No manifest of this schema lists any."""
-    del manifest
-    return ()
-
-
-def _stored(manifest: Manifest, tensors: Iterable[StoredTensor]) -> int:
-    names = {f"{WEIGHTS}/{tensor.sha256}" for tensor in tensors}
-    return sum(manifest.files[name].nbytes for name in names)

@@ -10,12 +10,12 @@ from wan_trt.doctor.bundle_findings import (
     ABOUT,
     bundle_findings,
     cpu_findings,
-    fitting_plans,
+    holds,
     plan_findings,
+    runs_plans,
 )
-from wan_trt.doctor.facts import BadBundle, BundleFacts, Facts, Gpu, Part
+from wan_trt.doctor.facts import BadBundle, Facts, Gpu, Part
 from wan_trt.doctor.finding import Finding, problem
-from wan_trt.doctor.fits import Resident, fit_on_gpu
 from wan_trt.doctor.gpu_findings import CUDA, gpu_findings, visible_gpus
 from wan_trt.doctor.software_findings import (
     CPU_PROVIDER,
@@ -68,20 +68,15 @@ def _backends(facts: Facts, gpus: tuple[Gpu, ...]) -> Iterator[Backend]:
     if isinstance(bundle, BadBundle):
         return
     if bundle is not None:
-        gpus = tuple(gpu for gpu in gpus if _holds(gpu, bundle))
-    if gpus and tensorrt_serves(facts.software):
-        plans = bundle is None or fitting_plans(bundle, gpus, facts.software)
-        if plans:
-            yield Backend.TENSORRT
+        gpus = tuple(gpu for gpu in gpus if holds(gpu, bundle))
+    planned = bundle is None or runs_plans(bundle, gpus, facts.software)
+    if gpus and planned and tensorrt_serves(facts.software):
+        yield Backend.TENSORRT
     runtime = part(facts.software, Part.ONNX_RUNTIME)
     if gpus and runtime.works and CUDA_PROVIDER in runtime.offers:
         yield Backend.ORT_CUDA
     if runtime.works and CPU_PROVIDER in runtime.offers:
         yield Backend.ORT_CPU
-
-
-def _holds(gpu: Gpu, bundle: BundleFacts) -> bool:
-    return fit_on_gpu(bundle.weights, gpu.free_nbytes).resident is not Resident.NONE
 
 
 def _findings(facts: Facts, gpus: tuple[Gpu, ...]) -> Iterator[Finding]:

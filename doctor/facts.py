@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from wan_trt.engine.memory.footprint import Footprint
+from wan_trt.engine.plan_entry import PlanEntry
+
 
 class Part(StrEnum):
     """Software that is asked for by the name of its distribution."""
 
     ONNX_RUNTIME = "onnxruntime"
     TENSORRT = "tensorrt"
-    CUDA_PYTHON = "cuda-python"
+    CUDA_BINDINGS = "cuda-bindings"
     AV = "av"
     GRPC = "grpcio"
     TORCH = "torch"
@@ -74,32 +77,11 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class WeightBytes:
-    """Bytes of weights: of the denoiser for one expert (the greater), for both (what they have in
-    common once), of all other graphs, and what the widest numbers of a CPU make of those that are
-    not stored as float32."""
-
-    one_expert: int
-    both_experts: int
-    others: int
-    widened: int
-
-
-@dataclass(frozen=True)
-class PlanFact:
-    """A TensorRT plan that a bundle's manifest lists: what it is of, and what it was built on."""
-
-    graph: str
-    weight_set: str
-    gpu: str
-    driver: str
-    tensorrt: str
-
-
-@dataclass(frozen=True)
 class BundleFacts:
     """A bundle that opened: every file is there at its recorded length. `verified` says that each
-    hash was right too; `gate` is whether it passed, None where none judged it."""
+    hash was right too; `gate` is whether it passed, None where none judged it. `experts` are the
+    denoiser's weight sets, `footprints` what it needs of a GPU at each size that was asked for.
+    `widened_nbytes` is what ONNX Runtime makes on a CPU of weights that are not float32."""
 
     path: str
     model: str
@@ -108,8 +90,10 @@ class BundleFacts:
     file_count: int
     verified: bool
     gate: bool | None
-    weights: WeightBytes
-    plans: tuple[PlanFact, ...] = ()
+    experts: tuple[str, ...]
+    footprints: tuple[Footprint, ...]
+    widened_nbytes: int
+    plans: tuple[PlanEntry, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from wan_trt.doctor.isolated import ask
 from wan_trt.doctor.probes.installed import installed, version_of
 from wan_trt.engine.strict_json import parse
 
+SIZES = ((832, 480), (1280, 720))
 GPUS = "gpus"
 TIMEOUT_S = 30.0
 
@@ -24,16 +25,19 @@ _PROBES = {
     Part.TENSORRT: "wan_trt.doctor.probes.tensor_rt",
 }
 # Of these the version is enough: nothing here runs them, or they bring nothing that could break.
-_LISTED = (Part.TORCH, Part.GRPC, Part.CUDA_PYTHON)
+_LISTED = (Part.TORCH, Part.GRPC, Part.CUDA_BINDINGS)
 
 
 def gather(
     bundle: Path | None,
+    sizes: Sequence[tuple[int, int]] = SIZES,
     *,
     verify: bool = False,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Facts:
-    """`verify` hashes every file of the bundle; `on_progress` gets bytes hashed and in all."""
+    """`sizes` are widths and heights of videos that the bundle is to make. `verify` hashes every
+    file of it; `on_progress` gets bytes hashed and in all. Raises InputError for a size that the
+    bundle's model cannot have."""
     answers = ask({name: module for name, module in _PROBES.items() if _present(name)}, TIMEOUT_S)
     software = {name: installed(name) for name in _LISTED}
     for name in (Part.ONNX_RUNTIME, Part.AV, Part.TENSORRT):
@@ -44,7 +48,7 @@ def gather(
         gpus=_gpus(answers[GPUS]),
         visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
         software=software,
-        bundle=None if bundle is None else bundle_facts(bundle, verify, on_progress),
+        bundle=None if bundle is None else bundle_facts(bundle, sizes, verify, on_progress),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from wan_trt.doctor.facts import Gpu, Gpus
 from wan_trt.doctor.finding import Finding, note, problem
+from wan_trt.doctor.words import dotted
 
 ABOUT = "gpu"
 CUDA = (
@@ -87,10 +88,6 @@ def _of(gpu: Gpu) -> Iterator[Finding]:
             f"{gpu.name} is a slice of a GPU",
             "plans fit slices of the same profile only; CUDA uses one slice a process",
         )
-
-
-def dotted(numbers: tuple[int, ...]) -> str:
-    return ".".join(map(str, numbers))
 
 
 def _named(gpus: tuple[Gpu, ...], entry: str) -> Gpu | None:

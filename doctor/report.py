@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from wan_trt.doctor.bundle_findings import residencies
 from wan_trt.doctor.diagnosis import Diagnosis
 from wan_trt.doctor.facts import BundleFacts, Facts, Gpu, Part, Software
 from wan_trt.doctor.finding import Weight
-from wan_trt.doctor.fits import fit_on_gpu, gigabytes
-from wan_trt.doctor.gpu_findings import dotted, visible_gpus
+from wan_trt.doctor.gpu_findings import visible_gpus
 from wan_trt.doctor.software_findings import part
+from wan_trt.doctor.words import dotted, fit, gigabytes
 
 _WIDTH = 13
 _TORCH = "only export and calibrate need it"
@@ -79,7 +80,8 @@ def _bundle(facts: Facts, bundle: BundleFacts) -> Iterator[str]:
     yield _line("gate", gate)
     yield _line("plans", f"{len(bundle.plans) or 'none'}")
     for gpu in visible_gpus(facts.gpus, facts.visible_devices):
-        yield _line("fits", f"{gpu.name}: {fit_on_gpu(bundle.weights, gpu.free_nbytes)}")
+        for residency in residencies(bundle, gpu):
+            yield _line("fits", f"{gpu.name}, {fit(residency)}")
 
 
 def _line(label: str, text: str) -> str:

@@ -36,7 +36,7 @@ def tensorrt_serves(software: Mapping[Part, Software]) -> bool:
     return (
         tensorrt.works
         and numbers(tensorrt.version or "") >= TENSORRT
-        and part(software, Part.CUDA_PYTHON).works
+        and part(software, Part.CUDA_BINDINGS).works
     )
 
 
@@ -72,7 +72,7 @@ def _tensorrt(software: Mapping[Part, Software]) -> Iterator[Finding]:
         yield problem(
             Part.TENSORRT,
             "not installed: the GPU is not used through it",
-            "pip install 'wan-trt[trt]', or use the image of Dockerfile.trt",
+            "pip install 'wan-trt[cuda,trt]', or use the image of Dockerfile.trt",
         )
     elif tensorrt.problem is not None:
         yield _broken(software, Part.TENSORRT, "pip install --force-reinstall 'wan-trt[trt]'")
@@ -82,11 +82,11 @@ def _tensorrt(software: Mapping[Part, Software]) -> Iterator[Finding]:
             f"{tensorrt.version} is too old, {wanted} is needed",
             f"pip install 'tensorrt>={wanted}'",
         )
-    if part(software, Part.CUDA_PYTHON).version is None:
+    if part(software, Part.CUDA_BINDINGS).version is None:
         yield problem(
-            Part.CUDA_PYTHON,
+            Part.CUDA_BINDINGS,
             "not installed: GPU memory and kernels cannot be managed",
-            "pip install 'wan-trt[trt]'",
+            "pip install 'wan-trt[cuda]'",
         )
 
 

@@ -12,10 +12,11 @@ from wan_trt.doctor.facts import (
     Gpus,
     Host,
     Part,
-    PlanFact,
     Software,
-    WeightBytes,
 )
+from wan_trt.engine.memory.footprint import Footprint, StageBytes, VideoSize
+from wan_trt.engine.plan_entry import Gpu as PlanGpu
+from wan_trt.engine.plan_entry import PlanEntry, SymbolRange
 
 GB = 10**9
 
@@ -26,14 +27,14 @@ A100 = Gpu("NVIDIA A100-SXM4-40GB", "GPU-3333-cccc", (8, 0), 42 * GB, 42 * GB, T
 CPU_SOFTWARE = {
     Part.ONNX_RUNTIME: Software("1.31.1", offers=("CPUExecutionProvider",)),
     Part.TENSORRT: Software(),
-    Part.CUDA_PYTHON: Software(),
+    Part.CUDA_BINDINGS: Software(),
     Part.AV: Software("18.1.0", offers=("libx264",)),
     Part.GRPC: Software("1.85.1"),
     Part.TORCH: Software(),
 }
 GPU_SOFTWARE = CPU_SOFTWARE | {
     Part.TENSORRT: Software("11.4.0.106"),
-    Part.CUDA_PYTHON: Software("13.4.0"),
+    Part.CUDA_BINDINGS: Software("13.4.0"),
 }
 
 CPU_MACHINE = Facts(
@@ -44,7 +45,18 @@ CPU_MACHINE = Facts(
     software=CPU_SOFTWARE,
 )
 
-# Animate at FP8: 17.6 GB an expert, two gigabytes of other graphs.
+# About what Animate at FP8 with two experts needs: 52 GB for both, 35 GB for one at a time.
+FOOTPRINT = Footprint(
+    size=VideoSize(480, 832, 77),
+    precision="fp8",
+    experts={"high": 18 * GB, "low": 18 * GB},
+    layers=40,
+    shared=2 * GB,
+    text_encoder=11 * GB,
+    job=3 * GB,
+    denoising=StageBytes(3 * GB, GB, exact=False),
+    vae={"VAE decoding": StageBytes(3 * GB, 7 * GB, exact=False)},
+)
 FP8_BUNDLE = BundleFacts(
     path="animate",
     model="Animate",
@@ -53,11 +65,25 @@ FP8_BUNDLE = BundleFacts(
     file_count=2500,
     verified=False,
     gate=True,
-    weights=WeightBytes(
-        one_expert=int(17.6 * GB), both_experts=35 * GB, others=2 * GB, widened=140 * GB
-    ),
+    experts=("high", "low"),
+    footprints=(FOOTPRINT,),
+    widened_nbytes=140 * GB,
 )
-H100_PLAN = PlanFact("denoiser", "high", H100.name, "580.159.04", "11.4.0.106")
+H100_PLANS = tuple(
+    PlanEntry(
+        graph="denoiser",
+        weight_set=weight_set,
+        symbols={"frames": SymbolRange.fixed(21)},
+        file=f"plans/{weight_set}.plan",
+        model=f"plans/{weight_set}.onnx",
+        sha256="00",
+        nbytes=18 * GB,
+        gpu=PlanGpu(H100.name, "9.0", "580.159.04"),
+        tensorrt="11.4.0.106",
+        scratch_nbytes=3 * GB,
+    )
+    for weight_set in ("high", "low")
+)
 
 
 def gpu_machine(*gpus: Gpu, visible_devices: str | None = None) -> Facts:

@@ -17,7 +17,7 @@ from wan_trt.cli.command_parser import make_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-EXTRAS = ("server", "trt")
+EXTRAS = ("server", "cuda", "trt")
 TORCHES = {"torch", "torchvision", "nvidia-modelopt", "onnxscript"}
 
 
@@ -100,6 +100,21 @@ def test_its_commands_are_those_of_the_command_line() -> None:
     assert checked.endswith("|| exit 1")  # the only other code that is defined
     for words in (command, shlex.split(checked.removesuffix("|| exit 1"))[1:]):
         make_parser(words).parse_args(words)
+
+
+def test_the_run_lines_can_be_typed() -> None:
+    text = (ROOT / "docs" / "gpu.md").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.startswith("docker run ")]
+    assert len(lines) >= 6
+    [default] = words_of("runtime", "CMD")
+    for line in lines:
+        options, command = re.split(r" wan-trt(?: |$)", line)
+        words = shlex.split(command) or json.loads(default)
+        make_parser(words).parse_args(words)
+        assert "--gpus" in options
+        assert ":/bundle" in options
+        served = words[0] == "serve"
+        assert served == (":/data" in options) == ("50051:50051" in options)
 
 
 def test_what_is_copied_is_there_and_sent() -> None:

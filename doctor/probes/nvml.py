@@ -12,7 +12,7 @@ def probe() -> Gpus:
     try:
         import pynvml
     except ModuleNotFoundError:
-        return Gpus(problem="the package nvidia-ml-py is not installed, so no GPU can be asked")
+        return Gpus(problem="nvidia-ml-py is not installed, so no GPU can be asked (wan-trt[cuda])")
     return read(pynvml)
 
 

@@ -45,11 +45,23 @@ def test_json(tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "ONNX Runtime on the CPU" in document["backends"]
     bundle = document["facts"]["bundle"]
     assert bundle["nbytes"] == sum(f.nbytes for f in tiny_bundle.manifest.files.values())
-    weights = bundle["weights"]
-    assert weights["one_expert"] < weights["both_experts"] < 2 * weights["one_expert"]
-    assert weights["widened"] == 0  # float32 is mapped
+    assert bundle["widened_nbytes"] == 0  # float32 is mapped
+    small, large = bundle["footprints"]
+    assert small["size"] == {"height": 480, "width": 832, "frames": 77}
+    assert set(small["experts"]) == {"high", "low"}
+    assert small["denoising"]["scratch"] < large["denoising"]["scratch"]
     assert main(["doctor", str(tmp_path / "none"), "--json"]) == 2
     assert "manifest.json" in json.loads(capsys.readouterr().out)["facts"]["bundle"]["problem"]
+
+
+def test_sizes(tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["doctor", str(tiny_bundle.path), "--json", "--size", "64x32"]
+    assert main(command) == 0
+    [footprint] = json.loads(capsys.readouterr().out)["facts"]["bundle"]["footprints"]
+    assert footprint["size"]["width"] == 64
+    for wrong in ("64x33", "64"):
+        assert main([*command, "--size", wrong]) == 2
+        assert capsys.readouterr().err.startswith("wan-trt: error: --size: ")
 
 
 def test_verify_needs_a_bundle(capsys: pytest.CaptureFixture[str]) -> None:

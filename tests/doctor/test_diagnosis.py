@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from machines import A100, CPU_MACHINE, FP8_BUNDLE, GB, H100, H100_PLAN, L40S, gpu_machine
+from machines import A100, CPU_MACHINE, FP8_BUNDLE, GB, H100, H100_PLANS, L40S, gpu_machine
 
 from wan_trt.doctor.diagnosis import Backend, Diagnosis, diagnose
-from wan_trt.doctor.facts import BadBundle, Facts, Gpus, Part, PlanFact, Software
+from wan_trt.doctor.facts import BadBundle, Facts, Gpus, Part, Software
 from wan_trt.doctor.finding import Weight
 from wan_trt.doctor.report import lines
+from wan_trt.engine.plan_entry import FusionRecord, PlanEntry
 
 
 def with_software(facts: Facts, changed: Mapping[Part, Software]) -> Facts:
@@ -56,7 +57,7 @@ def test_a_gpu_without_tensorrt_runs_what_is_there() -> None:
     [
         (Part.TENSORRT, Software("11.3.0.2"), "11.3.0.2 is too old, 11.4 is needed"),
         (Part.TENSORRT, Software("11.4.0.1", "libnvinfer.so.11: not found"), "libnvinfer.so.11"),
-        (Part.CUDA_PYTHON, Software(), "cuda-python: not installed"),
+        (Part.CUDA_BINDINGS, Software(), "cuda-bindings: not installed"),
     ],
 )
 def test_what_keeps_tensorrt_from_running(part: Part, found: Software, words: str) -> None:
@@ -134,60 +135,77 @@ def test_a_bad_bundle_is_exit_code_2_beside_all_that_works() -> None:
     assert only_problem(diagnosis) == f"bundle: {bad.problem}"
 
 
+def planned(facts: Facts, *plans: PlanEntry) -> Diagnosis:
+    return diagnose(replace(facts, bundle=replace(FP8_BUNDLE, plans=plans)))
+
+
 def test_plans_that_fit_run() -> None:
-    bundle = replace(FP8_BUNDLE, plans=(H100_PLAN,))
-    diagnosis = diagnose(replace(gpu_machine(H100), bundle=bundle))
+    diagnosis = planned(gpu_machine(H100), *H100_PLANS)
     assert diagnosis.backends == (Backend.TENSORRT, Backend.ORT_CPU)
     assert not diagnosis.findings
 
 
-@pytest.mark.parametrize(
-    ("plan", "words"),
-    [
-        (replace(H100_PLAN, gpu="NVIDIA L40S"), "built for NVIDIA L40S, here is NVIDIA H100"),
-        (replace(H100_PLAN, tensorrt="11.5.0.1"), "built by TensorRT 11.5.0.1, here is 11.4.0.106"),
-    ],
-)
-def test_plans_of_another_machine_do_not_run(plan: PlanFact, words: str) -> None:
-    bundle = replace(FP8_BUNDLE, plans=(plan,))
-    diagnosis = diagnose(replace(gpu_machine(H100), bundle=bundle))
+def test_a_plan_belongs_to_an_architecture() -> None:
+    """An H200 is one with the H100."""
+    same = gpu_machine(replace(H100, name="NVIDIA H200"))
+    assert Backend.TENSORRT in planned(same, *H100_PLANS).backends
+    other = planned(gpu_machine(L40S), *H100_PLANS)
+    assert Backend.TENSORRT not in other.backends
+    assert "built for NVIDIA H100 80GB HBM3, here is NVIDIA L40S" in only_problem(other)
+
+
+def test_a_plan_belongs_to_a_version_of_tensorrt() -> None:
+    plans = [replace(plan, tensorrt="11.5.0.1") for plan in H100_PLANS]
+    diagnosis = planned(gpu_machine(H100), *plans)
     assert Backend.TENSORRT not in diagnosis.backends
-    assert words in only_problem(diagnosis)
+    assert "built by TensorRT 11.5.0.1, here is 11.4.0.106" in only_problem(diagnosis)
+
+
+def test_each_expert_needs_a_plan() -> None:
+    diagnosis = planned(gpu_machine(H100), H100_PLANS[0])
+    assert Backend.TENSORRT not in diagnosis.backends
+    assert "not every expert's denoiser has one" in only_problem(diagnosis)
 
 
 def test_another_driver_is_worth_a_note() -> None:
-    plan = replace(H100_PLAN, driver="575.1")
-    diagnosis = diagnose(replace(gpu_machine(H100), bundle=replace(FP8_BUNDLE, plans=(plan,))))
+    gpu = replace(H100_PLANS[0].gpu, driver="575.1")
+    diagnosis = planned(gpu_machine(H100), *(replace(plan, gpu=gpu) for plan in H100_PLANS))
     assert Backend.TENSORRT in diagnosis.backends
     [text] = told(diagnosis, Weight.NOTE)
     assert "driver 575.1, here is 580.159.04" in text
 
 
+def test_what_is_not_fused_is_worth_a_note() -> None:
+    loose = FusionRecord(attentions=128, fp8_linears=336, unfused=("node_7",), required=False)
+    plans = [replace(plan, fusions=loose) for plan in H100_PLANS]
+    [text] = told(planned(gpu_machine(H100), *plans), Weight.NOTE)
+    assert "denoiser-high-frames21" in text
+
+
 def test_a_bundle_without_plans_says_how_to_make_them() -> None:
-    diagnosis = diagnose(replace(gpu_machine(H100), bundle=FP8_BUNDLE))
+    diagnosis = planned(gpu_machine(H100))
     assert Backend.TENSORRT not in diagnosis.backends
-    assert any("wan-trt build animate" in text for text in told(diagnosis, Weight.NOTE))
+    assert "wan-trt build animate" in only_problem(diagnosis)
 
 
 def test_what_fits_into_memory() -> None:
     small = replace(L40S, free_nbytes=10 * GB)
     facts = replace(gpu_machine(H100, L40S, small), bundle=FP8_BUNDLE)
-    fits = [line for line in lines(diagnose(facts)) if line.startswith("fits")]
-    assert ["both experts fit" in line for line in fits] == [True, True, False]
-    assert "not even one expert fits: 17.6 GB of weights, 10.0 GB free" in fits[2]
-    alone = diagnose(replace(gpu_machine(small), bundle=FP8_BUNDLE))
+    fits = [line.split(": ")[1] for line in lines(diagnose(facts)) if line.startswith("fits")]
+    assert [text.split(" (")[0] for text in fits] == [
+        "both experts",
+        "one expert at a time",
+        "not at all",
+    ]
+    assert fits[0].endswith("(52.1 GB of 84.0 GB free)")
+    alone = diagnose(replace(gpu_machine(small), bundle=replace(FP8_BUNDLE, plans=H100_PLANS)))
     assert Backend.TENSORRT not in alone.backends
-    assert "larger GPU" in only_problem(alone)
-
-
-def test_one_expert_at_a_time_is_said() -> None:
-    facts = replace(gpu_machine(replace(L40S, free_nbytes=30 * GB)), bundle=FP8_BUNDLE)
-    assert any("one expert at a time" in line for line in lines(diagnose(facts)))
+    assert any("too little for 832x480, 77 frames" in t for t in told(alone, Weight.PROBLEM))
 
 
 def test_fp8_on_a_gpu_that_has_none() -> None:
     diagnosis = diagnose(replace(gpu_machine(A100), bundle=FP8_BUNDLE))
-    assert "export with --precision bf16" in only_problem(diagnosis)
+    assert any("--precision bf16" in text for text in told(diagnosis, Weight.PROBLEM))
 
 
 def test_the_gate_is_part_of_the_diagnosis() -> None:
