@@ -12,7 +12,7 @@ from wan_trt.doctor.gpu_findings import visible_gpus
 from wan_trt.doctor.software_findings import part
 from wan_trt.doctor.words import dotted, fit, gigabytes
 
-_WIDTH = 13
+_WIDTH = 15
 _TORCH = "only export and calibrate need it"
 
 

@@ -103,7 +103,7 @@ def test_visible_devices(visible_devices: str | None, names: list[str]) -> None:
     facts = gpu_machine(H100, L40S, visible_devices=visible_devices)
     diagnosis = diagnose(facts)
     assert (Backend.TENSORRT in diagnosis.backends) == bool(names)
-    shown = [line for line in lines(diagnosis) if line.startswith("gpu")]
+    shown = [line for line in lines(diagnosis) if line.startswith("gpu ")]
     assert [line for line in shown if "hidden" not in line] == [
         line for name in sorted(names) for line in shown if name in line
     ]
@@ -118,7 +118,7 @@ def test_a_machine_where_nothing_runs_asks_for_another() -> None:
     assert diagnosis.backends == ()
     assert diagnosis.exit_code == 3
     assert "does not load: ImportError: libstdc++" in only_problem(diagnosis)
-    assert "runs here    nothing" in list(lines(diagnosis))
+    assert "runs here      nothing" in list(lines(diagnosis))
 
 
 def test_video_and_server_software() -> None:
@@ -191,7 +191,7 @@ def test_a_bundle_without_plans_says_how_to_make_them() -> None:
 def test_what_fits_into_memory() -> None:
     small = replace(L40S, free_nbytes=10 * GB)
     facts = replace(gpu_machine(H100, L40S, small), bundle=FP8_BUNDLE)
-    fits = [line.split(": ")[1] for line in lines(diagnose(facts)) if line.startswith("fits")]
+    fits = [line.split(": ")[1] for line in lines(diagnose(facts)) if line.startswith("fits ")]
     assert [text.split(" (")[0] for text in fits] == [
         "both experts",
         "one expert at a time",
