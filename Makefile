@@ -1,12 +1,13 @@
 # make demo   install and make a video on this machine, no GPU needed
 # make test   install and run every test
 # make check  ruff, mypy and the tests, as CI does
+# make constraints  the versions in constraints.trt.txt anew; needs an index that has TensorRT
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint proto clean
+.PHONY: demo test check lint proto constraints clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,13 +25,22 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH=$(BIN):$$PATH $(BIN)/mypy -p wan_trt.engine -p wan_trt.media -p wan_trt.preprocess \
-	  -p wan_trt.export -p wan_trt.calibration -p wan_trt.plan -p wan_trt.server -p wan_trt.cli
+	  -p wan_trt.export -p wan_trt.calibration -p wan_trt.plan -p wan_trt.doctor \
+	  -p wan_trt.server -p wan_trt.cli
 	$(BIN)/mypy tests benchmarks
 
 check: lint test
 
 proto: $(VENV)/.installed
 	$(BIN)/python server/proto/generate.py
+
+constraints:
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install --upgrade '.[server,cuda,trt]' setuptools
+	{ sed -n '/^#/p' constraints.trt.txt; build/constraints/bin/python -m pip list --format=freeze \
+	  --exclude wan-trt --exclude pip; } > build/constraints.trt.txt
+	mv build/constraints.trt.txt constraints.trt.txt
 
 clean:
 	rm -rf $(VENV) build dist demo .mypy_cache .pytest_cache .ruff_cache

@@ -46,13 +46,14 @@ def export_gated(
     gate: GateOptions,
     on_progress: OnProgress = lambda _: None,
     on_event: OnEvent | None = None,
-    on_verdict: Callable[[Verdict], None] = lambda _: None,
+    on_verdict: Callable[[Verdict, Bundle], None] = lambda _verdict, _staged: None,
 ) -> Bundle:
     """As `export_bundle`, with the gate's verdict in the manifest.
 
     Samples, reference and their fit are checked before anything is exported. Raises what
-    `export_bundle` and `measure` raise, and GateError, after `on_verdict` has been told, for a
-    bundle that does not pass: then nothing has appeared or been replaced.
+    `export_bundle` and `measure` raise, and GateError, after `on_verdict` has been told of the
+    verdict and the nameless bundle, for one that does not pass: then nothing has appeared or been
+    replaced.
     """
     opened = Checkpoint.open(checkpoint)
     planned = Bundle(out, outline(opened, graphs.plan(opened), options))
@@ -75,7 +76,7 @@ def export_gated(
             if gate.against is None:
                 measured = replace(measured, against="a bf16 bundle of the same checkpoint")
             verdict = judge(measured, gate.thresholds)
-            on_verdict(verdict)
+            on_verdict(verdict, staged)
             if not gate.allow_failure:
                 verdict.require()
             return verdict.record()

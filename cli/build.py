@@ -151,7 +151,8 @@ def _build(
 
 def _targets(bundle: Bundle, arguments: argparse.Namespace) -> tuple[Target, ...]:
     from wan_trt.cli.sizes import parse_size
-    from wan_trt.plan.targets import VideoSize, default_frames, plan_targets
+    from wan_trt.engine.request import default_frames
+    from wan_trt.plan.targets import VideoSize, plan_targets
 
     frames = arguments.frames
     if frames is None:

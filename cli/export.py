@@ -33,6 +33,7 @@ from wan_trt.cli.verdict_text import verdict_lines
 
 if TYPE_CHECKING:
     from wan_trt.calibration.gate.verdict import Verdict
+    from wan_trt.engine.bundle import Bundle
 
 SUMMARY = "checkpoint (+ LoRAs) -> bundle; needs the extra `export`"
 
@@ -123,11 +124,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tell(arguments: argparse.Namespace, verdict: Verdict) -> None:
+def _tell(arguments: argparse.Namespace, verdict: Verdict, staged: Bundle) -> None:
     """What the gate found, whether the bundle is kept or not."""
     from wan_trt.calibration.report.page import write_report
 
     if arguments.report is not None:
-        write_report(verdict, arguments.out.name, arguments.report)
+        write_report(verdict, staged, arguments.out.name, arguments.report)
     for line in verdict_lines(verdict):
         print(line, file=sys.stderr)

@@ -149,7 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         write_text(arguments.json, verdict.to_json(), "json")
     if arguments.report is not None:
-        write_report(verdict, bundle, arguments.report)
+        write_report(verdict, bundle, arguments.bundle.name, arguments.report)
     for line in verdict_lines(verdict):
         print(line)
     verdict.require()

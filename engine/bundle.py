@@ -23,6 +23,7 @@ from pathlib import Path
 from wan_trt.engine.errors import BundleError
 from wan_trt.engine.input_scales import require_measured_scales
 from wan_trt.engine.manifest import MANIFEST, SHARED, Manifest
+from wan_trt.engine.models import REQUIRED_GRAPHS
 from wan_trt.engine.request import ExpertName
 
 WEIGHTS = "weights"
@@ -80,6 +81,16 @@ class Bundle:
         require_measured_scales(manifest, str(root / MANIFEST))
         _check_plans(root, manifest)
         return Bundle(root, manifest)
+
+    def require_all_graphs(self) -> None:
+        """Raises BundleError for a bundle that lacks graphs without which its model cannot run."""
+        model = self.manifest.model
+        if missing := sorted(set(REQUIRED_GRAPHS[model]) - set(self.manifest.graphs)):
+            raise BundleError(
+                f"{self.path} has no graphs {missing}",
+                expected=f"all graphs of {model}",
+                action="export the bundle again",
+            )
 
     def verify(self, on_progress: Callable[[int, int], None] = lambda _done, _total: None) -> None:
         """Hash every file: slow for real models, exact. `on_progress` gets bytes done and in all.

@@ -20,7 +20,6 @@ from types import TracebackType
 
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import (
-    BundleError,
     CancelledError,
     ExecutionError,
     InputError,
@@ -32,7 +31,6 @@ from wan_trt.engine.errors import (
 from wan_trt.engine.executors import Executors, Load
 from wan_trt.engine.frames import FrameSink, OpenSink
 from wan_trt.engine.job import Job, JobSummary, OnEvent, describe
-from wan_trt.engine.models import REQUIRED_GRAPHS
 from wan_trt.engine.ort import available_threads, load_executor
 from wan_trt.engine.request import JobState, Request
 from wan_trt.engine.scheduler import Scheduler, Unit
@@ -54,13 +52,7 @@ class Engine:
         loaded when they are first needed: by `load(bundle, graph, weight_set)`, or by ONNX Runtime
         where that is None. Raises BundleError for a bundle that lacks graphs, InputError for a
         number of threads that no machine has use for."""
-        model = bundle.manifest.model
-        if missing := sorted(set(REQUIRED_GRAPHS[model]) - set(bundle.manifest.graphs)):
-            raise BundleError(
-                f"{bundle.path} has no graphs {missing}",
-                expected=f"all graphs of {model}",
-                action="export the bundle again",
-            )
+        bundle.require_all_graphs()
         most = THREADS_A_CORE * available_threads()
         if threads is not None and not 1 <= threads <= most:
             raise InputError(

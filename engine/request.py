@@ -219,3 +219,12 @@ class Event:
     elapsed_s: float = 0.0
     eta_s: float | None = None
     error: Exception | None = field(default=None, compare=False)
+
+
+def default_frames(model: ModelName) -> int:
+    """Frames that the model was trained on: of a segment, or of the whole video."""
+    match model:
+        case ModelName.ANIMATE:
+            return AnimateRequest.segment_frames
+        case ModelName.IMAGE_TO_VIDEO:
+            return ImageToVideoRequest.frames

@@ -64,15 +64,6 @@ class Target:
         return plan_name(self.graph, self.weight_set, self.symbols)
 
 
-def default_frames(model: ModelName) -> int:
-    """Frames that the model was trained on: of a segment, or of the whole video."""
-    match model:
-        case ModelName.ANIMATE:
-            return AnimateRequest.segment_frames
-        case ModelName.IMAGE_TO_VIDEO:
-            return ImageToVideoRequest.frames
-
-
 def plan_targets(
     manifest: Manifest, sizes: Iterable[VideoSize], graphs: Sequence[str] | None = None
 ) -> tuple[Target, ...]:

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from wan_trt.engine.errors import ExecutionError
 from wan_trt.engine.request import Event
@@ -58,6 +59,19 @@ class Client:
         self._channel = grpc.insecure_channel(self.target, options=_OPTIONS)
         stub: Any = wire_grpc.VideoServiceStub
         self._stub = stub(self._channel)
+        self._health: Any = health_pb2_grpc.HealthStub(self._channel)
+
+    def require_serving(self, timeout_s: float = 5.0) -> None:
+        """Return if the server takes jobs; it is asked by gRPC's health protocol. Raises
+        UnavailableError where none answers in time, and while one is stopping."""
+        with self._call():
+            reply = self._health.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+        if reply.status != health_pb2.HealthCheckResponse.SERVING:
+            raise UnavailableError(
+                f"the server at {self.target} is stopping",
+                action="use another, or try again later",
+                field="server",
+            )
 
     def upload(self, path: Path | str, *, field: str | None = None, name: str | None = None) -> str:
         """Send a file, or the frames of an image-sequence pattern, and return its upload id.

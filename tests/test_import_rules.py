@@ -17,9 +17,10 @@ ALLOWED = {
     "preprocess": {"engine", "media"},
     "export": {"engine", "media"},
     "calibration": {"engine", "media", "export"},
+    "doctor": {"engine"},
     "plan": {"engine", "media"},
     "server": {"engine", "media", "preprocess"},
-    "cli": {"engine", "media", "preprocess", "export", "calibration", "plan", "server"},
+    "cli": {"engine", "media", "preprocess", "export", "calibration", "doctor", "plan", "server"},
 }
 
 
@@ -65,6 +66,7 @@ def test_only_folders_of_that_name_import_tensorrt(package: str) -> None:
     [
         *("engine", "engine.capture", "engine.cuda.step", "media", "preprocess", "server"),
         *("cli.main", "calibration.gate.gate", "calibration.report.page"),
+        *("doctor.gather", "doctor.report"),
         *("plan.build", "plan.dry_run"),
     ],
 )

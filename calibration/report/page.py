@@ -20,10 +20,10 @@ _SHOWN = ("reference", "candidate", "difference")
 _STYLE = Path(__file__).with_name("page.css")
 
 
-def write_report(verdict: Verdict, bundle: Bundle, path: Path) -> None:
-    """Write the page about a bundle that was judged. Raises MediaError or ResourceError, and
-    BundleError where the bundle is damaged."""
-    write_text(path, page(verdict, bundle.path.name, Sensitivity.of(bundle)), "report")
+def write_report(verdict: Verdict, bundle: Bundle, name: str, path: Path) -> None:
+    """Write the page about a bundle that was judged; `name` is what it is called, or will be.
+    Raises MediaError or ResourceError, and BundleError where the bundle is damaged."""
+    write_text(path, page(verdict, name, Sensitivity.of(bundle)), "report")
 
 
 def page(verdict: Verdict, candidate: str, sensitivity: Sensitivity | None = None) -> str:

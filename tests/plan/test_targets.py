@@ -8,7 +8,8 @@ from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.plan_entry import SymbolRange
-from wan_trt.plan.targets import Target, VideoSize, default_frames, plan_targets
+from wan_trt.engine.request import default_frames
+from wan_trt.plan.targets import Target, VideoSize, plan_targets
 
 
 def found(bundle: Bundle, *sizes: VideoSize) -> dict[tuple[str, str], list[Target]]:

@@ -1,4 +1,4 @@
-"""`wan-trt serve, submit, watch, cancel, fetch` as a user runs them."""
+"""`wan-trt serve, health, submit, watch, cancel, fetch` as a user runs them."""
 
 from __future__ import annotations
 
@@ -145,6 +145,15 @@ def test_bad_input_is_one_line_and_exit_code_2(
         assert error.count("\n") == 1
         assert words in error
     assert main(["watch", "job", "--server", "127.0.0.1:1"]) == 3
+
+
+def test_health(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["health", "--server", served.address]) == 0
+    assert capsys.readouterr().out == "serving\n"
+    served.process.kill()
+    served.process.wait(timeout=30)
+    assert main(["health", "--server", served.address, "--timeout", "2"]) == 3
+    assert "no server answers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

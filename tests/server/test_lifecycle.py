@@ -41,10 +41,13 @@ def test_health_and_draining(
     server: Server, client: Client, make_submission: MakeSubmission
 ) -> None:
     assert health_of(server) == [SERVING, SERVING]
+    client.require_serving()
     submission = make_submission(client, steps=30)
     job_id = client.submit(submission)
     server.drain()
     assert health_of(server) == [NOT_SERVING, NOT_SERVING]
+    with pytest.raises(UnavailableError, match="stopping"):
+        client.require_serving()
     with pytest.raises(UnavailableError, match="stopping"):
         client.submit(submission)
     assert client.wait(job_id).state is JobState.DONE

@@ -1,0 +1,1 @@
+"""What a machine, its software and a bundle can do together: `wan-trt doctor`."""
