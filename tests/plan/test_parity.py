@@ -90,7 +90,7 @@ def test_inputs_are_the_same_whenever_they_are_made(tiny_bundle: Bundle) -> None
 def test_bounds_follow_what_is_stored(tiny_bundle: Bundle, fp8_bundle: Bundle) -> None:
     graphs = [
         graph_for_tensorrt(tiny_bundle, "denoiser"),
-        graph_for_tensorrt(fp8_bundle, "text_context"),
+        graph_for_tensorrt(fp8_bundle, "text_encoder"),
         graph_for_tensorrt(fp8_bundle, "denoiser"),
     ]
     errors = [bounds_of(graph).relative_error_max for graph in graphs]
