@@ -9,22 +9,24 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import cast
 
 import torch
 
 from wan_trt.calibration.fitting import fit
-from wan_trt.calibration.modelopt import VERSION
+from wan_trt.calibration.modelopt import VERSION, least_square_columns
 from wan_trt.calibration.observers import Observers
 from wan_trt.calibration.ranges import Method
 from wan_trt.calibration.sample_jobs import check_samples, run_samples
 from wan_trt.calibration.samples import Sample, read_samples
 from wan_trt.calibration.torch_executor import BeforeCall, with_torch_graphs
-from wan_trt.calibration.torch_graphs import DENOISER, TorchGraphs
+from wan_trt.calibration.torch_graphs import TorchGraphs
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.job import OnEvent
+from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs
 from wan_trt.export.bundle_writer import export_bundle
@@ -96,8 +98,8 @@ def calibrated(
     samples = read_samples(inputs)
     check_samples(samples, opened.model)
     contents = graphs.plan(opened)
-    found = options.policy.apply(candidates(contents.expert), contents.geometry.layers)
-    rounded = found.rounded
+    policy = options.policy
+    rounded = policy.apply(candidates(contents.expert), contents.geometry.layers).rounded
     with _exported(checkpoint, work, options.export, on_progress) as bundle:
         planned = {graph: contents.expert[graph] for graph in (DENOISER, *rounded)}
         torch_graphs = TorchGraphs(bundle, planned, options.device)
@@ -116,7 +118,7 @@ def calibrated(
             },
             loras=lora_uses(stacks, options.export.loras),
             boundary=manifest.boundary,
-            policy=options.policy.digest,
+            policy=policy.digest,
             method=str(options.method),
             sampling={
                 "samples": described,
@@ -157,13 +159,16 @@ def _attached(observers: Observers, torch_graphs: TorchGraphs) -> Iterator[None]
 
 
 def _fit(torch_graphs: TorchGraphs, observers: Observers) -> dict[ExpertName, dict[str, Fitted]]:
-    """Of each expert's linears, one expert after the other."""
+    """Of each expert's linears, one expert after the other. Columns of a linear that both share are
+    searched once."""
+    columns = cache(lambda linear: least_square_columns(linear.weight.data))
     found: dict[ExpertName, dict[str, Fitted]] = {}
     for expert in ExpertName:
         found[expert] = {}
         for name, mean in observers.means(expert).items():
             module = torch_graphs.of_expert(torch_graphs.graph_of[name], expert)
-            found[expert][name] = fit(cast(Linear, module.get_submodule(name)), mean)
+            linear = cast(Linear, module.get_submodule(name))
+            found[expert][name] = fit(linear, columns(linear), mean)
     return found
 
 

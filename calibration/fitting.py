@@ -5,17 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from wan_trt.calibration.modelopt import least_square_columns, quantise_e4m3
+from wan_trt.calibration.modelopt import quantise_e4m3
 from wan_trt.export.modeling.module import Linear
 from wan_trt.export.quantize.fitted import Fitted
 
 
-def fit(linear: Linear, mean: torch.Tensor) -> Fitted:
-    """The column ranges whose rounding changes the matrix least in the sum of squares, and the
-    shift of the bias that keeps the mean output; `mean` float64 [in] is that of its inputs."""
+def fit(linear: Linear, ranges: torch.Tensor, mean: torch.Tensor) -> Fitted:
+    """`ranges` of its columns, and the shift of the bias that keeps the mean output when they are
+    rounded by them; `mean` float64 [in] is that of its inputs."""
     weight = linear.weight.data
-    greatest = weight.abs().amax(0)
-    ranges = torch.where(greatest > 0, least_square_columns(weight), 0.0)
     if linear.bias is None:
         return Fitted(_array(ranges))
     moved = mean @ (rounded(weight, ranges) - weight).double()

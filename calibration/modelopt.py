@@ -78,8 +78,8 @@ def least_square_range(values: torch.Tensor, counts: torch.Tensor, greatest: flo
 
 def least_square_columns(matrix: torch.Tensor) -> torch.Tensor:
     """[out]: for each column of a float32 matrix [in, out] the range, from its greatest magnitude
-    up to twice that, at which E4M3 changes it least in the sum of squares. Beyond twice the steps
-    repeat themselves."""
+    up to twice that, at which E4M3 changes it least in the sum of squares; 0 for a column of zeros.
+    Beyond twice the steps repeat themselves."""
     greatest = matrix.abs().amax(0, keepdim=True)
     search = MseCalibrator(
         torch.where(greatest > 0, greatest, 1.0),
@@ -90,5 +90,4 @@ def least_square_columns(matrix: torch.Tensor) -> torch.Tensor:
         quant_func=quantise_e4m3,
     )
     search.collect(matrix)
-    found: torch.Tensor = search.compute_amax()[0]
-    return found
+    return torch.where(greatest > 0, search.compute_amax(), 0.0)[0]

@@ -12,10 +12,10 @@ from torch import nn
 from wan_trt.calibration.fitting import MeanObserver
 from wan_trt.calibration.ranges import Method, RangeObserver
 from wan_trt.calibration.torch_executor import GraphCall
-from wan_trt.calibration.torch_graphs import DENOISER
 from wan_trt.calibration.watching import watch
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.manifest import SHARED
+from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.schedule import expert_for
 from wan_trt.export.quantize.attention_inputs import linears_of

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.calibration.torch_executor import GraphCall
-from wan_trt.calibration.torch_graphs import DENOISER
 from wan_trt.calibration.writers import Arrays, Writers
+from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.schedule import expert_for
 

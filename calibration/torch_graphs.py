@@ -10,11 +10,11 @@ import torch
 
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.manifest import StoredTensor
+from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.modeling.module import ExportModule
 from wan_trt.export.quantize.policy import candidates
 
-DENOISER = "denoiser"
 _CPU = torch.device("cpu")
 _NUMPY_DTYPES: Mapping[str, Any] = {"float32": np.float32, "bfloat16": np.int16}
 

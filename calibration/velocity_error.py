@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from wan_trt.calibration.fake_quantised import fake_quantised
 from wan_trt.calibration.recording import Call, ContextCall
 from wan_trt.calibration.torch_executor import run_module
-from wan_trt.calibration.torch_graphs import DENOISER, TorchGraphs
+from wan_trt.calibration.torch_graphs import TorchGraphs
 from wan_trt.calibration.writers import Arrays
+from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.quantize.evidence import ExpertError
 from wan_trt.export.quantize.scales import Scales

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +17,6 @@ from wan_trt.engine.manifest import Fold, GateRecord, GraphEntry, Manifest, Stor
 from wan_trt.engine.plan_entry import PlanEntry
 
 _HASH_DIGITS = 12
-_DTYPE_NBYTES = {"float32": 4, "bfloat16": 2, "float8_e4m3fn": 1}
 
 
 def summary(bundle: Bundle) -> Iterator[str]:
@@ -127,8 +125,7 @@ def _weights(graph: GraphEntry) -> Iterator[str]:
     for weight_set, parameters in graph.weights.items():
         nbytes: Counter[str] = Counter()
         for tensor in parameters.values():
-            dtype = tensor.made.dtype
-            nbytes[dtype] += math.prod(tensor.shape) * _DTYPE_NBYTES[dtype]
+            nbytes[tensor.made.dtype] += tensor.nbytes
         sizes = " + ".join(f"{_megabytes(n)} {dtype}" for dtype, n in sorted(nbytes.items()))
         folded = sum(bool(tensor.made.folds) for tensor in parameters.values())
         changed = f", {folded} folded" if folded else ""

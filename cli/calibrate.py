@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wan_trt.cli.export_progress import ExportProgress
+from wan_trt.cli.extras import needs_extra
 from wan_trt.cli.lora_options import add_boundary_option, add_lora_options, lora_stacks
 from wan_trt.engine.errors import InputError
 
@@ -117,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     _check_search(arguments)
-    try:
+    with needs_extra("calibration"):
         from wan_trt.calibration.calibrate import CalibrationOptions, calibrate
         from wan_trt.calibration.ranges import Method, MethodName
         from wan_trt.calibration.search import search_policy
@@ -125,8 +126,6 @@ def run(arguments: argparse.Namespace) -> int:
         from wan_trt.export.precision import Precision
         from wan_trt.export.quantize.policy import Policy
         from wan_trt.export.quantize.policy_text import policy_text
-    except ModuleNotFoundError as error:
-        raise _without_calibration(error) from None
     from wan_trt.cli.progress import ProgressLine
     from wan_trt.media.partial_output import try_place, write_text
 
@@ -191,11 +190,3 @@ def _check_search(arguments: argparse.Namespace) -> None:
                 action="leave it out, or add --search",
                 field=field,
             )
-
-
-def _without_calibration(error: ModuleNotFoundError) -> InputError:
-    return InputError(
-        f"the module {error.name} is not installed",
-        expected="the extra `calibration`",
-        action="pip install 'wan-trt[calibration]'",
-    )

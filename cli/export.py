@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wan_trt.cli.export_progress import ExportProgress
+from wan_trt.cli.extras import needs_extra
 from wan_trt.cli.gate_options import add_gate_options, gate_options
 from wan_trt.cli.lora_options import (
     add_boundary_option,
     add_lora_options,
     lora_stacks,
-    without_export,
 )
 from wan_trt.cli.progress import ProgressLine
 from wan_trt.cli.verdict_text import verdict_lines
@@ -94,14 +94,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    try:
+    with needs_extra("export"):
         from wan_trt.calibration.gated_export import export_gated
         from wan_trt.export.bundle_writer import export_bundle
         from wan_trt.export.options import ExportOptions
         from wan_trt.export.precision import Precision
         from wan_trt.export.quantize.policy import Policy
-    except ModuleNotFoundError as error:
-        raise without_export(error) from None
 
     gate = gate_options(arguments)
     options = ExportOptions(

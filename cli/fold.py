@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wan_trt.cli.byte_progress import ByteProgress
-from wan_trt.cli.lora_options import add_lora_options, lora_stacks, without_export
+from wan_trt.cli.extras import needs_extra
+from wan_trt.cli.lora_options import add_lora_options, lora_stacks
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.request import ExpertName
 
@@ -60,12 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    try:
+    with needs_extra("export"):
         from wan_trt.export.lora.fold_file import FoldOptions, fold_file
         from wan_trt.export.lora.report import text
         from wan_trt.media.partial_output import write_text
-    except ModuleNotFoundError as error:
-        raise without_export(error) from None
 
     expert = None if arguments.expert == "single" else ExpertName(arguments.expert)
     stacks = lora_stacks(arguments)

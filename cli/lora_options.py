@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from wan_trt.engine.errors import InputError
-
 if TYPE_CHECKING:
     from wan_trt.export.lora.spec import LoraStacks
 
@@ -53,13 +51,4 @@ def lora_stacks(arguments: argparse.Namespace) -> LoraStacks:
         both=tuple(LoraSpec.parse(text) for text in arguments.lora),
         high=tuple(LoraSpec.parse(text) for text in arguments.lora_high),
         low=tuple(LoraSpec.parse(text) for text in arguments.lora_low),
-    )
-
-
-def without_export(error: ModuleNotFoundError) -> InputError:
-    """What to say when torch or another part of the extra is missing."""
-    return InputError(
-        f"the module {error.name} is not installed",
-        expected="the extra `export`",
-        action="pip install 'wan-trt[export]'",
     )

@@ -21,7 +21,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
-from wan_trt.cli.server_options import server_extra
+from wan_trt.cli.extras import needs_extra
 from wan_trt.server.address import DEFAULT_ADDRESS, Address
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         signals = stack.enter_context(_caught_signals())
-        with server_extra():
+        with needs_extra("server"):
             from wan_trt.server.server import Server, ServerOptions
         from wan_trt.engine import Bundle, Engine
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from wan_trt.engine.errors import InputError
+from wan_trt.cli.extras import needs_extra
 from wan_trt.server.address import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
@@ -26,20 +26,7 @@ def add_server_argument(parser: argparse.ArgumentParser) -> None:
 @contextmanager
 def connected(arguments: argparse.Namespace) -> Iterator[Client]:
     """A client of the server that was named. Raises InputError where gRPC is not installed."""
-    with server_extra():
+    with needs_extra("server"):
         from wan_trt.server.client import Client
     with Client(arguments.server) as client:
         yield client
-
-
-@contextmanager
-def server_extra() -> Iterator[None]:
-    """Around imports that need the extra `server`."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"the module {error.name} is not installed",
-            expected="the extra `server`",
-            action="pip install 'wan-trt[server]'",
-        ) from None

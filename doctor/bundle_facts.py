@@ -11,12 +11,12 @@ from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import BundleError, InputError
 from wan_trt.engine.manifest import Manifest
 from wan_trt.engine.memory.footprint import (
-    DENOISER,
     Footprint,
     VideoSize,
     denoiser_symbols,
     footprint,
 )
+from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import default_frames
 
 _FLOAT32_NBYTES = 4

@@ -9,8 +9,8 @@ from wan_trt.doctor.finding import Finding, note, problem
 from wan_trt.doctor.gpu_findings import FP8_CAPABILITY
 from wan_trt.doctor.software_findings import part
 from wan_trt.doctor.words import dotted, gigabytes
-from wan_trt.engine.memory.footprint import DENOISER
 from wan_trt.engine.memory.residency import Mode, Residency, decide
+from wan_trt.engine.models import DENOISER
 from wan_trt.engine.plan_entry import PlanEntry
 
 ABOUT = "bundle"

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+_ITEM_NBYTES = {"bfloat16": 2, "float8_e4m3fn": 1}  # what numpy has no type for
 _DIMENSION = re.compile(r"^(?:(\d+)\*)?([a-z_]+)(?:([+-]\d+))?$")
 
 
@@ -35,6 +36,11 @@ def parse_dimension(text: str) -> tuple[int, str, int]:
         raise ValueError(f"dimension {text!r} is not of the form [N*]name[+N|-N]")
     factor, symbol, offset = match.groups()
     return int(factor or 1), symbol, int(offset or 0)
+
+
+def item_nbytes(dtype: str) -> int:
+    """Bytes of one number of a graph's tensor or parameter."""
+    return _ITEM_NBYTES.get(dtype) or np.dtype(dtype).itemsize
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from wan_trt.engine.errors import BundleError
-from wan_trt.engine.executor import GraphSpec, TensorSpec
+from wan_trt.engine.executor import GraphSpec, TensorSpec, item_nbytes
 from wan_trt.engine.geometry import Geometry
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.plan_entry import PlanEntry
@@ -95,6 +96,11 @@ class StoredTensor:
     shape: tuple[int, ...]
     made: Recipe
     norms: tuple[FoldNorms, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Of the file."""
+        return math.prod(self.shape) * item_nbytes(self.made.dtype)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
+DENOISER = "denoiser"
+
 
 class ModelName(StrEnum):
     """As the manifest spells it."""
@@ -25,7 +27,7 @@ _EVERY_MODEL = (
     "vae_decoder_next",
     "text_context",
     "segment_context",
-    "denoiser",
+    DENOISER,
 )
 
 # The text encoder is not among them: the model's own prompts lie in the bundle as text rows.

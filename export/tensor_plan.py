@@ -23,7 +23,7 @@ from wan_trt.export.quantize.fitted import Fitted
 # Larger tensors that are neither folded nor laid out anew pass through memory in rows: UMT5's
 # token embedding would be 4 GB of float32.
 _WHOLE_NBYTES = 1 << 29
-_WEIGHT, _BIAS = ".weight", ".bias"
+_WEIGHT = ".weight"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +92,15 @@ def plan_tensors(
     plans: list[TensorPlan] = []
     for parameter, (rule, shape) in _parameters(module).items():
         groups: dict[Recipe, dict[str, WeightSource]] = {}
+        rules: dict[Recipe, WeightRule] = {}
         for weight_set, source in sources.items():
-            fitted = _fitted(source, parameter, shape)
-            recipe = _recipe(source, rule, dtypes[parameter], parameter, fitted)
+            own, digest = _fitted(source, parameter, rule, shape)
+            recipe = _recipe(source, rule, dtypes[parameter], digest)
             groups.setdefault(recipe, {})[weight_set] = source
+            rules[recipe] = own
         for recipe, users in groups.items():
             names, of = tuple(users), tuple(users.values())
-            own = _shifted(rule, _fitted(of[0], parameter, shape), parameter)
-            plan = TensorPlan(graph, parameter, names, of, own, shape, recipe, parameter)
+            plan = TensorPlan(graph, parameter, names, of, rules[recipe], shape, recipe, parameter)
             plans += [plan, _channel_scales(plan)] if plan.of_e4m3 else [plan]
     for name in rounded:
         plans += _input_scales(graph, name, sources)
@@ -138,35 +139,34 @@ def _parameters(module: ExportModule) -> dict[str, tuple[WeightRule, tuple[int, 
     return {name: (rules[name], tuple(t.shape)) for name, t in module.state_dict().items()}
 
 
-def _recipe(
-    source: WeightSource, rule: WeightRule, dtype: str, parameter: str, fitted: Fitted | None
-) -> Recipe:
+def _recipe(source: WeightSource, rule: WeightRule, dtype: str, fitted: str | None) -> Recipe:
     folds = (fold for name in rule.sources for fold in source.tensors.folds(name))
-    digest = None
-    if fitted is not None:
-        is_bias = parameter.endswith(_BIAS)
-        digest = fitted.shift_digest if is_bias else fitted.columns_digest
-    return Recipe(source.part, rule.sources, dtype, tuple(folds), fitted=digest)
+    return Recipe(source.part, rule.sources, dtype, tuple(folds), fitted=fitted)
 
 
-def _fitted(source: WeightSource, parameter: str, shape: tuple[int, ...]) -> Fitted | None:
-    """What calibration has for the matrix or the bias of an FP8 linear. Raises InputError where
-    that is not for these columns."""
-    linear, _, kind = parameter.rpartition(".")
-    fitted = source.fitted.get(linear) if f".{kind}" in (_WEIGHT, _BIAS) else None
-    if fitted is not None and len(fitted.column_ranges) != shape[-1]:
+def _fitted(
+    source: WeightSource, parameter: str, rule: WeightRule, shape: tuple[int, ...]
+) -> tuple[WeightRule, str | None]:
+    """The parameter's rule and the digest of what calibration has for it: column ranges for the
+    matrix of an FP8 linear, for its bias a shift, which is added. Raises InputError where that is
+    not for these columns."""
+    linear, dot, kind = parameter.rpartition(".")
+    fitted = source.fitted.get(linear)
+    if fitted is None:
+        return rule, None
+    if len(fitted.column_ranges) != shape[-1]:
         raise InputError(
             f"the scales have {len(fitted.column_ranges)} columns of {parameter}",
             expected=f"{shape[-1]}",
             action="calibrate again with this checkpoint",
             field="scales",
         )
-    return fitted
-
-
-def _shifted(rule: WeightRule, fitted: Fitted | None, parameter: str) -> WeightRule:
-    """The rule of a bias that calibration shifts; any other as it is."""
-    if fitted is None or fitted.bias_shift is None or not parameter.endswith(_BIAS):
-        return rule
+    if dot + kind == _WEIGHT:
+        return rule, fitted.columns_digest
+    if fitted.bias_shift is None:
+        return rule, None
     shift = torch.from_numpy(fitted.bias_shift)
-    return WeightRule(rule.sources, lambda *tensors: rule.make(*tensors) + shift)
+    return (
+        WeightRule(rule.sources, lambda *tensors: rule.make(*tensors) + shift),
+        fitted.shift_digest,
+    )

@@ -22,10 +22,10 @@ from wan_trt.calibration.writers import Arrays, Writers
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.executor import Bindings, Executor, GraphSpec
 from wan_trt.engine.executors import Load
+from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import Event, ExpertName
 from wan_trt.engine.schedule import expert_for
 
-DENOISER = "denoiser"
 _CONTEXT = "_context"  # how the names of context graphs end
 
 

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.calibration.gate.metrics import cosine, relative_error, share_of_way
-from wan_trt.calibration.gate.recording import DENOISER, Launch, Recording
+from wan_trt.calibration.gate.recording import Launch, Recording
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.executor import Bindings
 from wan_trt.engine.executors import Executors, Load
 from wan_trt.engine.manifest import SHARED
+from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.stages.denoise import Context
 

@@ -16,20 +16,18 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from wan_trt.engine.executor import GraphSpec, TensorSpec
+from wan_trt.engine.executor import GraphSpec, TensorSpec, item_nbytes
 from wan_trt.engine.geometry import Geometry
 from wan_trt.engine.manifest import SHARED, GraphEntry, Manifest
 from wan_trt.engine.memory.pages import PAGE_NBYTES, pages_for
+from wan_trt.engine.models import DENOISER
 
-DENOISER, TEXT_ENCODER = "denoiser", "text_encoder"
+TEXT_ENCODER = "text_encoder"
 VAE = {
     "VAE encoding": ("vae_encoder_first", "vae_encoder_next"),
     "VAE decoding": ("vae_decoder_first", "vae_decoder_next"),
 }
 _VAE_SCRATCH_NBYTES_PER_PIXEL = 9_500
-_ITEM_NBYTES = {"bfloat16": 2, "float8_e4m3fn": 1}  # what numpy has no type for
 _OF_A_STEP = ("timestep", "velocity")
 
 
@@ -129,16 +127,14 @@ def paged(nbytes: int) -> int:
 def weight_nbytes(entry: GraphEntry) -> dict[str, int]:
     """Weight set -> bytes of its parameters."""
     return {
-        name: sum(
-            math.prod(tensor.shape) * _item_nbytes(tensor.made.dtype) for tensor in tensors.values()
-        )
+        name: sum(tensor.nbytes for tensor in tensors.values())
         for name, tensors in entry.weights.items()
     }
 
 
 def tensor_nbytes(specs: Iterable[TensorSpec], symbols: Mapping[str, int]) -> int:
     """Bytes of all these tensors."""
-    return sum(math.prod(spec.shape(symbols)) * _item_nbytes(spec.dtype) for spec in specs)
+    return sum(math.prod(spec.shape(symbols)) * item_nbytes(spec.dtype) for spec in specs)
 
 
 def denoiser_symbols(geometry: Geometry, size: VideoSize) -> dict[str, int]:
@@ -150,10 +146,6 @@ def denoiser_symbols(geometry: Geometry, size: VideoSize) -> dict[str, int]:
         "rows": size.height // geometry.pixel_multiple,
         "columns": size.width // geometry.pixel_multiple,
     }
-
-
-def _item_nbytes(dtype: str) -> int:
-    return _ITEM_NBYTES.get(dtype) or np.dtype(dtype).itemsize
 
 
 def _interface_nbytes(spec: GraphSpec, symbols: Mapping[str, int]) -> int:

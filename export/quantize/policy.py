@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from wan_trt.engine.errors import BundleError, InputError
+from wan_trt.engine.models import DENOISER
 from wan_trt.export.modeling.module import ExportModule, Linear
 from wan_trt.export.quantize.attention_inputs import attention_inputs
 from wan_trt.export.quantize.evidence import Evidence
@@ -41,7 +42,6 @@ _BLOCK = re.compile(r"blocks\.(\d+)\.")
 _SLICE = re.compile(r"(-?\d+)?:(-?\d+)?")
 _PRECISIONS = ("fp8", "high")
 _FIELD = "policy"
-DENOISER = "denoiser"
 
 
 def candidates(graphs: Mapping[str, ExportModule]) -> dict[str, tuple[str, ...]]:

@@ -14,10 +14,11 @@ from torch import nn
 from wan_trt.calibration.recording import Call
 from wan_trt.calibration.samples import Sample
 from wan_trt.calibration.torch_executor import run_module, with_torch_graphs
-from wan_trt.calibration.torch_graphs import DENOISER, TorchGraphs
+from wan_trt.calibration.torch_graphs import TorchGraphs
 from wan_trt.engine.bundle import Bundle, sha256_file
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.frames import CollectedFrames
+from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs
 from wan_trt.export.checkpoint import Checkpoint

@@ -8,10 +8,12 @@ import torch
 from calibration_samples import GoldenCalibration
 
 from wan_trt.calibration.fitting import MeanObserver, fit, rounded
+from wan_trt.calibration.modelopt import least_square_columns
 from wan_trt.calibration.velocity_error import VelocityErrors
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.modeling.module import Linear
 from wan_trt.export.quantize.e4m3 import quantise
+from wan_trt.export.quantize.fitted import Fitted
 from wan_trt.export.quantize.scales import Scales
 
 INPUTS, OUTPUTS = 96, 40
@@ -33,13 +35,17 @@ def seen() -> torch.Tensor:
     return torch.randn(500, INPUTS, generator=torch.Generator().manual_seed(4)) + 0.7
 
 
+def fit_to(linear: Linear, mean: torch.Tensor) -> Fitted:
+    return fit(linear, least_square_columns(linear.weight), mean)
+
+
 def squares(weight: torch.Tensor, ranges: torch.Tensor) -> torch.Tensor:
     return (rounded(weight, ranges) - weight).square().sum(0)
 
 
 def test_fitted_columns_are_rounded_with_less_error(linear: Linear, seen: torch.Tensor) -> None:
     weight = linear.weight
-    found = torch.from_numpy(fit(linear, seen.double().mean(0)).column_ranges)
+    found = torch.from_numpy(fit_to(linear, seen.double().mean(0)).column_ranges)
     greatest = weight.abs().amax(0)
     assert (found[:-1] >= greatest[:-1]).all()
     assert (found[:-1] < 2 * greatest[:-1]).all()
@@ -50,7 +56,7 @@ def test_fitted_columns_are_rounded_with_less_error(linear: Linear, seen: torch.
 
 
 def test_what_export_stores_is_what_was_fitted(linear: Linear, seen: torch.Tensor) -> None:
-    ranges = torch.from_numpy(fit(linear, seen.double().mean(0)).column_ranges)
+    ranges = torch.from_numpy(fit_to(linear, seen.double().mean(0)).column_ranges)
     stored = quantise(linear.weight, ranges)
     torch.testing.assert_close(
         stored.values.float() * stored.scales, rounded(linear.weight, ranges), rtol=0.07, atol=0.01
@@ -68,7 +74,7 @@ def test_the_shift_takes_back_the_mean_of_the_error(linear: Linear, seen: torch.
     observer = MeanObserver()
     for part in torch.tensor_split(seen, 4):  # calls of different length
         observer.see(part[None])
-    fitted = fit(linear, observer.mean())
+    fitted = fit_to(linear, observer.mean())
     assert fitted.bias_shift is not None
     weight = rounded(linear.weight, torch.from_numpy(fitted.column_ranges))
     error = seen @ (weight - linear.weight)
@@ -79,7 +85,7 @@ def test_the_shift_takes_back_the_mean_of_the_error(linear: Linear, seen: torch.
 def test_a_linear_without_bias_has_no_shift(seen: torch.Tensor) -> None:
     linear = Linear(INPUTS, OUTPUTS, bias=False).requires_grad_(False)
     torch.nn.init.normal_(linear.weight)
-    assert fit(linear, seen.double().mean(0)).bias_shift is None
+    assert fit_to(linear, seen.double().mean(0)).bias_shift is None
 
 
 def test_velocities_of_the_golden_checkpoint_are_nearer(calibration: GoldenCalibration) -> None:

@@ -15,9 +15,9 @@ from wan_trt.calibration.gate.thresholds import Thresholds
 from wan_trt.calibration.observers import Observers
 from wan_trt.calibration.ranges import Method, MethodName
 from wan_trt.calibration.torch_executor import GraphCall, run_module
-from wan_trt.calibration.torch_graphs import DENOISER
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.manifest import SHARED
+from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.bundle_writer import export_bundle
 from wan_trt.export.modeling.attention import rotate

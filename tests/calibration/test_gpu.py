@@ -17,9 +17,10 @@ from wan_trt.calibration.ranges import Method, MethodName, RangeObserver
 from wan_trt.calibration.recording import Recording
 from wan_trt.calibration.search import search_calibrated
 from wan_trt.calibration.torch_executor import run_module
-from wan_trt.calibration.torch_graphs import DENOISER, TorchGraphs
+from wan_trt.calibration.torch_graphs import TorchGraphs
 from wan_trt.calibration.velocity_error import VelocityErrors
 from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs
 from wan_trt.export.checkpoint import Checkpoint

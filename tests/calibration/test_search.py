@@ -15,10 +15,10 @@ from wan_trt.calibration.fake_quantised import fake_quantised
 from wan_trt.calibration.recording import Call
 from wan_trt.calibration.search import search_calibrated, search_policy
 from wan_trt.calibration.torch_executor import run_module
-from wan_trt.calibration.torch_graphs import DENOISER
 from wan_trt.calibration.velocity_error import VelocityErrors
 from wan_trt.calibration.writers import Arrays
 from wan_trt.engine.errors import InputError
+from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.modeling.module import ExportModule, Linear
 from wan_trt.export.quantize.evidence import worst
