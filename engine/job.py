@@ -17,7 +17,7 @@ from wan_trt.engine.frames import FrameSink
 from wan_trt.engine.noise import SeededNoise
 from wan_trt.engine.request import Event, JobState, Request, Step
 from wan_trt.engine.schedule import Schedule, expert_for
-from wan_trt.engine.scheduler import Stage, Unit
+from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.segments import Segment, SegmentPlan
 from wan_trt.engine.solver import History, StepCoefficients, solver_coefficients
 from wan_trt.engine.stages.conditioning import Conditioning

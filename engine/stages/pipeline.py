@@ -9,7 +9,7 @@ from wan_trt.engine.errors import ExecutionError
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.job import Job, JobTensors
 from wan_trt.engine.request import AnimateRequest, ImageToVideoRequest, Request, Step
-from wan_trt.engine.scheduler import Stage, Unit
+from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.solver import History
 from wan_trt.engine.stages.animate import AnimateConditioning
 from wan_trt.engine.stages.conditioning import Conditioning
