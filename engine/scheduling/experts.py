@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wan_trt.engine.request import ExpertName
@@ -51,9 +50,6 @@ class Experts:
     def loads(self, kind: Kind) -> bool:
         """Whether a unit that needs this begins with a load."""
         return self._one and kind is not None and kind is not self.resident
-
-    def loaded_already(self, kinds: Iterable[Kind]) -> tuple[Kind, ...]:
-        return tuple(kind for kind in kinds if not self.loads(kind))
 
     def may_hold(self, now: float) -> bool:
         """Whether a preferred job can wait for the resident expert's group a little more."""

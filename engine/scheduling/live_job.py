@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
@@ -19,6 +20,14 @@ class Hope(Enum):
     NONE = "its bound"
 
 
+Passes = dict[Cost, int]
+"""Work, whatever it costs."""
+
+
+def seconds_of(passes: Passes) -> float:
+    return sum(cost.seconds * count for cost, count in passes.items())
+
+
 @dataclass(frozen=True)
 class UnitOut:
     """A unit that was handed out: the `index`-th, expected to end at `ends_s`."""
@@ -33,23 +42,27 @@ class LiveJob:
     """Between admission and end. Changed by the scheduler alone.
 
     A unit that is handed out (`out`) no longer counts as left. `number` counts submissions.
-    `fifo_s` is what first come, first served would take from the arrival to the end, `bound_s` the
-    time by which the job is done whatever comes; its promise is due then or, as long as there is
-    hope, earlier. `load_s` is what one load of an expert costs, 0 where both are resident.
+    `fifo_s` is what first come, first served would take from the arrival to the end: it is
+    remembered as work, so it follows costs that change. `bound_s` is the time by which the job is
+    done whatever comes; its promise is due then or, as long as there is hope, at `hoped_s`.
+    `load_s` is what one load of an expert costs, 0 where both are resident.
     """
 
     __slots__ = (
+        "_ahead",
+        "_ahead_s",
         "_costs",
-        "_left",
-        "_loads",
         "_position",
         "_unit",
         "arrival_s",
-        "bound_s",
+        "bound",
         "fifo_s",
         "hope",
+        "hoped_s",
         "index",
+        "left",
         "load_s",
+        "loads",
         "number",
         "out",
         "promise",
@@ -57,6 +70,7 @@ class LiveJob:
         "run_s",
         "seconds",
         "submission",
+        "tag",
         "weighted_s",
     )
 
@@ -70,16 +84,31 @@ class LiveJob:
         self.index = 0
         self.out: UnitOut | None = None
         self.queued = 0
+        self.tag = 0.0
         self.hope = Hope.NONE
-        self.fifo_s = self.bound_s = 0.0
+        self.hoped_s = math.inf
         self._position = self._unit = 0
         self._costs: list[Cost] = [costs.cost(run.key) for run in submission.runs]
-        self._left: dict[Cost, int] = {}
+        self.left: Passes = {}
         for run, cost in zip(submission.runs, self._costs, strict=True):
-            self._left[cost] = self._left.get(cost, 0) + run.units * run.passes
-        self._loads = sum(run.expert is not None for run in submission.runs)
+            self.left[cost] = self.left.get(cost, 0) + run.units * run.passes
+        self.loads = sum(run.expert is not None for run in submission.runs)
+        self.bound = 1.0
+        self._ahead: Passes = {}
+        self._ahead_s = 0.0
         self.price()
-        self.promise = Promise(submission.job_id, number, 0.0, self.work_s)
+        self.promise = Promise(submission.job_id, number, self.due_s, self.work_s)
+
+    def bind(self, bound: float, passes: Passes, seconds: float) -> None:
+        """Promise to end within `bound` times what first come, first served would take: what is
+        ahead of the job, passes and seconds, and its own work."""
+        self.bound = bound
+        self._ahead = passes.copy()
+        for cost, count in self.left.items():
+            self._ahead[cost] = self._ahead.get(cost, 0) + count
+        self._ahead_s = seconds + self.loads * self.load_s
+        self.price()
+        self.promise.due_s = self.due_s
 
     @property
     def job_id(self) -> str:
@@ -103,7 +132,15 @@ class LiveJob:
     def work_s(self) -> float:
         """Remaining seconds, with a load for each run that needs an expert: if nothing comes
         between, no more than that is loaded."""
-        return self.seconds + self._loads * self.load_s
+        return self.seconds + self.loads * self.load_s
+
+    @property
+    def bound_s(self) -> float:
+        return self.arrival_s + self.bound * self.fifo_s
+
+    @property
+    def due_s(self) -> float:
+        return self.bound_s if self.hope is Hope.NONE else min(self.hoped_s, self.bound_s)
 
     @property
     def following_expert(self) -> ExpertName | None:
@@ -119,9 +156,13 @@ class LiveJob:
         return self._position == len(self.submission.runs)
 
     def price(self) -> None:
-        """Seconds as costs now are: `seconds` of all that is left, `run_s` of this run,
-        `weighted_s` by priority."""
-        self.seconds = sum(cost.seconds * passes for cost, passes in self._left.items())
+        """Seconds as costs now are."""
+        self.fifo_s = self._ahead_s + seconds_of(self._ahead)
+        self._count()
+
+    def _count(self) -> None:
+        """`seconds` of all that is left, `run_s` of this run, `weighted_s` by priority."""
+        self.seconds = seconds_of(self.left)
         self.run_s = 0.0 if self.ended else (self.run.units - self._unit) * self.unit_s
         self.weighted_s = self.seconds / self.submission.priority
 
@@ -131,11 +172,11 @@ class LiveJob:
         self.out = UnitOut(self.index, cost, run.passes, ends_s)
         self.index += 1
         self._unit += 1
-        self._left[cost] -= run.passes
-        if not self._left[cost]:
-            del self._left[cost]
+        self.left[cost] -= run.passes
+        if not self.left[cost]:
+            del self.left[cost]
         if self._unit == run.units:
-            self._loads -= run.expert is not None
+            self.loads -= run.expert is not None
             self._position += 1
             self._unit = 0
-        self.price()
+        self._count()

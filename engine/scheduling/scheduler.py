@@ -9,7 +9,7 @@ from wan_trt.engine.request import ExpertName
 from wan_trt.engine.scheduling.admission import Reason, Refusal, room_at_s
 from wan_trt.engine.scheduling.costs import CostTable
 from wan_trt.engine.scheduling.experts import Experts, OneExpert
-from wan_trt.engine.scheduling.live_job import Hope, LiveJob
+from wan_trt.engine.scheduling.live_job import Hope, LiveJob, Passes
 from wan_trt.engine.scheduling.preference import Kind, Policy, preference
 from wan_trt.engine.scheduling.timetable import Timetable
 from wan_trt.engine.scheduling.unit import Stage
@@ -71,6 +71,8 @@ class Scheduler:
         self._jobs: dict[str, LiveJob] = {}
         self._out: dict[str, LiveJob] = {}
         self._hopes = 0
+        self._left: Passes = {}  # of all jobs, without what is out
+        self._loads = 0
         self._state_nbytes = 0
         self._submissions = 0
         self._priced = costs.version
@@ -85,8 +87,8 @@ class Scheduler:
             raise ValueError(f"job {submission.job_id} is live already")
         self._reprice()
         job = LiveJob(submission, self._submissions, now, self._costs, self._experts.load_s)
-        job.fifo_s = self._free_s(now) - now + self._timetable.work_s + job.work_s
-        job.bound_s = job.promise.due_s = now + self._bound * job.fifo_s
+        loads_s = self._loads * self._experts.load_s
+        job.bind(self._bound, self._left, self._free_s(now) - now + loads_s)
         if refusal := self._no_room(job, now) or self._hope(job, now):
             return refusal
         self._submissions += 1
@@ -94,6 +96,10 @@ class Scheduler:
         self._state_nbytes += submission.state_nbytes
         self._timetable.add(job.promise)
         self._hopes += job.hope is not Hope.NONE
+        self._loads += job.loads
+        for cost, passes in job.left.items():
+            self._left[cost] = self._left.get(cost, 0) + passes
+        self._preference.arrive(job)
         self._enqueue(job)
         if job.hope is Hope.HARD and not self.admission:
             self._give_up(now)
@@ -119,7 +125,10 @@ class Scheduler:
             load=load,
             prefetch=self._experts.prefetch(job, now),
         )
+        self._loads -= job.loads
+        self._left[job.cost] -= run.passes
         job.hand_out(now + seconds + (self._experts.load_s if load else 0.0))
+        self._loads += job.loads
         self._out[job.job_id] = job
         self._timetable.work_left(job.promise, job.work_s)
         return decision
@@ -133,7 +142,6 @@ class Scheduler:
         del self._out[job.job_id]
         job.out = None
         self._costs.record(out.cost, seconds / out.passes)
-        self._preference.charge(job, seconds)
         if job.ended:
             self._forget(job)
             return False
@@ -170,7 +178,7 @@ class Scheduler:
         if job is None or self.policy is Policy.FIFO:
             return job
         if self._experts.loads(job.run.expert) and self._experts.may_hold(now):
-            ready = self._preference.best(self._experts.loaded_already(kinds))
+            ready = self._preference.best((self._experts.resident,))
             if ready is not None and self._can_go(ready, now):
                 self._experts.hold(now)
                 return ready
@@ -219,8 +227,8 @@ class Scheduler:
         return None
 
     def _promise(self, job: LiveJob, hope: Hope, due_s: float) -> None:
-        job.hope = hope
-        job.promise.due_s = min(due_s, job.bound_s)
+        job.hope, job.hoped_s = hope, due_s
+        job.promise.due_s = job.due_s
 
     def _earliest_s(self, job: LiveJob, now: float) -> float:
         if self.policy is Policy.FIFO:
@@ -259,19 +267,19 @@ class Scheduler:
             self._enqueue(job)
 
     def _reprice(self) -> None:
-        """Costs were published: sort everything anew, but for what was promised."""
+        """Costs were published: sort everything anew."""
         if self._priced == self._costs.version:
             return
         self._priced = self._costs.version
+        queued = [job for job in self._jobs.values() if job.job_id not in self._out]
+        for job in queued:
+            self._dequeue(job)
         for job in self._jobs.values():
-            queued = job.job_id not in self._out
-            if queued:
-                self._dequeue(job)
             job.price()
-            job.promise.work_s = job.work_s
-            if queued:
-                self._enqueue(job)
-        self._timetable.recompute()
+            job.promise.due_s, job.promise.work_s = job.due_s, job.work_s
+        for job in queued:
+            self._enqueue(job)
+        self._timetable = Timetable(job.promise for job in self._jobs.values())
 
     def _free_s(self, now: float) -> float:
         """When the units that are out will have ended: until then nothing else begins."""
@@ -289,8 +297,10 @@ class Scheduler:
         del self._jobs[job.job_id]
         self._state_nbytes -= job.submission.state_nbytes
         self._hopes -= job.hope is not Hope.NONE
+        self._loads -= job.loads
+        for cost, passes in job.left.items():
+            self._left[cost] -= passes
         self._timetable.remove(job.promise)
-        self._preference.forget(job)
 
 
 def _kinds(stages: Collection[Stage]) -> tuple[Kind, ...]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _BLOCK = 48
 
 
 class Promise:
-    """A job is done by `due_s`, and is `work_s` seconds of work until then. Only its timetable
-    changes it."""
+    """A job is done by `due_s`, and is `work_s` seconds of work until then. While it is in a
+    timetable, only that changes it."""
 
     __slots__ = ("_block", "due_s", "job_id", "number", "work_s")
 
@@ -66,8 +66,10 @@ class Timetable:
     """Feasible at a time when every promise is due no earlier than all work due up to it is done.
     Whoever works by earliest due time then keeps them all."""
 
-    def __init__(self) -> None:
-        self._blocks: list[_Block] = []
+    def __init__(self, promises: Iterable[Promise] = ()) -> None:
+        ordered = sorted(promises)
+        starts = range(0, len(ordered), _BLOCK // 2)
+        self._blocks = [_Block(ordered[start : start + _BLOCK // 2]) for start in starts]
 
     def __iter__(self) -> Iterator[Promise]:
         """By due time."""
@@ -113,11 +115,6 @@ class Timetable:
         self.remove(promise)
         promise.due_s = due_s
         self.add(promise)
-
-    def recompute(self) -> None:
-        """After `work_s` of many promises was set."""
-        for block in self._blocks:
-            block.sum_up()
 
     def latest_start_s(self, before: Promise | None = None) -> float:
         """Until when all promises, or those due before one, can wait; infinite where there is
