@@ -9,8 +9,7 @@ from wan_trt.engine.scheduling.live_job import LiveJob
 from wan_trt.engine.scheduling.preference import Kind
 
 HOLD = 4.0
-"""Loads that a preferred job waits at most for the other expert's group: loading then takes a fifth
-of a busy machine's time, at most."""
+"""Loads that a preferred job waits at most for the other expert's group."""
 
 
 @dataclass(frozen=True)

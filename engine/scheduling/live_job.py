@@ -24,6 +24,19 @@ Passes = dict[Cost, int]
 """Work, whatever it costs."""
 
 
+def add_passes(passes: Passes, more: Passes) -> None:
+    for cost, count in more.items():
+        passes[cost] = passes.get(cost, 0) + count
+
+
+def take_passes(passes: Passes, less: Passes) -> None:
+    """What is none is left out: sizes come and go."""
+    for cost, count in less.items():
+        passes[cost] -= count
+        if not passes[cost]:
+            del passes[cost]
+
+
 def seconds_of(passes: Passes) -> float:
     return sum(cost.seconds * count for cost, count in passes.items())
 
@@ -104,8 +117,7 @@ class LiveJob:
         ahead of the job, passes and seconds, and its own work."""
         self.bound = bound
         self._ahead = passes.copy()
-        for cost, count in self.left.items():
-            self._ahead[cost] = self._ahead.get(cost, 0) + count
+        add_passes(self._ahead, self.left)
         self._ahead_s = seconds + self.loads * self.load_s
         self.price()
         self.promise.due_s = self.due_s
@@ -172,9 +184,7 @@ class LiveJob:
         self.out = UnitOut(self.index, cost, run.passes, ends_s)
         self.index += 1
         self._unit += 1
-        self.left[cost] -= run.passes
-        if not self.left[cost]:
-            del self.left[cost]
+        take_passes(self.left, {cost: run.passes})
         if self._unit == run.units:
             self.loads -= run.expert is not None
             self._position += 1

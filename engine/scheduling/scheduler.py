@@ -9,13 +9,13 @@ from wan_trt.engine.request import ExpertName
 from wan_trt.engine.scheduling.admission import Reason, Refusal, room_at_s
 from wan_trt.engine.scheduling.costs import CostTable
 from wan_trt.engine.scheduling.experts import Experts, OneExpert
-from wan_trt.engine.scheduling.live_job import Hope, LiveJob, Passes
+from wan_trt.engine.scheduling.live_job import Hope, LiveJob, Passes, add_passes, take_passes
 from wan_trt.engine.scheduling.preference import Kind, Policy, preference
 from wan_trt.engine.scheduling.timetable import Timetable
 from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.engine.scheduling.work import Submission
 
-BOUND = 2.5
+BOUND = 2.25
 """A job is done within so many times what first come, first served would take. Users are told 3:
 the rest is for costs that were underestimated."""
 
@@ -97,19 +97,20 @@ class Scheduler:
         self._timetable.add(job.promise)
         self._hopes += job.hope is not Hope.NONE
         self._loads += job.loads
-        for cost, passes in job.left.items():
-            self._left[cost] = self._left.get(cost, 0) + passes
+        add_passes(self._left, job.left)
         self._preference.arrive(job)
         self._enqueue(job)
         if job.hope is Hope.HARD and not self.admission:
-            self._give_up(now)
+            self._give_up(self._free_s(now))
         return None
 
     def next(self, now: float, stages: Collection[Stage] = EVERY_STAGE) -> Decision | None:
-        """The unit to do, of one of these stages; None where no job has one."""
+        """The unit to do, of one of these stages; None where no job has one. Conditioning and
+        decoding go together: one of them stands for both."""
         self._reprice()
-        self._give_up(now)
-        job = self._choose(now, _kinds(stages))
+        free_s = self._free_s(now)
+        self._give_up(free_s)
+        job = self._choose(now, free_s, _kinds(stages))
         if job is None:
             return None
         self._dequeue(job)
@@ -126,7 +127,7 @@ class Scheduler:
             prefetch=self._experts.prefetch(job, now),
         )
         self._loads -= job.loads
-        self._left[job.cost] -= run.passes
+        take_passes(self._left, {job.cost: run.passes})
         job.hand_out(now + seconds + (self._experts.load_s if load else 0.0))
         self._loads += job.loads
         self._out[job.job_id] = job
@@ -172,17 +173,17 @@ class Scheduler:
         served."""
         return self._jobs[job_id].fifo_s
 
-    def _choose(self, now: float, kinds: tuple[Kind, ...]) -> LiveJob | None:
+    def _choose(self, now: float, free_s: float, kinds: tuple[Kind, ...]) -> LiveJob | None:
         """The policy's choice, unless somebody cannot wait for it; then who is due first."""
         job = self._preference.best(kinds)
         if job is None or self.policy is Policy.FIFO:
             return job
         if self._experts.loads(job.run.expert) and self._experts.may_hold(now):
             ready = self._preference.best((self._experts.resident,))
-            if ready is not None and self._can_go(ready, now):
+            if ready is not None and self._can_go(ready, free_s):
                 self._experts.hold(now)
                 return ready
-        if self._can_go(job, now):
+        if self._can_go(job, free_s):
             return job
         for promise in self._timetable:
             first = self._jobs[promise.job_id]
@@ -190,9 +191,9 @@ class Scheduler:
                 return first
         raise AssertionError("the queue had a job that the timetable has not")
 
-    def _can_go(self, job: LiveJob, now: float) -> bool:
+    def _can_go(self, job: LiveJob, free_s: float) -> bool:
         """Whether all who are due earlier can wait for the job's unit, and all for its load."""
-        ends_s = self._free_s(now) + job.unit_s
+        ends_s = free_s + job.unit_s
         if self._experts.loads(job.run.expert):
             ends_s += self._experts.load_s
             if self._timetable.latest_start_s() < ends_s - job.unit_s:
@@ -236,11 +237,11 @@ class Scheduler:
         earliest_s = self._timetable.earliest_s(self._free_s(now), job.work_s)
         return min(earliest_s, job.bound_s)
 
-    def _give_up(self, now: float) -> None:
+    def _give_up(self, free_s: float) -> None:
         """Take hope from as few jobs as need be for the other promises to be kept: soft ones first,
         then the largest whose loss suffices."""
         while self._hopes:
-            violation = self._timetable.violation(self._free_s(now), self._experts.load_s)
+            violation = self._timetable.violation(free_s, self._experts.load_s)
             if violation is None:
                 return
             hopeful = []
@@ -283,7 +284,10 @@ class Scheduler:
 
     def _free_s(self, now: float) -> float:
         """When the units that are out will have ended: until then nothing else begins."""
-        return max([now, *(job.out.ends_s for job in self._out.values() if job.out)])
+        for job in self._out.values():
+            if job.out and job.out.ends_s > now:
+                now = job.out.ends_s
+        return now
 
     def _enqueue(self, job: LiveJob) -> None:
         self._preference.add(job)
@@ -298,12 +302,12 @@ class Scheduler:
         self._state_nbytes -= job.submission.state_nbytes
         self._hopes -= job.hope is not Hope.NONE
         self._loads -= job.loads
-        for cost, passes in job.left.items():
-            self._left[cost] -= passes
+        take_passes(self._left, job.left)
         self._timetable.remove(job.promise)
 
 
 def _kinds(stages: Collection[Stage]) -> tuple[Kind, ...]:
+    """What units of these stages may need. Conditioning and decoding are one lane."""
     denoise: tuple[Kind, ...] = tuple(ExpertName) if Stage.DENOISE in stages else ()
     coding = Stage.CONDITIONING in stages or Stage.DECODE in stages
     return (None, *denoise) if coding else denoise

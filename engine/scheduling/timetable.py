@@ -149,11 +149,17 @@ class Timetable:
     def earliest_s(self, now: float, work_s: float) -> float:
         """The earliest due time of a promise of `work_s` more seconds that leaves the others as
         they are kept."""
-        due_s, done_s = now + work_s, now
-        for promise in self:
-            done_s += promise.work_s
-            if done_s + work_s > promise.due_s:  # that one cannot wait: come after it
-                due_s = max(promise.due_s, done_s + work_s)
+        start_s = due_s = now + work_s
+        before_s, last, before_last_s = 0.0, None, 0.0
+        for block in self._blocks:
+            if block.margin_s - before_s < start_s:
+                last, before_last_s = block, before_s
+            before_s += block.work_s
+        if last is not None:  # one of these cannot wait: come after it
+            for promise in last.promises:
+                before_last_s += promise.work_s
+                if promise.due_s - before_last_s < start_s:
+                    due_s = max(promise.due_s, start_s + before_last_s)
         return due_s
 
 
