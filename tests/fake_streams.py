@@ -103,6 +103,10 @@ class FakeStreams:
         things[handle] = thing
         return handle
 
+    def enqueue(self, stream: int, work: Work) -> None:
+        """What a library would put on a stream through the driver."""
+        self._enqueue(stream, work)
+
     def _enqueue(self, stream: int, work: Work) -> None:
         target = self._get(self._streams, stream)
         if target.invalid:
