@@ -14,7 +14,7 @@ import tensorrt as trt
 
 from wan_trt.engine.cuda.device_tensor import DeviceTensor
 from wan_trt.engine.errors import BundleError
-from wan_trt.engine.executor import GraphSpec, TensorSpec
+from wan_trt.engine.executor import Bindings, GraphSpec, TensorSpec
 from wan_trt.engine.tensorrt.logger import Logger
 
 EngineFor = Callable[[Mapping[str, int]], trt.ICudaEngine]
@@ -81,10 +81,10 @@ class TensorRtExecutor:
             raise ValueError(f"{self._name} has no tensors {sorted(given)}")
         return TensorRtBindings(self._context(engine, inputs, outputs), inputs, outputs)
 
-    def launch(self, bindings: TensorRtBindings, stream: int | None = None) -> None:
+    def launch(self, bindings: Bindings, stream: int | None = None) -> None:
         """Enqueue the graph; nothing waits. Raises ExecutionError or ResourceError."""
-        if not stream:
-            raise ValueError("a TensorRT executor launches on a stream of its own")
+        if not stream or not isinstance(bindings, TensorRtBindings):
+            raise ValueError("a TensorRT executor launches its own bindings on a stream of its own")
         self._open()
         if not bindings.context.execute_async_v3(stream):
             raise self._logger.failure(f"running {self._name}", _ACTION)
