@@ -20,6 +20,7 @@ import onnxruntime  # type: ignore[import-untyped]
 
 from wan_trt.engine.binding import bound_tensors
 from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.cuda.backend import CudaBackend
 from wan_trt.engine.cuda.device_tensor import DeviceTensor
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.errors import ExecutionError, ResourceError
@@ -180,15 +181,15 @@ def require_no_fallback(
 
 
 def load_on_gpu(
-    bundle: Bundle, graph: str, weight_set: str, device: Device, stream: int
+    bundle: Bundle, graph: str, weight_set: str, backend: CudaBackend
 ) -> OrtCudaExecutor:
     """The executor of a bundle's graph with one of its weight sets."""
     return OrtCudaExecutor(
         bundle.graph_path(graph),
         bundle.weights_folder,
         bundle.manifest.graphs[graph].spec,
-        device,
-        stream,
+        backend.device,
+        backend.space.stream,
         bundle.tensor_files(graph, weight_set),
         keep_scratch=graph == DENOISER,
     )

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fake_tensorrt
 import numpy as np
 import onnx
 import onnxruntime  # type: ignore[import-untyped]
@@ -22,6 +23,7 @@ from onnx import parser
 from wan_trt.engine.backend import Backend
 from wan_trt.engine.capture import CapturedExecutor
 from wan_trt.engine.cuda.backend import CudaBackend
+from wan_trt.engine.cuda.graphs import PlanMemory
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.executor import Executor, GraphSpec
 from wan_trt.engine.host_backend import HostBackend
@@ -115,6 +117,32 @@ def on_the_made_up_gpu(folder: Path, captured: bool = False) -> Iterator[Rig]:
 
 
 @contextmanager
+def by_plans_on_the_made_up_gpu(folder: Path) -> Iterator[Rig]:
+    """Each graph with its weights as a plan of the made-up TensorRT."""
+    gpu = MadeUpGpu(folder)
+    with fake_tensorrt.tensorrt_installed(gpu.cuda):
+        from wan_trt.engine.tensorrt.executor import TensorRtExecutor
+        from wan_trt.engine.tensorrt.logger import ErrorRecorder, Logger
+
+        backend = gpu.backend()
+        logger = Logger()
+        runtime: Any = fake_tensorrt.Runtime(logger)
+        runtime.error_recorder = recorder = ErrorRecorder(logger)
+
+        def load(graph: Path, weights: Path, spec: GraphSpec) -> Executor:
+            plan = fake_tensorrt.plan_bytes(graph, {"w": f"{graph.stem}.bin"}, weights)
+            engine = runtime.deserialize_cuda_engine(plan)
+            memory = PlanMemory(backend, fake_tensorrt.SCRATCH_NBYTES)
+            return TensorRtExecutor(graph.stem, spec, lambda _sizes: engine, memory, logger)
+
+        rig = Rig(backend, load)
+        yield rig
+        rig.close()
+        gpu.require_all_given_back()
+        del recorder
+
+
+@contextmanager
 def by_the_cuda_provider(folder: Path) -> Iterator[Rig]:
     del folder
     backend = open_cuda_provider()
@@ -137,12 +165,15 @@ def open_cuda_provider() -> CudaBackend:
         pytest.skip(f"needs a GPU with ONNX Runtime's CUDA provider ({error.given})")
 
 
-RIGS = [
+GRAPH_RIGS = [
     pytest.param(on_the_cpu, id="CPU"),
     pytest.param(on_the_made_up_gpu, id="made-up GPU"),
     pytest.param(partial(on_the_made_up_gpu, captured=True), id="made-up GPU, captured"),
     pytest.param(by_the_cuda_provider, id="CUDA provider", marks=pytest.mark.gpu),
 ]
+"""Those that load a bundle's graphs themselves."""
+
+RIGS = [*GRAPH_RIGS, pytest.param(by_plans_on_the_made_up_gpu, id="made-up TensorRT")]
 
 
 def floats(*shape: int, seed: int = 0) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from host_kernels import compile_for_host
 from wan_trt.engine.binding import bound_tensors
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.capture import REPLAYED, CapturedExecutor
-from wan_trt.engine.cuda.backend import CudaBackend
+from wan_trt.engine.cuda.backend import CudaBackend, LoadOnGpu
 from wan_trt.engine.cuda.device_tensor import DeviceTensor
 from wan_trt.engine.cuda.driver import Device, Kernel
 from wan_trt.engine.cuda.nvrtc import KernelSource
@@ -79,18 +79,15 @@ class MadeUpGpu:
         pytest.importorskip("cuda.bindings.driver", reason="needs cuda-bindings (extra `cuda`)")
         self.cuda = FakeVirtualMemory(MEMORY_NBYTES)
 
-    def backend(self) -> CudaBackend:
-        """Denoiser and VAE are captured and replayed."""
-        return CudaBackend(Device(bindings=self.cuda), self._load, self._load_kernel)
+    def backend(self, load: LoadOnGpu | None = None) -> CudaBackend:
+        """Denoiser and VAE are captured and replayed, unless `load` makes the executors."""
+        return CudaBackend(Device(bindings=self.cuda), load or self.load, self._load_kernel)
 
-    def _load(
-        self, bundle: Bundle, graph: str, weight_set: str, device: Device, stream: int
-    ) -> Executor:
-        assert stream, "everything runs on one stream of its own"
+    def load(self, bundle: Bundle, graph: str, weight_set: str, backend: CudaBackend) -> Executor:
         queued = QueuedGraph(load_executor(bundle, graph, weight_set, threads=1), self.cuda)
         if graph not in REPLAYED:
             return queued
-        self.captured.append(CapturedExecutor(queued, device, graph))
+        self.captured.append(CapturedExecutor(queued, backend.device, graph))
         return self.captured[-1]
 
     def _load_kernel(self, device: Device, source: KernelSource) -> Kernel:

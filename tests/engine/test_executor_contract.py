@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from executor_rigs import RIGS, Rig, floats, write_graph
+from executor_rigs import GRAPH_RIGS, RIGS, Rig, floats, write_graph
 
 from wan_trt.engine.errors import BundleError
 from wan_trt.engine.executor import GraphSpec, TensorSpec
@@ -25,6 +25,12 @@ COUNTER = GraphSpec(
 
 @pytest.fixture(params=RIGS)
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
+    with request.param(tmp_path) as rig:
+        yield rig
+
+
+@pytest.fixture(params=GRAPH_RIGS)
+def graph_rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     with request.param(tmp_path) as rig:
         yield rig
 
@@ -147,24 +153,27 @@ def test_a_tensor_that_is_not_given_is_made_or_missed(
             executor.bind({"rows": 3, "columns": 1}, {"x": x})
 
 
-def test_missing_or_damaged_files_are_bundle_errors(rig: Rig, scale: Path, tmp_path: Path) -> None:
+def test_missing_or_damaged_files_are_bundle_errors(
+    graph_rig: Rig, scale: Path, tmp_path: Path
+) -> None:
     with pytest.raises(BundleError, match=r"scale\.onnx"):
-        rig.executor(scale, tmp_path / "nowhere", SCALE)
+        graph_rig.executor(scale, tmp_path / "nowhere", SCALE)
     with pytest.raises(BundleError, match="absent"):
-        rig.executor(tmp_path / "absent.onnx", tmp_path, SCALE)
+        graph_rig.executor(tmp_path / "absent.onnx", tmp_path, SCALE)
     (tmp_path / "scale.bin").write_bytes(b"\0\0")  # truncated
     with pytest.raises(BundleError):
-        rig.executor(scale, tmp_path, SCALE)
+        graph_rig.executor(scale, tmp_path, SCALE)
     scale.write_bytes(b"not a graph")
     with pytest.raises(BundleError, match="export the bundle again"):
-        rig.executor(scale, weights(tmp_path / "set", 1.0), SCALE)
+        graph_rig.executor(scale, weights(tmp_path / "set", 1.0), SCALE)
 
 
 def test_a_graph_of_another_interface_is_a_bundle_error(
     rig: Rig, scale: Path, tmp_path: Path
 ) -> None:
+    """When it is loaded, or a plan when it is bound."""
     with pytest.raises(BundleError, match="cache_00"):
-        rig.executor(scale, weights(tmp_path / "set", 1.0), COUNTER)
+        rig.executor(scale, weights(tmp_path / "set", 1.0), COUNTER).bind({}, {})
 
 
 def test_bindings_of_another_kind_are_refused(rig: Rig, scale: Path, tmp_path: Path) -> None:
