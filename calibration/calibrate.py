@@ -35,9 +35,11 @@ from wan_trt.export.expert_stack import stack_loras
 from wan_trt.export.modeling.module import Linear
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.progress import OnProgress
+from wan_trt.export.quantize.e4m3 import scales_for
 from wan_trt.export.quantize.fitted import Fitted
 from wan_trt.export.quantize.origin import lora_uses
 from wan_trt.export.quantize.policy import Policy, candidates
+from wan_trt.export.quantize.rounding import Rounding
 from wan_trt.export.quantize.scales import Scales, ScalesOrigin
 from wan_trt.export.tool import tool
 
@@ -58,8 +60,10 @@ class CalibrationOptions:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The ranges, and what they were measured with, which lives as long as the block does."""
+    """What was found for what is `rounded` in all graphs, and what it was measured with, which
+    lives as long as the block does."""
 
+    rounded: Rounding
     scales: Scales
     graphs: TorchGraphs
 
@@ -133,7 +137,7 @@ def calibrated(
                 "device": _device_name(torch_graphs.device),
             },
         )
-        yield Calibrated(Scales(origin, ranges, fitted), torch_graphs)
+        yield Calibrated(Rounding.of_all(rounded), Scales(origin, ranges, fitted), torch_graphs)
 
 
 @contextmanager
@@ -161,7 +165,7 @@ def _attached(observers: Observers, torch_graphs: TorchGraphs) -> Iterator[None]
 def _fit(torch_graphs: TorchGraphs, observers: Observers) -> dict[ExpertName, dict[str, Fitted]]:
     """Of each expert's linears, one expert after the other. Columns of a linear that both share are
     searched once."""
-    columns = cache(lambda linear: least_square_columns(linear.weight.data))
+    columns = cache(lambda linear: scales_for(least_square_columns(linear.weight.data)))
     found: dict[ExpertName, dict[str, Fitted]] = {}
     for expert in ExpertName:
         found[expert] = {}

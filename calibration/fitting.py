@@ -5,25 +5,19 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from wan_trt.calibration.modelopt import quantise_e4m3
 from wan_trt.export.modeling.module import Linear
+from wan_trt.export.quantize.e4m3 import rounded
 from wan_trt.export.quantize.fitted import Fitted
 
 
-def fit(linear: Linear, ranges: torch.Tensor, mean: torch.Tensor) -> Fitted:
-    """`ranges` of its columns, and the shift of the bias that keeps the mean output when they are
+def fit(linear: Linear, scales: torch.Tensor, mean: torch.Tensor) -> Fitted:
+    """`scales` of its columns, and the shift of the bias that keeps the mean output when they are
     rounded by them; `mean` float64 [in] is that of its inputs."""
     weight = linear.weight.data
     if linear.bias is None:
-        return Fitted(_array(ranges))
-    moved = mean @ (rounded(weight, ranges) - weight).double()
-    return Fitted(_array(ranges), _array(-moved))
-
-
-def rounded(weight: torch.Tensor, ranges: torch.Tensor) -> torch.Tensor:
-    """A matrix [in, out] rounded to E4M3 and back, each output channel by its range."""
-    # A channel of zeros stays one at any scale.
-    return quantise_e4m3(weight, torch.where(ranges > 0, ranges, 1.0)[None])
+        return Fitted(_array(scales))
+    moved = mean @ (rounded(weight, scales) - weight).double()
+    return Fitted(_array(scales), _array(-moved))
 
 
 class MeanObserver:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -18,33 +18,31 @@ from wan_trt.engine.manifest import SHARED
 from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.schedule import expert_for
-from wan_trt.export.quantize.attention_inputs import linears_of
-from wan_trt.export.quantize.policy import flat
+from wan_trt.export.quantize.rounding import NOTHING, Rounding
 
 
 class Observers:
-    """One for each expert and tensor. Experts that share a denoiser are told apart by the
+    """One for each expert and tensor: the range of what is rounded, and the mean of what any FP8
+    linear reads. Experts that share a denoiser are told apart by the
     timestep, as the engine chooses them; a context that they share is run for both."""
 
-    def __init__(
-        self, rounded: Mapping[str, Collection[str]], method: Method, boundary: float
-    ) -> None:
-        """`rounded` as `Quantised` has it; `boundary` is the bundle's."""
+    def __init__(self, rounded: Mapping[str, Rounding], method: Method, boundary: float) -> None:
+        """`rounded` by graph; `boundary` is the bundle's."""
         self._boundary = boundary
         self._rounded = rounded
         self._served: tuple[ExpertName, ...] = ()
-        names = sorted(flat(rounded))
-        self._of = {
-            expert: {name: RangeObserver(method) for name in names} for expert in ExpertName
+        every = Rounding.of_all(rounded)
+        inputs, linears = sorted(every.inputs), sorted(every.weights)
+        self._ranges = {
+            expert: {name: RangeObserver(method) for name in inputs} for expert in ExpertName
         }
-        linears = linears_of(names)
         self._means = {expert: {name: MeanObserver() for name in linears} for expert in ExpertName}
         self._timesteps: dict[ExpertName, set[int]] = {expert: set() for expert in ExpertName}
 
     def attach(self, graph: str, module: nn.Module) -> list[Callable[[], None]]:
         """Look into a graph until all of the result is called."""
-        names = self._rounded.get(graph, ())
-        return [watch(module, name, partial(self._see, name)) for name in names]
+        names = self._rounded.get(graph, NOTHING).names
+        return [watch(module, name, partial(self._see, name)) for name in sorted(names)]
 
     def before_call(self, call: GraphCall) -> None:
         """Note whose call it is."""
@@ -60,7 +58,8 @@ class Observers:
 
     def _see(self, name: str, tensor: torch.Tensor) -> None:
         for expert in self._served:
-            self._of[expert][name].see(tensor)
+            if name in self._ranges[expert]:
+                self._ranges[expert][name].see(tensor)
             if name in self._means[expert]:
                 self._means[expert][name].see(tensor)
 
@@ -86,7 +85,7 @@ class Observers:
                 )
         found = {
             expert: {name: observer.range() for name, observer in observers.items()}
-            for expert, observers in self._of.items()
+            for expert, observers in self._ranges.items()
         }
         for expert, ranges in found.items():
             for name, value in ranges.items():
