@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import nn
 
-from wan_trt.calibration.fitting import MeanObserver
 from wan_trt.calibration.ranges import Method, RangeObserver
+from wan_trt.calibration.seen_inputs import InputObserver, SeenInput
 from wan_trt.calibration.torch_executor import GraphCall
 from wan_trt.calibration.watching import watch
 from wan_trt.engine.errors import InputError
@@ -22,8 +22,8 @@ from wan_trt.export.quantize.rounding import NOTHING, Rounding
 
 
 class Observers:
-    """One for each expert and tensor: the range of what is rounded, and the mean of what any FP8
-    linear reads. Experts that share a denoiser are told apart by the
+    """One for each expert and tensor: the range of what is rounded, and what any FP8 linear
+    reads. Experts that share a denoiser are told apart by the
     timestep, as the engine chooses them; a context that they share is run for both."""
 
     def __init__(self, rounded: Mapping[str, Rounding], method: Method, boundary: float) -> None:
@@ -36,7 +36,9 @@ class Observers:
         self._ranges = {
             expert: {name: RangeObserver(method) for name in inputs} for expert in ExpertName
         }
-        self._means = {expert: {name: MeanObserver() for name in linears} for expert in ExpertName}
+        self._inputs = {
+            expert: {name: InputObserver() for name in linears} for expert in ExpertName
+        }
         self._timesteps: dict[ExpertName, set[int]] = {expert: set() for expert in ExpertName}
 
     def attach(self, graph: str, module: nn.Module) -> list[Callable[[], None]]:
@@ -60,17 +62,22 @@ class Observers:
         for expert in self._served:
             if name in self._ranges[expert]:
                 self._ranges[expert][name].see(tensor)
-            if name in self._means[expert]:
-                self._means[expert][name].see(tensor)
+            if name in self._inputs[expert]:
+                self._inputs[expert][name].see(tensor)
 
     @property
     def timesteps(self) -> dict[ExpertName, list[int]]:
         """Those that each expert has served, falling."""
         return {expert: sorted(seen, reverse=True) for expert, seen in self._timesteps.items()}
 
-    def means(self, expert: ExpertName) -> dict[str, torch.Tensor]:
-        """Of each linear's input float64 [in]. Every linear has been seen."""
-        return {name: observer.mean() for name, observer in self._means[expert].items()}
+    @property
+    def linears(self) -> tuple[str, ...]:
+        """Those whose inputs are looked at."""
+        return tuple(self._inputs[ExpertName.HIGH])
+
+    def seen(self, expert: ExpertName, linear: str) -> SeenInput:
+        """What the linear has read, which has run."""
+        return self._inputs[expert][linear].seen()
 
     def ranges(self) -> dict[ExpertName, dict[str, float]]:
         """Raises InputError for an expert that no sample has run, and for a tensor that was zero
