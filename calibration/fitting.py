@@ -36,8 +36,10 @@ class Read:
 def fit(weight: torch.Tensor, has_bias: bool, reads: Sequence[Read]) -> list[Fitted]:
     """For each of the experts that share a matrix, float32 [in, out], and read these: the same
     column scales, and a bias shift of its own."""
-    products = [read.rows(weight.device)[1] for read in reads]
-    scales = best_scales(weight, torch.cat([rows - rows.mean(0) for rows in products]))
+    # The bias takes back what is the same for every row.
+    pairs = [tuple(rows - rows.mean(0) for rows in read.rows(weight.device)) for read in reads]
+    exact, product = (torch.cat(rows) for rows in zip(*pairs, strict=True))
+    scales = best_scales(weight, exact, product)
     columns = _array(scales)
     return [
         Fitted(columns, _array(-_moved(weight, scales, read)) if has_bias else None)
@@ -45,18 +47,19 @@ def fit(weight: torch.Tensor, has_bias: bool, reads: Sequence[Read]) -> list[Fit
     ]
 
 
-def best_scales(weight: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+def best_scales(weight: torch.Tensor, exact: torch.Tensor, product: torch.Tensor) -> torch.Tensor:
     """float32 [out]: of each column, from the least scale that holds its values up to twice that,
-    the one whose rounding changes `rows @ weight` least in the sum of squares. The bias takes a
-    constant change back, so `rows` are without their mean."""
-    if len(rows) > rows.shape[1]:
-        # As long as rows @ x for every x, in fewer rows.
-        rows = torch.linalg.qr(rows, mode="r").R
+    the one by which `product` @ rounded weight is nearest to `exact` @ weight in the sum of
+    squares. `exact` and `product` float32 [n, in] are what is read and what becomes of it."""
+    others = (product - exact) @ weight  # what rounding the input changes
+    if len(product) > product.shape[1]:  # the same sums, but for a constant, of fewer rows
+        q, product = torch.linalg.qr(product)
+        others = q.T @ others
     least = scales_for(weight.abs().amax(0))
     best, error = least, torch.full_like(least, torch.inf)
     for step in range(_SCALES):
         scales = least * (1 + step / _SCALES)
-        found = (rows @ (rounded(weight, scales) - weight)).square().sum(0)
+        found = (product @ (rounded(weight, scales) - weight) + others).square().sum(0)
         better = found < error
         best, error = torch.where(better, scales, best), torch.where(better, found, error)
     return best
