@@ -88,7 +88,10 @@ def numbers(measured: Measurement) -> dict[str, Any]:
     return found
 
 
-def run(checkpoint: Path, samples: Path, work: Path, jobs_of: Path | None) -> dict[str, Any]:
+def run(
+    checkpoint: Path, samples: Path, work: Path, jobs_of: Path | None, chosen: Collection[str] = ()
+) -> dict[str, Any]:
+    """The cases that are `chosen`, or all."""
     contents = graphs.plan(Checkpoint.open(checkpoint))
     modules, layers = candidates(contents.expert), contents.geometry.layers
     linears = [name for own in modules.values() for name in own]
@@ -109,6 +112,8 @@ def run(checkpoint: Path, samples: Path, work: Path, jobs_of: Path | None) -> di
             else (made_up_job(reference.manifest, JobOptions()),)
         )
         for name, text, changes in cases:
+            if chosen and name not in chosen:
+                continue
             policy = Policy.parse(text, name)
             rounding = Rounding.of_all(policy.apply(modules, layers).rounded)
             own = replace(of_policy(scales, policy, rounding), **changes)
@@ -149,13 +154,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("samples", type=Path, help="what is calibrated on")
     parser.add_argument("--judge", type=Path, help="samples for the gate, others than those")
+    parser.add_argument("--cases", nargs="+", default=(), help="these alone, by their names")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     machine = describe_machine(1, PACKAGES)
     print("| FP8 is | linears | squared error, high and low | least cosine | drift, 1/255 |")
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as work:
-        result = run(options.checkpoint, options.samples, Path(work), options.judge)
+        place = Path(work)
+        result = run(options.checkpoint, options.samples, place, options.judge, options.cases)
     write_text(options.out, json.dumps({"machine": machine, **result}, indent=1) + "\n")
     return 0
 

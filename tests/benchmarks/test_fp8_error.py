@@ -13,20 +13,12 @@ from wan_trt.export.quantize.policy import Policy
 
 
 def test_each_case_is_measured(
-    tiny_checkpoint: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_small_sample(tmp_path / "samples" / "one")
-    chosen = fp8_error.policies
-    monkeypatch.setattr(
-        fp8_error,
-        "policies",
-        lambda linears: {k: v for k, v in chosen(linears).items() if k == "wide"},
-    )
     out = tmp_path / "out.json"
-    assert fp8_error.main([str(tiny_checkpoint), str(tmp_path / "samples"), "--out", str(out)]) == 0
+    words = [str(tiny_checkpoint), str(tmp_path / "samples"), "--out", str(out)]
+    assert fp8_error.main([*words, "--cases", "wide", "wide, nothing fitted"]) == 0
     result = json.loads(out.read_text())
     assert (result["samples"], result["jobs"]) == (["one"], ["made up"])
     assert list(result["cases"]) == ["wide", "wide, nothing fitted"]
