@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from wan_trt.engine.errors import BundleError
-from wan_trt.engine.manifest import SHARED, Manifest, StoredTensor
+from wan_trt.engine.manifest import Manifest, StoredTensor
 from wan_trt.engine.request import ExpertName
 
 E4M3_MAX = 448.0
@@ -49,8 +49,7 @@ def require_calibrated(manifest: Manifest, where: str) -> None:
     for expert in ExpertName:
         found: dict[str, str] = {}
         for graph, entry in manifest.graphs.items():
-            weight_set = SHARED if SHARED in entry.weights else expert.value
-            tensors = entry.weights.get(weight_set, {})
+            tensors = entry.weights.get(manifest.weight_set(graph, expert), {})
             of = f"of graph {graph} ({expert}-noise expert)"
             _require_own_scales(tensors, where, of)
             found |= dict(_found(tensors))
