@@ -15,6 +15,7 @@ class Stage(StrEnum):
     CONDITIONING = "conditioning"
     DENOISE = "denoise"
     DECODE = "decode"
+    RESULT = "result"
 
 
 @dataclass(frozen=True)

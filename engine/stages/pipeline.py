@@ -1,4 +1,4 @@
-"""Does one unit of a job's work: conditioning, a denoising step, or decoding."""
+"""Does one unit of a job's work: conditioning, a denoising step, decoding, or the result."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from wan_trt.engine.executors import Executors
 from wan_trt.engine.job import Job, JobTensors
 from wan_trt.engine.request import AnimateRequest, ImageToVideoRequest, Request, Step
 from wan_trt.engine.scheduler import Stage, Unit
+from wan_trt.engine.snapshot import restore_carried, restore_sampler
 from wan_trt.engine.solver import History
 from wan_trt.engine.stages.animate import AnimateConditioning
 from wan_trt.engine.stages.conditioning import Conditioning
@@ -32,18 +33,25 @@ class Pipeline:
 
     def run(self, unit: Unit, job: Job) -> None:
         """Raises a WanTrtError, or whatever the job's sources and sink raise."""
-        if unit.stage is Stage.CONDITIONING:
-            self._condition(job)
-        elif unit.step is not None:
-            self._denoise(job, unit.step)
-        else:
-            self._decode(job)
+        match unit.stage:
+            case Stage.CONDITIONING:
+                self._condition(job)
+            case Stage.DENOISE:
+                assert unit.step is not None, "a denoising unit has a step"
+                self._denoise(job, unit.step)
+            case Stage.DECODE:
+                self._decode(job)
+            case Stage.RESULT:
+                job.sink.close()
 
     def _condition(self, job: Job) -> None:
-        if job.tensors is None:
-            job.tensors = self._tensors(job)
-        tensors, segment = job.tensors, job.segment
+        tensors, segment = self._running(job), job.segment
+        if job.resume is not None:
+            restore_carried(job.resume, tensors)
         tensors.conditioning.encode(segment, tensors.carried, job.check)
+        if job.resume is not None and job.resume.sampler is not None:
+            restore_sampler(job.resume.sampler, tensors)
+            return
         shape = latent_shape(job.request, self._manifest)
         noise = (
             job.seeded_noise.segment(segment.index, shape)
@@ -52,6 +60,12 @@ class Pipeline:
         )
         np.copyto(tensors.denoiser.latents, noise)
         tensors.history = History()
+
+    def _running(self, job: Job) -> JobTensors:
+        """The job's tensors; with what all segments share, where it only begins."""
+        if job.tensors is None:
+            job.tensors = self._tensors(job)
+        return job.tensors
 
     def _tensors(self, job: Job) -> JobTensors:
         request = job.request
@@ -69,7 +83,7 @@ class Pipeline:
                 return ImageToVideoConditioning(request, self._encoders, check)
 
     def _denoise(self, job: Job, step: Step) -> None:
-        tensors = _running(job)
+        tensors = self._running(job)
         latents = tensors.denoiser.latents
         velocity = tensors.denoiser.velocity(
             step.expert, step.timestep, job.request.guidance(step.expert), version=step.segment
@@ -84,7 +98,9 @@ class Pipeline:
             )
 
     def _decode(self, job: Job) -> None:
-        tensors = _running(job)
+        tensors = self._running(job)
+        if job.resume is not None and job.resume.sampler is not None:
+            restore_sampler(job.resume.sampler, tensors)
         decode_segment(
             self._vae,
             tensors.denoiser.latents,
@@ -94,8 +110,3 @@ class Pipeline:
             job.sink,
             job.check,
         )
-
-
-def _running(job: Job) -> JobTensors:
-    assert job.tensors is not None, "a segment is conditioned before it is denoised"
-    return job.tensors
