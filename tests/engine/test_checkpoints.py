@@ -7,6 +7,7 @@ from concurrent.futures import CancelledError as Withdrawn
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from toy_jobs import MakeBundle, MakeRequest, Sink, run_to_end
 
 from wan_trt.engine import Engine, Event, JobState, Sampling, SolverName
@@ -132,7 +133,7 @@ def test_suspending_within_a_unit_stops_it(
     engine = Engine(bundle, threads=1)
 
     class Last(Sink):
-        def write_latents(self, segment: int, latents: np.ndarray) -> None:  # type: ignore[type-arg]
+        def write_latents(self, segment: int, latents: NDArray[np.float32]) -> None:
             super().write_latents(segment, latents)
             job.suspend_requested = True
 
@@ -237,7 +238,8 @@ def test_previews_on_request(engine: Engine, make_request: MakeRequest) -> None:
     assert not first.done()
     engine.step()
     pictures = first.result(0)
-    assert (pictures.shape, pictures.dtype) == ((2, 2, 4, 3), np.uint8)
+    assert pictures.shape == (2, 2, 4, 3)
+    assert pictures.dtype == np.uint8
     np.testing.assert_array_equal(pictures, second.result(0))
     never = engine.preview(job_id)
     engine.cancel(job_id)

@@ -44,7 +44,7 @@ def make_server(tiny_bundle: Bundle, tmp_path: Path) -> Iterator[MakeServer]:
     """make_server(**options): a started server, stopped at the end of the test."""
     servers: list[Server] = []
 
-    def make(**options: int) -> Server:
+    def make(**options: Any) -> Server:
         engine = Engine(tiny_bundle, threads=1)
         data = tmp_path / f"data{len(servers)}"
         listen = ServerOptions(Address("127.0.0.1", 0), farewell_s=1.0, **options)
