@@ -18,8 +18,9 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed
 	$(BIN)/python benchmarks/demo.py --out demo
 
+# A process a core, each with one thread: processes of several threads would fight for the cores.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadscope
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -6,7 +6,8 @@ encoded again, and noise is drawn again from the seed. What does not is here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -16,26 +17,16 @@ from wan_trt.engine.cursor import Cursor
 
 
 @dataclass(frozen=True, eq=False)
-class SamplerState:
-    """The middle of a segment: the sample and what the solver remembers (see `solver.History`),
-    all float32 of the latents' shape [16, F, h, w]; `models` newest first."""
-
-    latents: NDArray[np.float32]
-    sample: NDArray[np.float32] | None
-    models: tuple[NDArray[np.float32], ...]
-
-
-@dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """`cursor` is the next unit of work.
+    """`cursor` is the next unit of work, `tensors` what it and those after it need, all float32:
 
-    `carried` is what the segment before hands over, float32 [3, overlap, height, width]; None in
-    the first segment, and once the last is decoded. `sampler` is None where a segment begins.
+    carried                  [3, overlap, height, width]: what the segment before hands over
+    latents                  [16, F, h, w]: where steps of the segment are done
+    sample, newest, older    the same: the solver's history, where more steps are to come
     """
 
     cursor: Cursor
-    carried: NDArray[np.float32] | None = None
-    sampler: SamplerState | None = None
+    tensors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class Checkpoints(Protocol):

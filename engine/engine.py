@@ -17,12 +17,12 @@ import traceback
 import uuid
 from collections import OrderedDict
 from concurrent.futures import Future
-from functools import partial
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wan_trt.engine.backend import Backend
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.checkpoint import Checkpoint, Checkpoints
 from wan_trt.engine.errors import (
@@ -38,12 +38,12 @@ from wan_trt.engine.errors import (
 )
 from wan_trt.engine.executors import Executors, Load
 from wan_trt.engine.frames import FrameSink, OpenSink
+from wan_trt.engine.host_backend import HostBackend
 from wan_trt.engine.job import Job, JobSummary, OnEvent, SuspendedError, describe
-from wan_trt.engine.ort import available_threads, load_executor
+from wan_trt.engine.ort import available_threads
 from wan_trt.engine.preview import preview_pictures
 from wan_trt.engine.request import JobState, Request
 from wan_trt.engine.scheduler import Scheduler, Stage, Unit
-from wan_trt.engine.snapshot import clean_estimate, take_snapshot
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
 
@@ -56,12 +56,18 @@ class Engine:
     """Owns the executors of one bundle and the jobs that run on them."""
 
     def __init__(
-        self, bundle: Bundle, threads: int | None = None, load: Load | None = None
+        self,
+        bundle: Bundle,
+        threads: int | None = None,
+        load: Load | None = None,
+        backend: Backend | None = None,
     ) -> None:
-        """`threads` for each graph; None means all cores that the process may use. Graphs are
-        loaded when they are first needed: by `load(bundle, graph, weight_set)`, or by ONNX Runtime
-        where that is None. Raises BundleError for a bundle that lacks graphs, InputError for a
-        number of threads that no machine has use for."""
+        """Runs on `backend`, which the engine closes; None is the CPU, with `threads` for each
+        graph (None: all cores that the process may use) and graphs from `load(bundle, graph,
+        weight_set)` (None: ONNX Runtime). Graphs are loaded when they are first needed.
+
+        Raises BundleError for a bundle that lacks graphs, InputError for a number of threads that
+        no machine has use for."""
         bundle.require_all_graphs()
         most = THREADS_A_CORE * available_threads()
         if threads is not None and not 1 <= threads <= most:
@@ -72,8 +78,9 @@ class Engine:
                 field="threads",
             )
         self.bundle = bundle
-        self._executors = Executors(bundle, load or partial(load_executor, threads=threads))
-        self._pipeline = Pipeline(bundle, self._executors)
+        self._backend = backend or HostBackend(threads, load)
+        self._executors = Executors(bundle, self._backend.load)
+        self._pipeline = Pipeline(bundle, self._executors, self._backend)
         self._scheduler = Scheduler()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._finished: OrderedDict[str, JobSummary] = OrderedDict()
@@ -189,6 +196,7 @@ class Engine:
         Never raises for a job's sake: its errors end it, and go to its watcher and summary.
         """
         with self._stepping:
+            self._backend.make_current()
             self._end_early()
             unit = self._schedule()
             if unit is None:
@@ -239,8 +247,10 @@ class Engine:
                     job.cancel_requested = True
             self._changed.notify_all()
         with self._stepping:
+            self._backend.make_current()
             self._end_early()
             self._executors.close()
+            self._backend.close()
 
     def __enter__(self) -> Engine:
         return self
@@ -295,9 +305,8 @@ class Engine:
         job.pending = unit
         following = job.following
         if job.keep is not None and following is not None and job.keep_due(unit):
-            assert job.tensors is not None, "a unit that is kept has computed something"
             try:
-                job.keep.save(take_snapshot(following, job.tensors))
+                job.keep.save(self._pipeline.snapshot(following, job))
             except Exception as error:
                 return _typed(error, unit)
         job.pending = None
@@ -305,13 +314,12 @@ class Engine:
 
     def _show(self, job: Job, unit: Unit) -> None:
         """Make the previews that were asked for."""
-        if unit.stage is not Stage.DENOISE or job.tensors is None:
+        if unit.stage is not Stage.DENOISE:
             return
         with self._changed:
             asked, job.previews = job.previews, []
         if asked:
-            latents = clean_estimate(job.tensors)[:, job.request.reference_latents :]
-            pictures = preview_pictures(latents)
+            pictures = preview_pictures(self._pipeline.clean_estimate(job))
             for preview in asked:
                 if preview.set_running_or_notify_cancel():
                     preview.set_result(pictures)
@@ -333,7 +341,7 @@ class Engine:
             cursor = job.cursor if job.pending is None else job.following
             assert cursor is not None, "the last unit is not kept"
             try:
-                job.keep.save(take_snapshot(cursor, job.tensors))
+                job.keep.save(self._pipeline.snapshot(cursor, job))
             except Exception:  # the one before is still there
                 _log.exception("job %s goes back to its last checkpoint", job.job_id)
         self._abort(job)

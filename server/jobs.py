@@ -156,12 +156,14 @@ class Jobs:
         """Store what waited for room, and forget what is old."""
         for record in self.unfinished():
             record.flush()
-        retention = self._options.retention
+        self._forget_old()
+        self._uploads.remove_older(self._options.retention.age_s)
+
+    def _forget_old(self) -> None:
         with self._lock:
-            old = jobs_to_forget(self._finished.values(), retention, time.time())
-            for job in old:
+            finished = list(self._finished.values())
+            for job in jobs_to_forget(finished, self._options.retention, time.time()):
                 self._forget(job.job_id)
-        self._uploads.remove_older(retention.age_s)
 
     def _forget(self, job_id: str) -> None:
         try:
@@ -335,7 +337,7 @@ class Jobs:
             self._finished[record.job_id] = FinishedJob(
                 record.job_id, time.time(), record.nbytes(event), event.state is JobState.DONE
             )
-        self.tidy()
+        self._forget_old()
 
     def _clear(self, record: JobRecord, event: Event) -> None:
         """Nothing is kept of a job but its result."""

@@ -22,6 +22,7 @@ ATTRIBUTES = {
     "MAX_THREADS_PER_MULTIPROCESSOR": 2048,
 }
 
+_ALIGNMENT = 256
 Memory = dict[int, "ctypes.Array[ctypes.c_char]"]
 
 
@@ -98,10 +99,11 @@ class FakeCuda(FakeStreams):
         self._no_capture()
         if nbytes > self.nbytes - sum(map(len, memory.values())):
             raise Refused("CUDA_ERROR_OUT_OF_MEMORY")
-        # As on a GPU, new memory holds anything.
-        block = ctypes.create_string_buffer(b"\xff" * nbytes, nbytes)
-        memory[ctypes.addressof(block)] = block
-        return ctypes.addressof(block)
+        # As on a GPU, new memory is aligned and holds anything.
+        block = ctypes.create_string_buffer(b"\xff" * (nbytes + _ALIGNMENT), nbytes + _ALIGNMENT)
+        address = -(-ctypes.addressof(block) // _ALIGNMENT) * _ALIGNMENT
+        memory[address] = block
+        return address
 
     def _free(self, memory: Memory, address: int) -> None:
         self._no_capture()

@@ -83,12 +83,17 @@ class FakeStreams:
         """How much enqueued work is not done."""
         return len(self._streams[stream].queue)
 
-    def _capturing(self) -> bool:
+    @property
+    def capturing(self) -> bool:
         return any(stream.nodes is not None for stream in self._streams.values())
+
+    def enqueue(self, stream: int, work: Work) -> None:
+        """Work of a library that is given a stream."""
+        self._enqueue(stream, work)
 
     def _no_capture(self) -> None:
         """What a capture forbids also spoils it."""
-        if self._capturing():
+        if self.capturing:
             for stream in self._streams.values():
                 stream.invalid = stream.nodes is not None
             raise Refused("CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")

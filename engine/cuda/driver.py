@@ -155,6 +155,12 @@ class Device:
         """Give the context back. What was made through the device must be gone."""
         self._call(self._cuda.cuDevicePrimaryCtxRelease, self._device)
 
+    @property
+    def cuda_version(self) -> tuple[int, int]:
+        """The newest CUDA that the driver runs: 13.2 is (13, 2)."""
+        version = int(self._call(self._cuda.cuDriverGetVersion))
+        return version // 1000, version % 1000 // 10
+
     def memory_info(self) -> tuple[int, int]:
         """(free, total) bytes of the GPU's memory, all processes counted."""
         free, total = self._call(self._cuda.cuMemGetInfo)

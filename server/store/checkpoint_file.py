@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors.numpy import load_file, save
 
-from wan_trt.engine.checkpoint import Checkpoint, SamplerState
+from wan_trt.engine.checkpoint import Checkpoint
 from wan_trt.server.store.job_folder import JobFolder
 from wan_trt.server.store.room import Room
 from wan_trt.server.store.store import CheckpointRow
@@ -17,12 +17,7 @@ def write_checkpoint(
 ) -> CheckpointRow:
     """Write what does not go into the row, not over the file of the row `before`, which counts
     until the new one does. Raises StorageFullError."""
-    tensors = {} if checkpoint.carried is None else {"carried": checkpoint.carried}
-    if (state := checkpoint.sampler) is not None:
-        tensors["latents"] = state.latents
-        if state.sample is not None:
-            tensors["sample"] = state.sample
-        tensors |= {f"model.{index}": model for index, model in enumerate(state.models)}
+    tensors = dict(checkpoint.tensors)
     if not tensors:
         return CheckpointRow(checkpoint.cursor, None)
     room.require(sum(tensor.nbytes for tensor in tensors.values()), "a checkpoint")
@@ -42,9 +37,4 @@ def read_checkpoint(folder: Path, row: CheckpointRow) -> Checkpoint:
     """The checkpoint that a row stands for."""
     if row.file is None:
         return Checkpoint(row.cursor)
-    tensors = load_file(folder / row.file)
-    state = None
-    if "latents" in tensors:
-        models = [tensors[name] for name in sorted(tensors) if name.startswith("model.")]
-        state = SamplerState(tensors["latents"], tensors.get("sample"), tuple(models))
-    return Checkpoint(row.cursor, tensors.get("carried"), state)
+    return Checkpoint(row.cursor, load_file(folder / row.file))
