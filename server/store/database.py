@@ -99,7 +99,7 @@ class Database:
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._connection
-                    self._connection.execute("COMMIT")
+                    self.commit()
                 except BaseException:
                     if self._connection.in_transaction:
                         self._connection.execute("ROLLBACK")
@@ -112,6 +112,10 @@ class Database:
                 raise ExecutionError(
                     f"the job store failed ({error})", action="report this"
                 ) from error
+
+    def commit(self) -> None:
+        """What was written in the transaction counts from now on."""
+        self._connection.execute("COMMIT")
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
