@@ -14,7 +14,7 @@ from wan_trt.engine.choices import RequestChoices, SamplingChoices
 from wan_trt.engine.executors import Load
 from wan_trt.server.job_record import JobRecord
 from wan_trt.server.jobs import JobOptions, Jobs
-from wan_trt.server.messages import submission_to_wire
+from wan_trt.server.messages import submission_from_wire, submission_to_wire
 from wan_trt.server.store.data_folder import DataFolder
 from wan_trt.server.store.room import Room
 from wan_trt.server.submission import OutputFormat, Submission
@@ -80,8 +80,9 @@ class Life:
             idempotency_key=key,
             timeout_s=timeout_s,
         )
-        request = submission_to_wire(submission).SerializeToString(deterministic=True)
-        return self.jobs.submit(submission, request)
+        request = submission_to_wire(submission)
+        content = request.SerializeToString(deterministic=True)
+        return self.jobs.submit(submission_from_wire(request), content)
 
     def run(self) -> None:
         """Step until nothing is left to do."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from durable import write_media
 from toy_bundle import write_toy_bundle
@@ -83,7 +83,7 @@ def events_in(data: Path) -> int:
 
 def submissions(client: Client, media: dict[str, Path]) -> list[Submission]:
     """Jobs of five segments, in all formats."""
-    uploads = {name: client.upload(path) for name, path in media.items()}
+    uploads: dict[str, Any] = {name: client.upload(path) for name, path in media.items()}
     return [
         Submission(
             **uploads,
