@@ -183,11 +183,8 @@ def _drain(server: Server, grace_s: float, durable: bool, signals: Signals) -> N
     while server.busy and time.monotonic() < deadline and signals.empty():
         time.sleep(0.05)
     if server.busy:
-        _say(
-            "the jobs that are left go on when the server does"
-            if durable
-            else "cancelling the jobs that are left"
-        )
+        left = "go on when a server is started again" if durable else "are cancelled"
+        _say(f"the jobs that are left {left}")
 
 
 def _say(text: str) -> None:

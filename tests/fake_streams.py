@@ -87,10 +87,6 @@ class FakeStreams:
     def capturing(self) -> bool:
         return any(stream.nodes is not None for stream in self._streams.values())
 
-    def enqueue(self, stream: int, work: Work) -> None:
-        """Work of a library that is given a stream."""
-        self._enqueue(stream, work)
-
     def _no_capture(self) -> None:
         """What a capture forbids also spoils it."""
         if self.capturing:
@@ -107,6 +103,10 @@ class FakeStreams:
         handle = next(self._handles)
         things[handle] = thing
         return handle
+
+    def enqueue(self, stream: int, work: Work) -> None:
+        """What a library would put on a stream through the driver."""
+        self._enqueue(stream, work)
 
     def _enqueue(self, stream: int, work: Work) -> None:
         target = self._get(self._streams, stream)

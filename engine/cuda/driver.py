@@ -120,6 +120,7 @@ class Device:
             raise ResourceError(
                 f"no NVIDIA driver: {error}", action="run this on a machine with an NVIDIA GPU"
             ) from None
+        self.ordinal = ordinal
         self._device = self._call(self._cuda.cuDeviceGet, ordinal)
         self._context = self._call(self._cuda.cuDevicePrimaryCtxRetain, self._device)
         self.make_current()
@@ -146,6 +147,11 @@ class Device:
             threads_per_multiprocessor=attribute("MAX_THREADS_PER_MULTIPROCESSOR"),
             total_nbytes=int(self._call(self._cuda.cuDeviceTotalMem, self._device)),
         )
+
+    @property
+    def bindings(self) -> Any:
+        """`cuda.bindings.driver`, for calls that are not made here."""
+        return self._cuda
 
     def make_current(self) -> None:
         """Let this thread use the device."""
@@ -191,6 +197,24 @@ class Device:
 
     def copy_on_device(self, address: int, source: int, nbytes: int, stream: int) -> None:
         self._call(self._cuda.cuMemcpyDtoDAsync, address, source, nbytes, stream)
+
+    def copy_rows_on_device(
+        self,
+        address: int,
+        pitch: int,
+        source: int,
+        source_pitch: int,
+        rows: tuple[int, int],
+        stream: int,
+    ) -> None:
+        """Copy (count, nbytes) `rows`, whose beginnings are `pitch` bytes apart there and
+        `source_pitch` here."""
+        copy = self._cuda.CUDA_MEMCPY2D()
+        copy.srcMemoryType = copy.dstMemoryType = self._cuda.CUmemorytype.CU_MEMORYTYPE_DEVICE
+        copy.srcDevice, copy.srcPitch = source, source_pitch
+        copy.dstDevice, copy.dstPitch = address, pitch
+        copy.Height, copy.WidthInBytes = rows
+        self._call(self._cuda.cuMemcpy2DAsync, copy, stream)
 
     def clear(self, address: int, nbytes: int, stream: int) -> None:
         """Set `nbytes` bytes to zero."""

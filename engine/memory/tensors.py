@@ -48,8 +48,10 @@ class TensorMemory:
         return Holding(self, kind, lease, layout)
 
     def _reserve(self, kind: str, nbytes: int) -> Reservation:
-        """The smallest spare range that is large enough; else a new one in the place of a spare."""
-        spare = sorted(self._spare[kind], key=lambda reservation: reservation.nbytes)
+        """The smallest spare range that is large enough, the one that came back last; else a new
+        one in the place of a spare."""
+        latest = reversed(self._spare[kind])
+        spare = sorted(latest, key=lambda reservation: reservation.nbytes)
         for reservation in spare:
             if reservation.nbytes >= nbytes:
                 self._spare[kind].remove(reservation)
@@ -82,11 +84,15 @@ class Holding:
         self._lease: Lease | None = lease
         self._parked: tuple[Parking, Parked] | None = None
         self._reservation = lease.reservation
-        self.nbytes = layout.nbytes
         self.tensors: dict[str, Tensor] = {
             name: memory.space.at(lease.address + layout.offsets[name], tensor.shape, tensor.dtype)
             for name, tensor in layout.shapes.items()
         }
+
+    @property
+    def address(self) -> int:
+        """Of the first tensor."""
+        return self._reservation.address
 
     def park(self, parking: Parking) -> None:
         """Copy everything out and give the pages back: the tensors must not be touched until

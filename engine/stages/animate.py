@@ -19,32 +19,9 @@ from wan_trt.engine.pixels import latent_keep, mask_channels, to_planes
 from wan_trt.engine.request import AnimateRequest, Mode
 from wan_trt.engine.segments import Segment, read_frames
 from wan_trt.engine.space import Tensor
-from wan_trt.engine.stages.conditioning import MASK_CHANNELS, Branches, ContextRun, Tensors
+from wan_trt.engine.stages.conditioning import MASK_CHANNELS, Tensors
 from wan_trt.engine.stages.encoders import FRAMES_AT_ONCE, Encoders, grey_reader
 from wan_trt.engine.stages.vae import Check, ReadChunk
-
-_IMAGE = ContextRun("image_context", {"image_features": "image_features"})
-_SEGMENT = ContextRun(
-    "segment_context", {"condition": "condition", "pose_latents": "pose_latents"}, varies=True
-)
-_CONDITIONAL = (
-    _IMAGE,
-    _SEGMENT,
-    ContextRun("text_context", {"text_rows": "text_rows"}),
-    ContextRun("face_context", {"motion": "motion"}, varies=True),
-)
-# Negative text and black faces, everything else the same.
-_UNCONDITIONAL = (
-    _IMAGE,
-    _SEGMENT,
-    ContextRun("text_context", {"text_rows": "negative_rows"}),
-    ContextRun("face_context", {"motion": "black_motion"}),
-)
-
-
-def animate_branches(guided: bool) -> Branches:
-    """What the contexts of an Animate job are run on."""
-    return Branches(_CONDITIONAL, _UNCONDITIONAL if guided else None)
 
 
 class AnimateConditioning:

@@ -16,7 +16,8 @@ from wan_trt.engine.executors import Executors
 from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.space import Tensor
-from wan_trt.engine.stages.conditioning import Branch, Branches, ContextRun, Tensors
+from wan_trt.engine.stages.branches import Branch, Branches, ContextRun
+from wan_trt.engine.stages.conditioning import Tensors
 
 
 class Context:

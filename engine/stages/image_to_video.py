@@ -13,19 +13,10 @@ from numpy.typing import NDArray
 from wan_trt.engine.pixels import mask_channels
 from wan_trt.engine.request import ImageToVideoRequest
 from wan_trt.engine.segments import Segment
-from wan_trt.engine.stages.conditioning import MASK_CHANNELS, Branches, ContextRun, Tensors
+from wan_trt.engine.stages.conditioning import MASK_CHANNELS, Tensors
 from wan_trt.engine.stages.encoders import Encoders, grey_reader
 from wan_trt.engine.stages.vae import Check
 from wan_trt.engine.stills import crop_to_aspect, still
-
-_SEGMENT = ContextRun("segment_context", {"condition": "condition"}, varies=True)
-_CONDITIONAL = (_SEGMENT, ContextRun("text_context", {"text_rows": "text_rows"}))
-_UNCONDITIONAL = (_SEGMENT, ContextRun("text_context", {"text_rows": "negative_rows"}))
-
-
-def image_to_video_branches(guided: bool) -> Branches:
-    """What the contexts of an image-to-video job are run on."""
-    return Branches(_CONDITIONAL, _UNCONDITIONAL if guided else None)
 
 
 class ImageToVideoConditioning:

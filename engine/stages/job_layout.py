@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wan_trt.engine.backend import STEP_BLOCK_WORDS
-from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.geometry import Geometry
+from wan_trt.engine.manifest import Manifest
 from wan_trt.engine.memory.layout import Layout, TensorShape, shapes_of
 from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
-from wan_trt.engine.stages.conditioning import Branch, Branches
+from wan_trt.engine.stages.branches import Branch, Branches
 
 UNCONDITIONAL_VELOCITY = "unconditional_velocity"
 STEP_BLOCK = "step_block"
@@ -36,35 +36,35 @@ def denoising_sizes(geometry: Geometry, latent_shape: tuple[int, ...]) -> dict[s
 
 
 def job_layout(
-    bundle: Bundle,
+    manifest: Manifest,
     branches: Branches,
     sizes: Mapping[str, int],
     guided: Mapping[ExpertName, bool],
 ) -> Layout:
     """`guided` says of each expert that runs whether its steps have an unconditional branch."""
-    spec = bundle.manifest.graphs[DENOISER].spec
+    spec = manifest.graphs[DENOISER].spec
     own = shapes_of((*spec.inputs, *spec.outputs), sizes)
     shapes = {name: own[name] for name in _ALWAYS}
     shapes |= dict.fromkeys(_LIKE_LATENTS, own["latents"])
     shapes[STEP_BLOCK] = TensorShape((STEP_BLOCK_WORDS,), "int64")
-    shapes |= _contexts(bundle, branches.conditional, sizes, tuple(guided))
+    shapes |= _contexts(manifest, branches.conditional, sizes, tuple(guided))
     if branches.unconditional is not None:
         shapes[UNCONDITIONAL_VELOCITY] = own["velocity"]
         experts = tuple(expert for expert, is_guided in guided.items() if is_guided)
-        shapes |= _contexts(bundle, branches.unconditional, sizes, experts)
+        shapes |= _contexts(manifest, branches.unconditional, sizes, experts)
     return Layout(shapes)
 
 
 def _contexts(
-    bundle: Bundle, branch: Branch, sizes: Mapping[str, int], experts: tuple[ExpertName, ...]
+    manifest: Manifest, branch: Branch, sizes: Mapping[str, int], experts: tuple[ExpertName, ...]
 ) -> dict[str, TensorShape]:
     """Inputs and outputs of a branch's contexts, as these experts compute them."""
     shapes: dict[str, TensorShape] = {}
     for run in branch:
-        spec = bundle.manifest.graphs[run.graph].spec
+        spec = manifest.graphs[run.graph].spec
         inputs = shapes_of(spec.inputs, sizes)
         shapes |= {own: inputs[name] for name, own in run.inputs.items()}
         for name, shape in shapes_of(spec.outputs, sizes).items():
             for expert in experts:
-                shapes[run.output_name(name, bundle.weight_set(run.graph, expert))] = shape
+                shapes[run.output_name(name, manifest.weight_set(run.graph, expert))] = shape
     return shapes

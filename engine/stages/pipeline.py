@@ -17,15 +17,13 @@ from wan_trt.engine.request import AnimateRequest, ImageToVideoRequest, Request,
 from wan_trt.engine.rope import rope_tables
 from wan_trt.engine.scheduler import Stage, Unit
 from wan_trt.engine.snapshot import clean_estimate, restore_carried, restore_latents, take_snapshot
-from wan_trt.engine.stages.animate import AnimateConditioning, animate_branches
-from wan_trt.engine.stages.conditioning import Branches, Conditioning, Tensors
+from wan_trt.engine.stages.animate import AnimateConditioning
+from wan_trt.engine.stages.branches import Branches, branches_of
+from wan_trt.engine.stages.conditioning import Conditioning, Tensors
 from wan_trt.engine.stages.decode import decode_segment
 from wan_trt.engine.stages.denoise import Denoiser
 from wan_trt.engine.stages.encoders import Encoders
-from wan_trt.engine.stages.image_to_video import (
-    ImageToVideoConditioning,
-    image_to_video_branches,
-)
+from wan_trt.engine.stages.image_to_video import ImageToVideoConditioning
 from wan_trt.engine.stages.job_layout import (
     SOLVER_NEWEST,
     SOLVER_OLDER,
@@ -46,7 +44,6 @@ class Pipeline:
     """The stages of one bundle. What belongs to a job lies in its JobTensors."""
 
     def __init__(self, bundle: Bundle, executors: Executors, backend: Backend) -> None:
-        self._bundle = bundle
         self._manifest = bundle.manifest
         self._executors = executors
         self._backend = backend
@@ -105,12 +102,12 @@ class Pipeline:
     def _tensors(self, job: Job) -> JobTensors:
         """All memory of a job, and what does not change from segment to segment in it."""
         request = job.request
-        branches = _branches(request)
+        branches = branches_of(request.model, is_guided(request))
         shape = latent_shape(request, self._manifest)
         sizes = denoising_sizes(self._manifest.geometry, shape)
         experts = {job.step(index).expert for index in range(job.schedule.steps)}
         guided = {expert: request.guidance(expert) != 1 for expert in sorted(experts)}
-        layout = job_layout(self._bundle, branches, sizes, guided)
+        layout = job_layout(self._manifest, branches, sizes, guided)
         holding = self._backend.memory.hold(JOB, job.job_id, layout)
         try:
             return self._filled(job, holding, branches, sizes)
@@ -176,15 +173,6 @@ class Pipeline:
             job.sink,
             job.check,
         )
-
-
-def _branches(request: Request) -> Branches:
-    guided = is_guided(request)
-    match request:
-        case AnimateRequest():
-            return animate_branches(guided)
-        case ImageToVideoRequest():
-            return image_to_video_branches(guided)
 
 
 def _require_finite(job: Job, tensors: JobTensors) -> None:

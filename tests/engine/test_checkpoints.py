@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError as Withdrawn
+from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up_gpu import MadeUpGpu
 from numpy.typing import NDArray
 from toy_jobs import MakeBundle, MakeRequest, Sink, run_to_end
 
-from wan_trt.engine import Engine, Event, JobState, Sampling, SolverName
+from wan_trt.engine import Bundle, Engine, Event, JobState, Sampling, SolverName
 from wan_trt.engine.checkpoint import Checkpoint
 from wan_trt.engine.cursor import Cursor
 from wan_trt.engine.errors import DeadlineError, ExecutionError, StorageFullError
@@ -50,10 +53,25 @@ def test_checkpoints_are_kept_where_segments_end_and_every_so_many_steps(
     assert kept.cursors == [(1, Stage.CONDITIONING, 0), (1, Stage.RESULT, 2)]
 
 
+OpenEngine = Callable[[Bundle], Engine]
+
+
+@pytest.fixture(params=["host", "made-up GPU"])
+def open_engine(request: pytest.FixtureRequest, tmp_path: Path) -> OpenEngine:
+    if request.param == "host":
+        return lambda bundle: Engine(bundle, threads=1)
+    gpu = MadeUpGpu(tmp_path)
+    return lambda bundle: Engine(bundle, backend=gpu.backend())
+
+
 @pytest.mark.parametrize("solver", list(SolverName))
 @pytest.mark.parametrize("overlap", [1, 5])
 def test_a_job_that_goes_on_anywhere_gives_the_same_frames(
-    make_bundle: MakeBundle, make_request: MakeRequest, solver: SolverName, overlap: int
+    make_bundle: MakeBundle,
+    make_request: MakeRequest,
+    open_engine: OpenEngine,
+    solver: SolverName,
+    overlap: int,
 ) -> None:
     """Its experts differ, so the solver's history crosses from one to the other."""
     frames, segment_frames = (13, 5) if overlap == 1 else (20, 13)
@@ -65,12 +83,12 @@ def test_a_job_that_goes_on_anywhere_gives_the_same_frames(
     )
     bundle = make_bundle(high=0.5, low=0.25)
     kept, whole = Kept(), Sink()
-    with Engine(bundle, threads=1) as engine:
+    with open_engine(bundle) as engine:
         engine.submit(request, whole, keep=kept)
         run_to_end(engine)
     segments = plan_segments(frames, segment_frames, overlap).segments
     assert len(kept.checkpoints) == 5 * len(segments)
-    with Engine(bundle, threads=1) as again:
+    with open_engine(bundle) as again:
         for checkpoint in kept.checkpoints:
             rest = Sink()
             again.submit(request, rest, resume=checkpoint)
