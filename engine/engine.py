@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from wan_trt.engine.backend import Backend
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.checkpoint import Checkpoint, Checkpoints
+from wan_trt.engine.dispatch import Dispatcher, SchedulingOptions, Turn
 from wan_trt.engine.errors import (
     CancelledError,
     DeadlineError,
@@ -61,10 +62,12 @@ class Engine:
         threads: int | None = None,
         load: Load | None = None,
         backend: Backend | None = None,
+        scheduling: SchedulingOptions | None = None,
     ) -> None:
         """Runs on `backend`, which the engine closes; None is the CPU, with `threads` for each
         graph (None: all cores that the process may use) and graphs from `load(bundle, graph,
         weight_set)` (None: ONNX Runtime). Graphs are loaded when they are first needed.
+        `scheduling` says whose turn it is, see docs/scheduling.md.
 
         Raises BundleError for a bundle that lacks graphs, InputError for a number of threads that
         no machine has use for."""
@@ -81,9 +84,10 @@ class Engine:
         self._backend = backend or HostBackend(threads, load)
         self._executors = Executors(bundle, self._backend.load)
         self._pipeline = Pipeline(bundle, self._executors, self._backend)
+        self._dispatcher = Dispatcher(bundle, self._backend.name, scheduling or SchedulingOptions())
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._finished: OrderedDict[str, JobSummary] = OrderedDict()
-        self._changed = threading.Condition()  # guards the two dicts and `_closed`
+        self._changed = threading.Condition()  # guards dispatcher, dicts and `_closed`
         self._stepping = threading.Lock()
         self._closed = False
 
@@ -97,19 +101,23 @@ class Engine:
         keep: Checkpoints | None = None,
         resume: Checkpoint | None = None,
         deadline: float | None = None,
+        owner: str = "",
+        priority: float = 1.0,
     ) -> str:
         """Queue a request and return its job's id. The engine closes the sink, or aborts it;
         the request's sources stay the caller's, who closes them after the final event.
 
         `keep` is given checkpoints; `resume`, the last one that was kept of the same request,
         lets the job go on from there: the sink then receives the frames that are still missing.
-        A job that is not done by `deadline` (seconds since 1970) ends with a DeadlineError.
+        A job that is not done by `deadline` (seconds since 1970) ends with a DeadlineError; one
+        that cannot be is not let in. `owner` is on whose account it goes, `priority` a positive
+        weight: what they do depends on the policy.
 
         A function that opens the sink is called once the request is found valid: what it opens is
         the engine's from then on, even when this raises. What it raises goes to the caller.
         `on_event` is called here for the first event and by the stepping thread for all others.
-        Raises InputError for a request that cannot be run (a sink is then untouched), and
-        ResourceError when the engine is closed.
+        Raises InputError for a request that cannot be run (a sink is then untouched),
+        AdmissionError where the deadline cannot be met, ResourceError when the engine is closed.
         """
         plan, schedule = validate_request(request, self.bundle.manifest)
         opened = sink() if callable(sink) else sink
@@ -124,6 +132,8 @@ class Engine:
             resume,
             keep,
             deadline,
+            owner,
+            priority,
         )
         with job.reporting:  # nothing is reported before the arrival is
             try:
@@ -141,6 +151,7 @@ class Engine:
                 raise ResourceError("the engine is closed", action="start another")
             if job.job_id in self._jobs or job.job_id in self._finished:
                 raise InputError(f"{job.job_id} is taken", expected="a new id", field="job_id")
+            self._dispatcher.enter(job)
             self._jobs[job.job_id] = job
             self._changed.notify_all()
 
@@ -182,12 +193,12 @@ class Engine:
         with self._changed:
             while not self._closed:
                 now = time.monotonic()
-                due = min((job.due_at for job in self._jobs.values()), default=math.inf)
+                due = self._dispatcher.due_at
                 if due <= now or end <= now:
                     break
                 until = min(due, end)
                 self._changed.wait(None if until == math.inf else until - now)
-            return any(job.due_at <= time.monotonic() for job in self._jobs.values())
+            return self._dispatcher.due_at <= time.monotonic()
 
     def step(self) -> bool:
         """Do one unit of work of one job; False when there was none.
@@ -197,12 +208,13 @@ class Engine:
         with self._stepping:
             self._backend.make_current()
             self._end_early()
-            unit = self._schedule()
-            if unit is None:
+            with self._changed:
+                turn = self._dispatcher.next()
+            if turn is None:
                 return False
-            job = self._jobs[unit.job_id]
-            error = None if job.pending else self._run(job, unit)
-            self._commit(job, unit, error)
+            started = time.perf_counter()
+            error = None if turn.job.pending else self._run(turn.job, turn.unit)
+            self._commit(turn, error, time.perf_counter() - started)
             return True
 
     def generate(
@@ -262,12 +274,6 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _schedule(self) -> Unit | None:
-        now = time.monotonic()
-        with self._changed:
-            jobs = self._jobs.values()  # the first that came, and is not waiting
-            return next((job.unit for job in jobs if job.due_at <= now), None)
-
     def _run(self, job: Job, unit: Unit) -> WanTrtError | SuspendedError | None:
         """Do the unit; the error that it ended with, typed."""
         job.begin()
@@ -282,8 +288,11 @@ class Engine:
         job.times.record(unit.stage, time.perf_counter() - started, passes)
         return None
 
-    def _commit(self, job: Job, unit: Unit, error: WanTrtError | SuspendedError | None) -> None:
+    def _commit(
+        self, turn: Turn, error: WanTrtError | SuspendedError | None, seconds: float
+    ) -> None:
         """Keep and report what the unit brought forth and move on; or wait, or end the job."""
+        job, unit = turn.job, turn.unit
         if error is None:
             error = self._keep(job, unit)
         match error:
@@ -291,11 +300,15 @@ class Engine:
                 self._finish(job, JobState.DONE, None)
             case None:
                 job.advance(unit)
+                with self._changed:
+                    self._dispatcher.done(turn, seconds)
                 self._show(job, unit)
             case SuspendedError():
-                pass  # the unit is to be done again
+                pass  # the unit is to be done again, by another engine
             case StorageFullError():
                 job.pause(error)
+                with self._changed:
+                    self._dispatcher.pause(job)
             case _:
                 self._end(job, error)
 
@@ -346,6 +359,7 @@ class Engine:
         self._abort(job)
         job.finish(JobState.QUEUED)
         with self._changed:
+            self._dispatcher.leave(job)
             self._jobs.pop(job.job_id, None)
 
     def _end(self, job: Job, error: WanTrtError) -> None:
@@ -363,6 +377,7 @@ class Engine:
     def _finish(self, job: Job, state: JobState, error: WanTrtError | None) -> None:
         job.finish(state, error)
         with self._changed:
+            self._dispatcher.leave(job)
             self._jobs.pop(job.job_id, None)
             self._finished[job.job_id] = job.summary()
             while len(self._finished) > REMEMBERED_JOBS:
