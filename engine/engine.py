@@ -43,7 +43,7 @@ from wan_trt.engine.job import Job, JobSummary, OnEvent, SuspendedError, describ
 from wan_trt.engine.ort import available_threads
 from wan_trt.engine.preview import preview_pictures
 from wan_trt.engine.request import JobState, Request
-from wan_trt.engine.scheduler import Scheduler, Stage, Unit
+from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
 
@@ -81,7 +81,6 @@ class Engine:
         self._backend = backend or HostBackend(threads, load)
         self._executors = Executors(bundle, self._backend.load)
         self._pipeline = Pipeline(bundle, self._executors, self._backend)
-        self._scheduler = Scheduler()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._finished: OrderedDict[str, JobSummary] = OrderedDict()
         self._changed = threading.Condition()  # guards the two dicts and `_closed`
@@ -266,8 +265,8 @@ class Engine:
     def _schedule(self) -> Unit | None:
         now = time.monotonic()
         with self._changed:
-            units = [job.unit for job in self._jobs.values() if job.due_at <= now]
-        return self._scheduler.next(units)
+            jobs = self._jobs.values()  # the first that came, and is not waiting
+            return next((job.unit for job in jobs if job.due_at <= now), None)
 
     def _run(self, job: Job, unit: Unit) -> WanTrtError | SuspendedError | None:
         """Do the unit; the error that it ended with, typed."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.engine.checkpoint import Checkpoint
-from wan_trt.engine.scheduler import Stage
+from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.server.job_record import JobRecord
 from wan_trt.server.opened import OpenedSubmission
 from wan_trt.server.store.checkpoint_file import read_checkpoint, write_checkpoint

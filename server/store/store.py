@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wan_trt.engine.cursor import Cursor
 from wan_trt.engine.request import Event, JobState
-from wan_trt.engine.scheduler import Stage
+from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.server.messages import event_from_wire, event_to_wire
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.store.database import Database

@@ -17,7 +17,7 @@ from wan_trt.engine import Bundle, Engine, Event, JobState, Sampling, SolverName
 from wan_trt.engine.checkpoint import Checkpoint
 from wan_trt.engine.cursor import Cursor
 from wan_trt.engine.errors import DeadlineError, ExecutionError, StorageFullError
-from wan_trt.engine.scheduler import Stage
+from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.engine.segments import plan_segments
 
 
