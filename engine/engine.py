@@ -10,31 +10,41 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import threading
 import time
 import traceback
 import uuid
 from collections import OrderedDict
+from concurrent.futures import Future
 from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wan_trt.engine.backend import Backend
 from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.checkpoint import Checkpoint, Checkpoints
+from wan_trt.engine.dispatch import Dispatcher, SchedulingOptions, Turn
 from wan_trt.engine.errors import (
     CancelledError,
+    DeadlineError,
     ExecutionError,
     InputError,
     NotFoundError,
     ResourceError,
+    StorageFullError,
     WanTrtError,
     without_frames,
 )
 from wan_trt.engine.executors import Executors, Load
 from wan_trt.engine.frames import FrameSink, OpenSink
 from wan_trt.engine.host_backend import HostBackend
-from wan_trt.engine.job import Job, JobSummary, OnEvent, describe
+from wan_trt.engine.job import Job, JobSummary, OnEvent, SuspendedError, describe
 from wan_trt.engine.ort import available_threads
+from wan_trt.engine.preview import preview_pictures
 from wan_trt.engine.request import JobState, Request
-from wan_trt.engine.scheduling.unit import Unit
+from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
 
@@ -52,10 +62,12 @@ class Engine:
         threads: int | None = None,
         load: Load | None = None,
         backend: Backend | None = None,
+        scheduling: SchedulingOptions | None = None,
     ) -> None:
         """Runs on `backend`, which the engine closes; None is the CPU, with `threads` for each
         graph (None: all cores that the process may use) and graphs from `load(bundle, graph,
         weight_set)` (None: ONNX Runtime). Graphs are loaded when they are first needed.
+        `scheduling` says whose turn it is, see docs/scheduling.md.
 
         Raises BundleError for a bundle that lacks graphs, InputError for a number of threads that
         no machine has use for."""
@@ -72,9 +84,10 @@ class Engine:
         self._backend = backend or HostBackend(threads, load)
         self._executors = Executors(bundle, self._backend.load)
         self._pipeline = Pipeline(bundle, self._executors, self._backend)
+        self._dispatcher = Dispatcher(bundle, self._backend.name, scheduling or SchedulingOptions())
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._finished: OrderedDict[str, JobSummary] = OrderedDict()
-        self._changed = threading.Condition()  # guards the two dicts and `_closed`
+        self._changed = threading.Condition()  # guards dispatcher, dicts and `_closed`
         self._stepping = threading.Lock()
         self._closed = False
 
@@ -84,15 +97,27 @@ class Engine:
         sink: FrameSink | OpenSink,
         on_event: OnEvent | None = None,
         job_id: str | None = None,
+        *,
+        keep: Checkpoints | None = None,
+        resume: Checkpoint | None = None,
+        deadline: float | None = None,
+        owner: str = "",
+        priority: float = 1.0,
     ) -> str:
         """Queue a request and return its job's id. The engine closes the sink, or aborts it;
         the request's sources stay the caller's, who closes them after the final event.
 
+        `keep` is given checkpoints; `resume`, the last one that was kept of the same request,
+        lets the job go on from there: the sink then receives the frames that are still missing.
+        A job that is not done by `deadline` (seconds since 1970) ends with a DeadlineError; one
+        that cannot be is not let in. `owner` is on whose account it goes, `priority` a positive
+        weight: what they do depends on the policy.
+
         A function that opens the sink is called once the request is found valid: what it opens is
         the engine's from then on, even when this raises. What it raises goes to the caller.
         `on_event` is called here for the first event and by the stepping thread for all others.
-        Raises InputError for a request that cannot be run (a sink is then untouched), and
-        ResourceError when the engine is closed.
+        Raises InputError for a request that cannot be run (a sink is then untouched),
+        AdmissionError where the deadline cannot be met, ResourceError when the engine is closed.
         """
         plan, schedule = validate_request(request, self.bundle.manifest)
         opened = sink() if callable(sink) else sink
@@ -104,6 +129,11 @@ class Engine:
             plan,
             schedule,
             self.bundle.manifest.boundary,
+            resume,
+            keep,
+            deadline,
+            owner,
+            priority,
         )
         with job.reporting:  # nothing is reported before the arrival is
             try:
@@ -121,6 +151,7 @@ class Engine:
                 raise ResourceError("the engine is closed", action="start another")
             if job.job_id in self._jobs or job.job_id in self._finished:
                 raise InputError(f"{job.job_id} is taken", expected="a new id", field="job_id")
+            self._dispatcher.enter(job)
             self._jobs[job.job_id] = job
             self._changed.notify_all()
 
@@ -145,11 +176,29 @@ class Engine:
                 return self._finished[job_id]
         raise _unknown(job_id)
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Sleep until there is work, or the time is over; True if there is work."""
+    def preview(self, job_id: str) -> Future[NDArray[np.uint8]]:
+        """Small pictures of what a job's next denoising step brings forth, uint8
+        [F, height / 8, width / 8, 3]; see `preview_pictures`. Cancelled when the job ends before.
+        Raises NotFoundError for a job that is over or unknown."""
+        future: Future[NDArray[np.uint8]] = Future()
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or bool(self._jobs), timeout_s)
-            return bool(self._jobs)
+            if job_id not in self._jobs:
+                raise _unknown(job_id)
+            self._jobs[job_id].previews.append(future)
+        return future
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Sleep until `step` has something to do, or the time is over; True if it has."""
+        end = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        with self._changed:
+            while not self._closed:
+                now = time.monotonic()
+                due = self._dispatcher.due_at
+                if due <= now or end <= now:
+                    break
+                until = min(due, end)
+                self._changed.wait(None if until == math.inf else until - now)
+            return self._dispatcher.due_at <= time.monotonic()
 
     def step(self) -> bool:
         """Do one unit of work of one job; False when there was none.
@@ -158,11 +207,14 @@ class Engine:
         """
         with self._stepping:
             self._backend.make_current()
-            unit = self._schedule()
-            if unit is None:
+            self._end_early()
+            with self._changed:
+                turn = self._dispatcher.next()
+            if turn is None:
                 return False
-            job = self._jobs[unit.job_id]
-            self._commit(job, unit, self._run(job, unit))
+            started = time.perf_counter()
+            error = None if turn.job.pending else self._run(turn.job, turn.unit)
+            self._commit(turn, error, time.perf_counter() - started)
             return True
 
     def generate(
@@ -177,7 +229,8 @@ class Engine:
             self.submit(request, sink, on_event, job_id)
             job = self._jobs[job_id]
             while not job.state.final:
-                self.step()
+                if not self.step() and not job.state.final:
+                    self.wait()
         except BaseException:
             if unfinished := self._jobs.get(job_id):
                 self._end(unfinished, CancelledError(f"job {job_id} was interrupted"))
@@ -188,14 +241,25 @@ class Engine:
 
     def close(self) -> None:
         """Cancel what is unfinished and release the graphs; may be called again."""
+        self._stop(suspend=False)
+
+    def suspend(self) -> None:
+        """Close, but leave jobs that keep checkpoints to another engine: the newest one is kept,
+        their last event says that they are queued, and their sinks are aborted."""
+        self._stop(suspend=True)
+
+    def _stop(self, suspend: bool) -> None:
         with self._changed:
             self._closed = True
             for job in self._jobs.values():
-                job.cancel_requested = True
+                if suspend and job.keep is not None:
+                    job.suspend_requested = True
+                else:
+                    job.cancel_requested = True
             self._changed.notify_all()
         with self._stepping:
             self._backend.make_current()
-            self._end_cancelled()
+            self._end_early()
             self._executors.close()
             self._backend.close()
 
@@ -210,57 +274,110 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _schedule(self) -> Unit | None:
-        self._end_cancelled()
-        with self._changed:
-            return next((job.unit for job in self._jobs.values()), None)  # the first that came
-
-    def _run(self, job: Job, unit: Unit) -> WanTrtError | None:
+    def _run(self, job: Job, unit: Unit) -> WanTrtError | SuspendedError | None:
         """Do the unit; the error that it ended with, typed."""
         job.begin()
         started = time.perf_counter()
         try:
             self._pipeline.run(unit, job)
+        except SuspendedError as error:
+            return error
         except Exception as error:
             return _typed(error, unit)
         passes = job.passes(unit.step) if unit.step else 1
         job.times.record(unit.stage, time.perf_counter() - started, passes)
         return None
 
-    def _commit(self, job: Job, unit: Unit, error: WanTrtError | None) -> None:
-        """Report the unit and move on, or end the job."""
-        if error is not None:
-            self._end(job, error)
-            return
-        job.emit(unit)
-        if (following := job.following) is not None:
-            job.cursor = following
-            return
-        try:
-            job.sink.close()
-        except Exception as failure:
-            self._end(job, _typed(failure, unit))
-        else:
-            self._finish(job, JobState.DONE, None)
+    def _commit(
+        self, turn: Turn, error: WanTrtError | SuspendedError | None, seconds: float
+    ) -> None:
+        """Keep and report what the unit brought forth and move on; or wait, or end the job."""
+        job, unit = turn.job, turn.unit
+        if error is None:
+            error = self._keep(job, unit)
+        match error:
+            case None if unit.stage is Stage.RESULT:
+                self._finish(job, JobState.DONE, None)
+            case None:
+                job.advance(unit)
+                with self._changed:
+                    self._dispatcher.done(turn, seconds)
+                self._show(job, unit)
+            case SuspendedError():
+                pass  # the unit is to be done again, by another engine
+            case StorageFullError():
+                job.pause(error)
+                with self._changed:
+                    self._dispatcher.pause(job)
+            case _:
+                self._end(job, error)
 
-    def _end_cancelled(self) -> None:
+    def _keep(self, job: Job, unit: Unit) -> WanTrtError | None:
+        """Keep a checkpoint where one is due. The unit is pending until that is done."""
+        job.pending = unit
+        following = job.following
+        if job.keep is not None and following is not None and job.keep_due(unit):
+            try:
+                job.keep.save(self._pipeline.snapshot(following, job))
+            except Exception as error:
+                return _typed(error, unit)
+        job.pending = None
+        return None
+
+    def _show(self, job: Job, unit: Unit) -> None:
+        """Make the previews that were asked for."""
+        if unit.stage is not Stage.DENOISE:
+            return
         with self._changed:
-            cancelled = [job for job in self._jobs.values() if job.cancel_requested]
-        for job in cancelled:
-            self._end(job, CancelledError(f"job {job.job_id} was cancelled"))
+            asked, job.previews = job.previews, []
+        if asked:
+            pictures = preview_pictures(self._pipeline.clean_estimate(job))
+            for preview in asked:
+                if preview.set_running_or_notify_cancel():
+                    preview.set_result(pictures)
+
+    def _end_early(self) -> None:
+        """End, or leave to another engine, the jobs that are not to go on."""
+        with self._changed:
+            jobs = list(self._jobs.values())
+        for job in jobs:
+            try:
+                job.check()
+            except SuspendedError:
+                self._suspend(job)
+            except (CancelledError, DeadlineError) as error:
+                self._end(job, without_frames(error))
+
+    def _suspend(self, job: Job) -> None:
+        if job.keep is not None and job.tensors is not None and job.resume is None:
+            cursor = job.cursor if job.pending is None else job.following
+            assert cursor is not None, "the last unit is not kept"
+            try:
+                job.keep.save(self._pipeline.snapshot(cursor, job))
+            except Exception:  # the one before is still there
+                _log.exception("job %s goes back to its last checkpoint", job.job_id)
+        self._abort(job)
+        job.finish(JobState.QUEUED)
+        with self._changed:
+            self._dispatcher.leave(job)
+            self._jobs.pop(job.job_id, None)
 
     def _end(self, job: Job, error: WanTrtError) -> None:
         """End a job early: nothing of it stays behind."""
+        self._abort(job)
+        cancelled = isinstance(error, CancelledError)
+        self._finish(job, JobState.CANCELLED if cancelled else JobState.FAILED, error)
+
+    def _abort(self, job: Job) -> None:
         try:
             job.sink.abort()
         except Exception:
             _log.exception("the sink of job %s failed to abort", job.job_id)
-        cancelled = isinstance(error, CancelledError)
-        self._finish(job, JobState.CANCELLED if cancelled else JobState.FAILED, error)
 
     def _finish(self, job: Job, state: JobState, error: WanTrtError | None) -> None:
         job.finish(state, error)
         with self._changed:
+            self._dispatcher.leave(job)
             self._jobs.pop(job.job_id, None)
             self._finished[job.job_id] = job.summary()
             while len(self._finished) > REMEMBERED_JOBS:

@@ -22,6 +22,8 @@ def operations(key: CostKey, geometry: Geometry) -> float:
             return _DECODE_PER_PIXEL * pixels
         case Stage.DENOISE:
             return _denoiser(key, geometry)
+        case Stage.RESULT:
+            raise ValueError("a result is written as soon as it can be: it has no cost to weigh")
 
 
 def _denoiser(key: CostKey, geometry: Geometry) -> float:
