@@ -34,7 +34,7 @@ from wan_trt.engine.host_backend import HostBackend
 from wan_trt.engine.job import Job, JobSummary, OnEvent, describe
 from wan_trt.engine.ort import available_threads
 from wan_trt.engine.request import JobState, Request
-from wan_trt.engine.scheduler import Scheduler, Unit
+from wan_trt.engine.scheduling.unit import Unit
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
 
@@ -72,7 +72,6 @@ class Engine:
         self._backend = backend or HostBackend(threads, load)
         self._executors = Executors(bundle, self._backend.load)
         self._pipeline = Pipeline(bundle, self._executors, self._backend)
-        self._scheduler = Scheduler()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._finished: OrderedDict[str, JobSummary] = OrderedDict()
         self._changed = threading.Condition()  # guards the two dicts and `_closed`
@@ -214,8 +213,7 @@ class Engine:
     def _schedule(self) -> Unit | None:
         self._end_cancelled()
         with self._changed:
-            units = [job.unit for job in self._jobs.values()]
-        return self._scheduler.next(units)
+            return next((job.unit for job in self._jobs.values()), None)  # the first that came
 
     def _run(self, job: Job, unit: Unit) -> WanTrtError | None:
         """Do the unit; the error that it ended with, typed."""

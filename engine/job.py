@@ -18,7 +18,7 @@ from wan_trt.engine.frames import FrameSink
 from wan_trt.engine.memory.tensors import Holding
 from wan_trt.engine.request import Event, JobState, Request, Step
 from wan_trt.engine.schedule import Schedule, expert_for
-from wan_trt.engine.scheduler import Stage, Unit
+from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.segments import Segment, SegmentPlan
 from wan_trt.engine.solver import StepCoefficients, solver_coefficients
 from wan_trt.engine.space import Tensor

@@ -12,7 +12,7 @@ from wan_trt.engine.job import Job, JobTensors
 from wan_trt.engine.memory.tensors import Holding
 from wan_trt.engine.request import AnimateRequest, ImageToVideoRequest, Request, Step, is_guided
 from wan_trt.engine.rope import rope_tables
-from wan_trt.engine.scheduler import Stage, Unit
+from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.stages.animate import AnimateConditioning
 from wan_trt.engine.stages.branches import Branches, branches_of
 from wan_trt.engine.stages.conditioning import Conditioning, Tensors

@@ -8,7 +8,7 @@ from toy_jobs import MakeRequest, Sink, run_to_end
 
 from wan_trt.engine import Engine, Event, ExpertName, JobState, Sampling
 from wan_trt.engine.errors import InputError
-from wan_trt.engine.scheduler import Stage
+from wan_trt.engine.scheduling.unit import Stage
 
 
 def test_generates_as_many_frames_as_the_driver_has(

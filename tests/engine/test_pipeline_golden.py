@@ -37,7 +37,7 @@ from wan_trt.engine.executors import Executors
 from wan_trt.engine.host_backend import HostBackend
 from wan_trt.engine.job import Job, JobTensors
 from wan_trt.engine.ort import load_executor
-from wan_trt.engine.scheduler import Stage
+from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.engine.stages import decode as decode_module
 from wan_trt.engine.stages.animate import AnimateConditioning
 from wan_trt.engine.stages.pipeline import Pipeline
