@@ -82,6 +82,12 @@ class Bundle:
         _check_plans(root, manifest)
         return Bundle(root, manifest)
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest, which has the hash of every file: equal ones give equal
+        results."""
+        return hashlib.sha256(self.manifest.to_json().encode()).hexdigest()
+
     def require_all_graphs(self) -> None:
         """Raises BundleError for a bundle that lacks graphs without which its model cannot run."""
         model = self.manifest.model

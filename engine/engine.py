@@ -10,31 +10,40 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import threading
 import time
 import traceback
 import uuid
 from collections import OrderedDict
+from concurrent.futures import Future
 from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wan_trt.engine.backend import Backend
 from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.checkpoint import Checkpoint, Checkpoints
 from wan_trt.engine.errors import (
     CancelledError,
+    DeadlineError,
     ExecutionError,
     InputError,
     NotFoundError,
     ResourceError,
+    StorageFullError,
     WanTrtError,
     without_frames,
 )
 from wan_trt.engine.executors import Executors, Load
 from wan_trt.engine.frames import FrameSink, OpenSink
 from wan_trt.engine.host_backend import HostBackend
-from wan_trt.engine.job import Job, JobSummary, OnEvent, describe
+from wan_trt.engine.job import Job, JobSummary, OnEvent, SuspendedError, describe
 from wan_trt.engine.ort import available_threads
+from wan_trt.engine.preview import preview_pictures
 from wan_trt.engine.request import JobState, Request
-from wan_trt.engine.scheduling.unit import Unit
+from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
 
@@ -84,9 +93,17 @@ class Engine:
         sink: FrameSink | OpenSink,
         on_event: OnEvent | None = None,
         job_id: str | None = None,
+        *,
+        keep: Checkpoints | None = None,
+        resume: Checkpoint | None = None,
+        deadline: float | None = None,
     ) -> str:
         """Queue a request and return its job's id. The engine closes the sink, or aborts it;
         the request's sources stay the caller's, who closes them after the final event.
+
+        `keep` is given checkpoints; `resume`, the last one that was kept of the same request,
+        lets the job go on from there: the sink then receives the frames that are still missing.
+        A job that is not done by `deadline` (seconds since 1970) ends with a DeadlineError.
 
         A function that opens the sink is called once the request is found valid: what it opens is
         the engine's from then on, even when this raises. What it raises goes to the caller.
@@ -104,6 +121,9 @@ class Engine:
             plan,
             schedule,
             self.bundle.manifest.boundary,
+            resume,
+            keep,
+            deadline,
         )
         with job.reporting:  # nothing is reported before the arrival is
             try:
@@ -145,11 +165,29 @@ class Engine:
                 return self._finished[job_id]
         raise _unknown(job_id)
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Sleep until there is work, or the time is over; True if there is work."""
+    def preview(self, job_id: str) -> Future[NDArray[np.uint8]]:
+        """Small pictures of what a job's next denoising step brings forth, uint8
+        [F, height / 8, width / 8, 3]; see `preview_pictures`. Cancelled when the job ends before.
+        Raises NotFoundError for a job that is over or unknown."""
+        future: Future[NDArray[np.uint8]] = Future()
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or bool(self._jobs), timeout_s)
-            return bool(self._jobs)
+            if job_id not in self._jobs:
+                raise _unknown(job_id)
+            self._jobs[job_id].previews.append(future)
+        return future
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Sleep until `step` has something to do, or the time is over; True if it has."""
+        end = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        with self._changed:
+            while not self._closed:
+                now = time.monotonic()
+                due = min((job.due_at for job in self._jobs.values()), default=math.inf)
+                if due <= now or end <= now:
+                    break
+                until = min(due, end)
+                self._changed.wait(None if until == math.inf else until - now)
+            return any(job.due_at <= time.monotonic() for job in self._jobs.values())
 
     def step(self) -> bool:
         """Do one unit of work of one job; False when there was none.
@@ -158,11 +196,13 @@ class Engine:
         """
         with self._stepping:
             self._backend.make_current()
+            self._end_early()
             unit = self._schedule()
             if unit is None:
                 return False
             job = self._jobs[unit.job_id]
-            self._commit(job, unit, self._run(job, unit))
+            error = None if job.pending else self._run(job, unit)
+            self._commit(job, unit, error)
             return True
 
     def generate(
@@ -177,7 +217,8 @@ class Engine:
             self.submit(request, sink, on_event, job_id)
             job = self._jobs[job_id]
             while not job.state.final:
-                self.step()
+                if not self.step() and not job.state.final:
+                    self.wait()
         except BaseException:
             if unfinished := self._jobs.get(job_id):
                 self._end(unfinished, CancelledError(f"job {job_id} was interrupted"))
@@ -188,14 +229,25 @@ class Engine:
 
     def close(self) -> None:
         """Cancel what is unfinished and release the graphs; may be called again."""
+        self._stop(suspend=False)
+
+    def suspend(self) -> None:
+        """Close, but leave jobs that keep checkpoints to another engine: the newest one is kept,
+        their last event says that they are queued, and their sinks are aborted."""
+        self._stop(suspend=True)
+
+    def _stop(self, suspend: bool) -> None:
         with self._changed:
             self._closed = True
             for job in self._jobs.values():
-                job.cancel_requested = True
+                if suspend and job.keep is not None:
+                    job.suspend_requested = True
+                else:
+                    job.cancel_requested = True
             self._changed.notify_all()
         with self._stepping:
             self._backend.make_current()
-            self._end_cancelled()
+            self._end_early()
             self._executors.close()
             self._backend.close()
 
@@ -211,52 +263,102 @@ class Engine:
         self.close()
 
     def _schedule(self) -> Unit | None:
-        self._end_cancelled()
+        now = time.monotonic()
         with self._changed:
-            return next((job.unit for job in self._jobs.values()), None)  # the first that came
+            jobs = self._jobs.values()  # the first that came, and is not waiting
+            return next((job.unit for job in jobs if job.due_at <= now), None)
 
-    def _run(self, job: Job, unit: Unit) -> WanTrtError | None:
+    def _run(self, job: Job, unit: Unit) -> WanTrtError | SuspendedError | None:
         """Do the unit; the error that it ended with, typed."""
         job.begin()
         started = time.perf_counter()
         try:
             self._pipeline.run(unit, job)
+        except SuspendedError as error:
+            return error
         except Exception as error:
             return _typed(error, unit)
         passes = job.passes(unit.step) if unit.step else 1
         job.times.record(unit.stage, time.perf_counter() - started, passes)
         return None
 
-    def _commit(self, job: Job, unit: Unit, error: WanTrtError | None) -> None:
-        """Report the unit and move on, or end the job."""
-        if error is not None:
-            self._end(job, error)
-            return
-        job.emit(unit)
-        if (following := job.following) is not None:
-            job.cursor = following
-            return
-        try:
-            job.sink.close()
-        except Exception as failure:
-            self._end(job, _typed(failure, unit))
-        else:
-            self._finish(job, JobState.DONE, None)
+    def _commit(self, job: Job, unit: Unit, error: WanTrtError | SuspendedError | None) -> None:
+        """Keep and report what the unit brought forth and move on; or wait, or end the job."""
+        if error is None:
+            error = self._keep(job, unit)
+        match error:
+            case None if unit.stage is Stage.RESULT:
+                self._finish(job, JobState.DONE, None)
+            case None:
+                job.advance(unit)
+                self._show(job, unit)
+            case SuspendedError():
+                pass  # the unit is to be done again
+            case StorageFullError():
+                job.pause(error)
+            case _:
+                self._end(job, error)
 
-    def _end_cancelled(self) -> None:
+    def _keep(self, job: Job, unit: Unit) -> WanTrtError | None:
+        """Keep a checkpoint where one is due. The unit is pending until that is done."""
+        job.pending = unit
+        following = job.following
+        if job.keep is not None and following is not None and job.keep_due(unit):
+            try:
+                job.keep.save(self._pipeline.snapshot(following, job))
+            except Exception as error:
+                return _typed(error, unit)
+        job.pending = None
+        return None
+
+    def _show(self, job: Job, unit: Unit) -> None:
+        """Make the previews that were asked for."""
+        if unit.stage is not Stage.DENOISE:
+            return
         with self._changed:
-            cancelled = [job for job in self._jobs.values() if job.cancel_requested]
-        for job in cancelled:
-            self._end(job, CancelledError(f"job {job.job_id} was cancelled"))
+            asked, job.previews = job.previews, []
+        if asked:
+            pictures = preview_pictures(self._pipeline.clean_estimate(job))
+            for preview in asked:
+                if preview.set_running_or_notify_cancel():
+                    preview.set_result(pictures)
+
+    def _end_early(self) -> None:
+        """End, or leave to another engine, the jobs that are not to go on."""
+        with self._changed:
+            jobs = list(self._jobs.values())
+        for job in jobs:
+            try:
+                job.check()
+            except SuspendedError:
+                self._suspend(job)
+            except (CancelledError, DeadlineError) as error:
+                self._end(job, without_frames(error))
+
+    def _suspend(self, job: Job) -> None:
+        if job.keep is not None and job.tensors is not None and job.resume is None:
+            cursor = job.cursor if job.pending is None else job.following
+            assert cursor is not None, "the last unit is not kept"
+            try:
+                job.keep.save(self._pipeline.snapshot(cursor, job))
+            except Exception:  # the one before is still there
+                _log.exception("job %s goes back to its last checkpoint", job.job_id)
+        self._abort(job)
+        job.finish(JobState.QUEUED)
+        with self._changed:
+            self._jobs.pop(job.job_id, None)
 
     def _end(self, job: Job, error: WanTrtError) -> None:
         """End a job early: nothing of it stays behind."""
+        self._abort(job)
+        cancelled = isinstance(error, CancelledError)
+        self._finish(job, JobState.CANCELLED if cancelled else JobState.FAILED, error)
+
+    def _abort(self, job: Job) -> None:
         try:
             job.sink.abort()
         except Exception:
             _log.exception("the sink of job %s failed to abort", job.job_id)
-        cancelled = isinstance(error, CancelledError)
-        self._finish(job, JobState.CANCELLED if cancelled else JobState.FAILED, error)
 
     def _finish(self, job: Job, state: JobState, error: WanTrtError | None) -> None:
         job.finish(state, error)

@@ -14,6 +14,7 @@ class Stage(StrEnum):
     CONDITIONING = "conditioning"
     DENOISE = "denoise"
     DECODE = "decode"
+    RESULT = "result"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ def test_generates_as_many_frames_as_the_driver_has(
         Stage.CONDITIONING: 3,
         Stage.DENOISE: 9,
         Stage.DECODE: 3,
+        Stage.RESULT: 1,
     }
 
 
