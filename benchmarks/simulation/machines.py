@@ -56,6 +56,8 @@ class Machine:
                 return DECODING * self.vae_s[key.size]
             case Stage.CONDITIONING:
                 return (1 - DECODING) * self.vae_s[key.size]
+            case Stage.RESULT:
+                raise ValueError("a result is written beside the schedule")
 
 
 _H100_VAE = {SMALL: 3.9, LARGE: 9.0}

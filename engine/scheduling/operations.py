@@ -9,7 +9,6 @@ from wan_trt.engine.scheduling.unit import Stage
 _FEED_FORWARD = 2.7  # its width by the model's, in Wan2.2-14B
 _ENCODE_PER_PIXEL = 5.1e6  # of the VAE, counted at 832x480 and 1280x720
 _DECODE_PER_PIXEL = 8.5e6
-_RESULT_PER_PIXEL = 1e4  # of a video encoder: little beside the rest
 
 
 def operations(key: CostKey, geometry: Geometry) -> float:
@@ -24,7 +23,7 @@ def operations(key: CostKey, geometry: Geometry) -> float:
         case Stage.DENOISE:
             return _denoiser(key, geometry)
         case Stage.RESULT:
-            return _RESULT_PER_PIXEL * pixels
+            raise ValueError("a result is written as soon as it can be: it has no cost to weigh")
 
 
 def _denoiser(key: CostKey, geometry: Geometry) -> float:
