@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from wan_trt.engine.backend import Backend
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.checkpoint import Checkpoint, Checkpoints
+from wan_trt.engine.dispatch import Dispatcher, SchedulingOptions, Turn
 from wan_trt.engine.errors import (
     CancelledError,
     DeadlineError,
@@ -55,10 +56,12 @@ class Engine:
         threads: int | None = None,
         load: Load | None = None,
         backend: Backend | None = None,
+        scheduling: SchedulingOptions | None = None,
     ) -> None:
         """Runs on `backend`, which the engine closes; None is the CPU, with `threads` for each
         graph (None: all cores that the process may use) and graphs from `load(bundle, graph,
         weight_set)` (None: ONNX Runtime). Graphs are loaded when they are first needed.
+        `scheduling` says whose turn it is, see docs/scheduling.md.
 
         Raises BundleError for a bundle that lacks graphs, InputError for a number of threads that
         no machine has use for."""
@@ -75,6 +78,7 @@ class Engine:
         self._backend = backend or HostBackend(threads, load)
         self._executors = Executors(bundle, self._backend.load)
         self._pipeline = Pipeline(bundle, self._executors, self._backend)
+        self._dispatcher = Dispatcher(bundle, self._backend.name, scheduling or SchedulingOptions())
         self._registry = JobRegistry()
         self._stepping = threading.Lock()
 
@@ -88,19 +92,23 @@ class Engine:
         keep: Checkpoints | None = None,
         resume: Checkpoint | None = None,
         deadline: float | None = None,
+        owner: str = "",
+        priority: float = 1.0,
     ) -> str:
         """Queue a request and return its job's id. The engine closes the sink, or aborts it;
         the request's sources stay the caller's, who closes them after the final event.
 
         `keep` is given checkpoints; `resume`, the last one that was kept of the same request,
         lets the job go on from there: the sink then receives the frames that are still missing.
-        A job that is not done by `deadline` (seconds since 1970) ends with a DeadlineError.
+        A job that is not done by `deadline` (seconds since 1970) ends with a DeadlineError; one
+        that cannot be is not let in. `owner` is on whose account it goes, `priority` a positive
+        weight: what they do depends on the policy.
 
         A function that opens the sink is called once the request is found valid: what it opens is
         the engine's from then on, even when this raises. What it raises goes to the caller.
         `on_event` is called here for the first event and by the stepping thread for all others.
-        Raises InputError for a request that cannot be run (a sink is then untouched), and
-        ResourceError when the engine is closed.
+        Raises InputError for a request that cannot be run (a sink is then untouched),
+        AdmissionError where the deadline cannot be met, ResourceError when the engine is closed.
         """
         plan, schedule = validate_request(request, self.bundle.manifest)
         opened = sink() if callable(sink) else sink
@@ -115,10 +123,12 @@ class Engine:
             resume,
             keep,
             deadline,
+            owner,
+            priority,
         )
         with job.reporting:  # nothing is reported before the arrival is
             try:
-                self._registry.add(job)
+                self._registry.add(job, self._dispatcher.enter)
             except BaseException:
                 if callable(sink):
                     opened.abort()
@@ -155,12 +165,12 @@ class Engine:
         with self._stepping:
             self._backend.make_current()
             self._end_early()
-            job = self._schedule()
-            if job is None:
+            turn = self._dispatcher.next()
+            if turn is None:
                 return False
-            unit = job.unit
-            error = None if job.pending else self._run(job, unit)
-            self._commit(job, unit, error)
+            started = time.perf_counter()
+            error = None if turn.job.pending else self._run(turn.job, turn.unit)
+            self._commit(turn, error, time.perf_counter() - started)
             return True
 
     def generate(
@@ -213,11 +223,6 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _schedule(self) -> Job | None:
-        """The first that came, and is not waiting."""
-        now = time.monotonic()
-        return next((job for job in self._registry.live() if job.due_at <= now), None)
-
     def _run(self, job: Job, unit: Unit) -> WanTrtError | SuspendedError | None:
         """Do the unit; the error that it ended with, typed."""
         job.begin()
@@ -232,8 +237,11 @@ class Engine:
         job.times.record(unit.stage, time.perf_counter() - started, passes)
         return None
 
-    def _commit(self, job: Job, unit: Unit, error: WanTrtError | SuspendedError | None) -> None:
+    def _commit(
+        self, turn: Turn, error: WanTrtError | SuspendedError | None, seconds: float
+    ) -> None:
         """Keep and report what the unit brought forth and move on; or wait, or end the job."""
+        job, unit = turn.job, turn.unit
         if error is None:
             error = self._keep(job, unit)
         match error:
@@ -241,11 +249,13 @@ class Engine:
                 self._finish(job, JobState.DONE, None)
             case None:
                 job.advance(unit)
+                self._dispatcher.done(turn, seconds)
                 self._show(job, unit)
             case SuspendedError():
-                pass  # the unit is to be done again
+                pass  # the unit is to be done again, by another engine
             case StorageFullError():
                 job.pause(error)
+                self._dispatcher.pause(job)
             case _:
                 self._end(job, error)
 
@@ -286,6 +296,7 @@ class Engine:
                 _log.exception("job %s goes back to its last checkpoint", job.job_id)
         self._abort(job)
         job.finish(JobState.QUEUED)
+        self._dispatcher.leave(job)
         self._registry.drop(job)
 
     def _end(self, job: Job, error: WanTrtError) -> None:
@@ -302,4 +313,5 @@ class Engine:
 
     def _finish(self, job: Job, state: JobState, error: WanTrtError | None) -> None:
         job.finish(state, error)
+        self._dispatcher.leave(job)
         self._registry.finish(job)

@@ -132,6 +132,23 @@ class StorageFullError(ResourceError):
         super().__init__(given, expected=expected, action=action, field=field)
 
 
+class AdmissionError(ResourceError):
+    """A job is not let in, because it could not be done in time. `possible_in_s`: how long it would
+    take from now on."""
+
+    def __init__(
+        self,
+        given: str,
+        *,
+        possible_in_s: float = 0.0,
+        expected: str = "",
+        action: str = "",
+        field: str | None = None,
+    ) -> None:
+        self.possible_in_s = possible_in_s
+        super().__init__(given, expected=expected, action=action, field=field)
+
+
 class DeadlineError(ResourceError):
     """A job was given a time to be done by, and is not."""
 

@@ -92,6 +92,8 @@ class Job:
         resume: Checkpoint | None = None,
         keep: Checkpoints | None = None,
         deadline: float | None = None,
+        owner: str = "",
+        priority: float = 1.0,
     ) -> None:
         self.job_id = job_id
         self.request = request
@@ -103,6 +105,8 @@ class Job:
         self.resume = resume
         self.keep = keep
         self.deadline = deadline
+        self.owner = owner
+        self.priority = priority
         self.cursor = resume.cursor.entry if resume else Cursor()
         self.tensors: JobTensors | None = None
         self.times = StageTimes()

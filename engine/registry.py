@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from wan_trt.engine.errors import InputError, NotFoundError, ResourceError
 from wan_trt.engine.job import Job, JobSummary
@@ -22,13 +23,15 @@ class JobRegistry:
         self._changed = threading.Condition()
         self._closed = False
 
-    def add(self, job: Job) -> None:
-        """Raises InputError for an id that is taken, ResourceError once the registry is closed."""
+    def add(self, job: Job, enter: Callable[[Job], None]) -> None:
+        """`enter` lets the job in where it waits for its turns; what it raises goes to the caller.
+        Raises InputError for an id that is taken, ResourceError once the registry is closed."""
         with self._changed:
             if self._closed:
                 raise ResourceError("the engine is closed", action="start another")
             if job.job_id in self._jobs or job.job_id in self._finished:
                 raise InputError(f"{job.job_id} is taken", expected="a new id", field="job_id")
+            enter(job)
             self._jobs[job.job_id] = job
             self._changed.notify_all()
 

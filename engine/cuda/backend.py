@@ -39,6 +39,7 @@ class CudaBackend:
         """`load` makes the executors. Raises ResourceError where the GPU lacks what is needed,
         ExecutionError where kernels cannot be made; the device is then the caller's still."""
         self.device = device
+        self.name = device.gpu.name
         self._load = load
         self._noise = DeviceNoise(device, load_kernel(device, PHILOX_NORMAL))
         self._solver_update = load_kernel(device, SOLVER_UPDATE)

@@ -177,11 +177,10 @@ def test_a_job_waits_while_the_disk_is_full_and_others_go_on(
     kept.full = True
     also = engine.submit(make_request(frames=9, seed=1), sink, events.append, keep=kept)
     other = engine.submit(make_request(frames=5), Sink())
-    while not engine.summary(other).state.final:
-        engine.step()
-    for _ in range(3):
+    for _ in range(40):
         engine.wait()
         engine.step()
+    assert engine.summary(other).state is JobState.DONE
     assert engine.summary(waiting).state is engine.summary(also).state is JobState.PAUSED
     paused = [event for event in events if event.state is JobState.PAUSED]
     assert [event.job_id for event in paused] == [waiting, also]
