@@ -90,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=float,
         default=1.0,
-        help="jobs pause when less than this is free on the disk (default: %(default)g)",
+        help="jobs pause when less than this is free on the disk of --data (default: %(default)g)",
     )
     parser.add_argument(
         "--grace",
@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
             Address.parse(arguments.listen, "listen"),
             durable=arguments.data is not None,
             jobs=_job_options(arguments),
-            reserve_nbytes=int(_positive(arguments, "reserve_gigabytes") * GIGABYTE),
+            reserve_nbytes=_reserve_nbytes(arguments),
         )
         engine = open_engine(Bundle.open(arguments.bundle), arguments)
         stack.callback(engine.close)
@@ -144,6 +144,12 @@ def _job_options(arguments: argparse.Namespace) -> JobOptions:
         most = int(_positive(arguments, "keep_gigabytes") * GIGABYTE)
     retention = Retention(age_s=_positive(arguments, "keep_days") * DAY_S, max_nbytes=most)
     return JobOptions(checkpoint_steps=arguments.checkpoint_steps, retention=retention)
+
+
+def _reserve_nbytes(arguments: argparse.Namespace) -> int:
+    """A temporary folder may be small, and nothing in it has to be told to a later server."""
+    nbytes = int(_positive(arguments, "reserve_gigabytes") * GIGABYTE)
+    return nbytes if arguments.data is not None else 0
 
 
 def _positive(arguments: argparse.Namespace, name: str) -> float:
