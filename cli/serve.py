@@ -1,6 +1,7 @@
 """Serve a bundle over gRPC.
 
-One job runs at a time, others wait. When it is ready it prints one line, `listening on HOST:PORT`.
+Jobs take turns, a denoising step at a time (docs/scheduling.md). When it is ready it prints one
+line, `listening on HOST:PORT`.
 On SIGTERM or SIGINT (Ctrl-C) it takes no more jobs, lets those that are there end within the grace
 time and exits with 0; a second signal ends the grace time.
 
