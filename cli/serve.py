@@ -1,6 +1,7 @@
 """Serve a bundle over gRPC.
 
-One job runs at a time, others wait. When it is ready it prints one line, `listening on HOST:PORT`.
+Jobs take turns, a denoising step at a time (docs/scheduling.md). When it is ready it prints one
+line, `listening on HOST:PORT`.
 On SIGTERM or SIGINT (Ctrl-C) it takes no more jobs, lets those that are there end within the grace
 time and exits with 0; a second signal ends the grace time.
 
@@ -92,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=float,
         default=1.0,
-        help="jobs pause when less than this is free on the disk (default: %(default)g)",
+        help="jobs pause when less than this is free on the disk of --data (default: %(default)g)",
     )
     parser.add_argument(
         "--grace",
@@ -131,7 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
             Address.parse(arguments.listen, "listen"),
             durable=arguments.data is not None,
             jobs=_job_options(arguments),
-            reserve_nbytes=int(_positive(arguments, "reserve_gigabytes") * GIGABYTE),
+            reserve_nbytes=_reserve_nbytes(arguments),
         )
         scheduling = SchedulingOptions(Policy(arguments.policy), not arguments.admit_late)
         engine = open_engine(Bundle.open(arguments.bundle), arguments, scheduling)
@@ -163,6 +164,12 @@ def _job_options(arguments: argparse.Namespace) -> JobOptions:
         most = int(_positive(arguments, "keep_gigabytes") * GIGABYTE)
     retention = Retention(age_s=_positive(arguments, "keep_days") * DAY_S, max_nbytes=most)
     return JobOptions(checkpoint_steps=arguments.checkpoint_steps, retention=retention)
+
+
+def _reserve_nbytes(arguments: argparse.Namespace) -> int:
+    """A temporary folder may be small, and nothing in it has to be told to a later server."""
+    nbytes = int(_positive(arguments, "reserve_gigabytes") * GIGABYTE)
+    return nbytes if arguments.data is not None else 0
 
 
 def _positive(arguments: argparse.Namespace, name: str) -> float:
