@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+from wan_trt.cli.device_options import add_device_arguments, open_engine
 from wan_trt.cli.request_options import add_request_arguments, choices_from
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.frames import FrameSink
@@ -55,9 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="a file whose sound the .mp4 gets (default: the pose video's)",
     )
-    machine.add_argument(
-        "--threads", metavar="N", type=int, help="CPU threads to use (default: one a core)"
-    )
+    add_device_arguments(machine)
     machine.add_argument(
         "--timings",
         metavar="FILE",
@@ -68,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from wan_trt.cli.progress import ProgressLine
-    from wan_trt.engine import Bundle, Engine
+    from wan_trt.engine import Bundle
     from wan_trt.media import RequestFiles, open_request, open_sink
     from wan_trt.media.audio_track import require_sound
     from wan_trt.media.overwriting import require_no_input
@@ -109,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
                 audio_from=Path(sound) if sound else None,
             )
 
-        with Engine(bundle, threads=arguments.threads) as engine:
+        with open_engine(bundle, arguments) as engine:
             progress = ProgressLine(sys.stderr)
             summary = engine.generate(request, open_output, on_event=progress.show)
         if arguments.timings is not None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
+from wan_trt.cli.device_options import add_device_arguments, open_engine
 from wan_trt.cli.extras import needs_extra
 from wan_trt.engine.errors import InputError
 from wan_trt.server.address import DEFAULT_ADDRESS, Address
@@ -98,9 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=10.0,
         help="how long jobs may go on after a signal to stop (default: %(default)g)",
     )
-    parser.add_argument(
-        "--threads", metavar="N", type=int, help="CPU threads to use (default: one a core)"
-    )
+    add_device_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -108,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         signals = stack.enter_context(_caught_signals())
         with needs_extra("server"):
             from wan_trt.server.server import Server, ServerOptions
-        from wan_trt.engine import Bundle, Engine
+        from wan_trt.engine import Bundle
 
         options = ServerOptions(
             Address.parse(arguments.listen, "listen"),
@@ -116,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
             jobs=_job_options(arguments),
             reserve_nbytes=int(_positive(arguments, "reserve_gigabytes") * GIGABYTE),
         )
-        engine = Engine(Bundle.open(arguments.bundle), arguments.threads)
+        engine = open_engine(Bundle.open(arguments.bundle), arguments)
         stack.callback(engine.close)
         folder = arguments.data or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="wan-trt-"))

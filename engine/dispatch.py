@@ -10,7 +10,7 @@ a job whose frames are all there. Both are short, and somebody waits for them.
 
 from __future__ import annotations
 
-import math
+import threading
 import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Turn:
 
 class Dispatcher:
     """Every job that is not over is in the scheduler, paused, or waits for its result to be
-    written. Not safe to call from two threads at a time."""
+    written. Any thread may call it."""
 
     def __init__(self, bundle: Bundle, backend: str, options: SchedulingOptions) -> None:
         """`backend` names the device: what was measured on one says nothing of another."""
@@ -68,51 +68,50 @@ class Dispatcher:
         self._scheduled: dict[str, Job] = {}
         self._paused: OrderedDict[str, Job] = OrderedDict()
         self._results: deque[Job] = deque()
+        self._lock = threading.RLock()
 
     def enter(self, job: Job) -> None:
         """Let a job in. Raises AdmissionError where it cannot be done by its deadline."""
-        if job.cursor.stage is Stage.RESULT:
-            self._results.append(job)
-        elif refusal := self._submit(job, job.deadline):
-            raise _refused(refusal, job)
+        with self._lock:
+            if job.cursor.stage is Stage.RESULT:
+                self._results.append(job)
+            elif refusal := self._submit(job, job.deadline):
+                raise _refused(refusal, job)
 
     def next(self) -> Turn | None:
         """Whose turn it is; None where there is nothing to do now."""
-        if turn := self._after_a_pause() or self._result():
-            return turn
-        decision = self._scheduler.next(time.monotonic())
-        if decision is None:
-            return None
-        job = self._scheduled[decision.job_id]
-        assert job.unit.stage is decision.stage, "the schedule is of another unit"
-        return Turn(job, job.unit, decision)
+        with self._lock:
+            if turn := self._after_a_pause() or self._result():
+                return turn
+            decision = self._scheduler.next(time.monotonic())
+            if decision is None:
+                return None
+            job = self._scheduled[decision.job_id]
+            assert job.unit.stage is decision.stage, "the schedule is of another unit"
+            return Turn(job, job.unit, decision)
 
     def done(self, turn: Turn, seconds: float) -> None:
         """The unit took so long, and the job has moved on to the next one."""
-        if turn.decision is None:  # what a pause was for
-            self._go_on(turn.job)
-        elif not self._scheduler.done(turn.decision, seconds):
-            self._results.append(self._scheduled.pop(turn.job.job_id))
+        with self._lock:
+            if turn.decision is None:  # what a pause was for
+                self._go_on(turn.job)
+            elif not self._scheduler.done(turn.decision, seconds):
+                self._results.append(self._scheduled.pop(turn.job.job_id))
 
     def pause(self, job: Job) -> None:
-        """The job waits until `due_at`."""
-        self.leave(job)
-        self._paused[job.job_id] = job
+        """The job waits until its `due_at`."""
+        with self._lock:
+            self.leave(job)
+            self._paused[job.job_id] = job
 
     def leave(self, job: Job) -> None:
         """The job has ended, or goes elsewhere."""
-        if self._scheduled.pop(job.job_id, None):
-            self._scheduler.cancel(job.job_id)
-        self._paused.pop(job.job_id, None)
-        if job in self._results:
-            self._results.remove(job)
-
-    @property
-    def due_at(self) -> float:
-        """When there is something to do: by the monotonic clock, 0 for now."""
-        if self._scheduled or self._results:
-            return 0.0
-        return min((job.due_at for job in self._paused.values()), default=math.inf)
+        with self._lock:
+            if self._scheduled.pop(job.job_id, None):
+                self._scheduler.cancel(job.job_id)
+            self._paused.pop(job.job_id, None)
+            if job in self._results:
+                self._results.remove(job)
 
     def _after_a_pause(self) -> Turn | None:
         now = time.monotonic()

@@ -8,14 +8,10 @@ A server calls `submit` and `cancel` from any thread and `step` from one of its 
 
 from __future__ import annotations
 
-import errno
 import logging
-import math
 import threading
 import time
-import traceback
 import uuid
-from collections import OrderedDict
 from concurrent.futures import Future
 from types import TracebackType
 
@@ -29,26 +25,24 @@ from wan_trt.engine.dispatch import Dispatcher, SchedulingOptions, Turn
 from wan_trt.engine.errors import (
     CancelledError,
     DeadlineError,
-    ExecutionError,
     InputError,
-    NotFoundError,
-    ResourceError,
     StorageFullError,
     WanTrtError,
     without_frames,
 )
 from wan_trt.engine.executors import Executors, Load
+from wan_trt.engine.failures import typed_failure
 from wan_trt.engine.frames import FrameSink, OpenSink
 from wan_trt.engine.host_backend import HostBackend
-from wan_trt.engine.job import Job, JobSummary, OnEvent, SuspendedError, describe
+from wan_trt.engine.job import Job, JobSummary, OnEvent, SuspendedError
 from wan_trt.engine.ort import available_threads
 from wan_trt.engine.preview import preview_pictures
+from wan_trt.engine.registry import JobRegistry
 from wan_trt.engine.request import JobState, Request
 from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
 
-REMEMBERED_JOBS = 1000
 THREADS_A_CORE = 4  # more only compete
 _log = logging.getLogger(__name__)
 
@@ -85,11 +79,8 @@ class Engine:
         self._executors = Executors(bundle, self._backend.load)
         self._pipeline = Pipeline(bundle, self._executors, self._backend)
         self._dispatcher = Dispatcher(bundle, self._backend.name, scheduling or SchedulingOptions())
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._finished: OrderedDict[str, JobSummary] = OrderedDict()
-        self._changed = threading.Condition()  # guards dispatcher, dicts and `_closed`
+        self._registry = JobRegistry()
         self._stepping = threading.Lock()
-        self._closed = False
 
     def submit(
         self,
@@ -137,7 +128,7 @@ class Engine:
         )
         with job.reporting:  # nothing is reported before the arrival is
             try:
-                self._register(job)
+                self._registry.add(job, self._dispatcher.enter)
             except BaseException:
                 if callable(sink):
                     opened.abort()
@@ -145,60 +136,26 @@ class Engine:
             job.emit()
         return job.job_id
 
-    def _register(self, job: Job) -> None:
-        with self._changed:
-            if self._closed:
-                raise ResourceError("the engine is closed", action="start another")
-            if job.job_id in self._jobs or job.job_id in self._finished:
-                raise InputError(f"{job.job_id} is taken", expected="a new id", field="job_id")
-            self._dispatcher.enter(job)
-            self._jobs[job.job_id] = job
-            self._changed.notify_all()
-
     def cancel(self, job_id: str) -> None:
         """End a job at its next chunk or step; no effect on a finished one. Raises NotFoundError.
 
         The sink is aborted and the final event comes from the stepping thread.
         """
-        with self._changed:
-            if job_id in self._jobs:
-                self._jobs[job_id].cancel_requested = True
-                self._changed.notify_all()
-            elif job_id not in self._finished:
-                raise _unknown(job_id)
+        self._registry.cancel(job_id)
 
     def summary(self, job_id: str) -> JobSummary:
         """State, error, and time and memory of each stage. Raises NotFoundError."""
-        with self._changed:
-            if job_id in self._jobs:
-                return self._jobs[job_id].summary()
-            if job_id in self._finished:
-                return self._finished[job_id]
-        raise _unknown(job_id)
+        return self._registry.summary(job_id)
 
     def preview(self, job_id: str) -> Future[NDArray[np.uint8]]:
         """Small pictures of what a job's next denoising step brings forth, uint8
         [F, height / 8, width / 8, 3]; see `preview_pictures`. Cancelled when the job ends before.
         Raises NotFoundError for a job that is over or unknown."""
-        future: Future[NDArray[np.uint8]] = Future()
-        with self._changed:
-            if job_id not in self._jobs:
-                raise _unknown(job_id)
-            self._jobs[job_id].previews.append(future)
-        return future
+        return self._registry.live_job(job_id).ask_for_preview()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Sleep until `step` has something to do, or the time is over; True if it has."""
-        end = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        with self._changed:
-            while not self._closed:
-                now = time.monotonic()
-                due = self._dispatcher.due_at
-                if due <= now or end <= now:
-                    break
-                until = min(due, end)
-                self._changed.wait(None if until == math.inf else until - now)
-            return self._dispatcher.due_at <= time.monotonic()
+        return self._registry.wait(timeout_s)
 
     def step(self) -> bool:
         """Do one unit of work of one job; False when there was none.
@@ -208,8 +165,7 @@ class Engine:
         with self._stepping:
             self._backend.make_current()
             self._end_early()
-            with self._changed:
-                turn = self._dispatcher.next()
+            turn = self._dispatcher.next()
             if turn is None:
                 return False
             started = time.perf_counter()
@@ -227,12 +183,12 @@ class Engine:
         job_id = uuid.uuid4().hex
         try:
             self.submit(request, sink, on_event, job_id)
-            job = self._jobs[job_id]
+            job = self._registry.live_job(job_id)
             while not job.state.final:
                 if not self.step() and not job.state.final:
                     self.wait()
         except BaseException:
-            if unfinished := self._jobs.get(job_id):
+            if unfinished := self._registry.find(job_id):
                 self._end(unfinished, CancelledError(f"job {job_id} was interrupted"))
             raise
         if job.error is not None:
@@ -249,14 +205,7 @@ class Engine:
         self._stop(suspend=True)
 
     def _stop(self, suspend: bool) -> None:
-        with self._changed:
-            self._closed = True
-            for job in self._jobs.values():
-                if suspend and job.keep is not None:
-                    job.suspend_requested = True
-                else:
-                    job.cancel_requested = True
-            self._changed.notify_all()
+        self._registry.close(suspend)
         with self._stepping:
             self._backend.make_current()
             self._end_early()
@@ -283,7 +232,7 @@ class Engine:
         except SuspendedError as error:
             return error
         except Exception as error:
-            return _typed(error, unit)
+            return typed_failure(error, unit)
         passes = job.passes(unit.step) if unit.step else 1
         job.times.record(unit.stage, time.perf_counter() - started, passes)
         return None
@@ -300,15 +249,13 @@ class Engine:
                 self._finish(job, JobState.DONE, None)
             case None:
                 job.advance(unit)
-                with self._changed:
-                    self._dispatcher.done(turn, seconds)
+                self._dispatcher.done(turn, seconds)
                 self._show(job, unit)
             case SuspendedError():
                 pass  # the unit is to be done again, by another engine
             case StorageFullError():
                 job.pause(error)
-                with self._changed:
-                    self._dispatcher.pause(job)
+                self._dispatcher.pause(job)
             case _:
                 self._end(job, error)
 
@@ -320,27 +267,18 @@ class Engine:
             try:
                 job.keep.save(self._pipeline.snapshot(following, job))
             except Exception as error:
-                return _typed(error, unit)
+                return typed_failure(error, unit)
         job.pending = None
         return None
 
     def _show(self, job: Job, unit: Unit) -> None:
         """Make the previews that were asked for."""
-        if unit.stage is not Stage.DENOISE:
-            return
-        with self._changed:
-            asked, job.previews = job.previews, []
-        if asked:
-            pictures = preview_pictures(self._pipeline.clean_estimate(job))
-            for preview in asked:
-                if preview.set_running_or_notify_cancel():
-                    preview.set_result(pictures)
+        if unit.stage is Stage.DENOISE and job.preview_wanted:
+            job.show(preview_pictures(self._pipeline.clean_estimate(job)))
 
     def _end_early(self) -> None:
         """End, or leave to another engine, the jobs that are not to go on."""
-        with self._changed:
-            jobs = list(self._jobs.values())
-        for job in jobs:
+        for job in self._registry.live():
             try:
                 job.check()
             except SuspendedError:
@@ -358,9 +296,8 @@ class Engine:
                 _log.exception("job %s goes back to its last checkpoint", job.job_id)
         self._abort(job)
         job.finish(JobState.QUEUED)
-        with self._changed:
-            self._dispatcher.leave(job)
-            self._jobs.pop(job.job_id, None)
+        self._dispatcher.leave(job)
+        self._registry.drop(job)
 
     def _end(self, job: Job, error: WanTrtError) -> None:
         """End a job early: nothing of it stays behind."""
@@ -376,39 +313,5 @@ class Engine:
 
     def _finish(self, job: Job, state: JobState, error: WanTrtError | None) -> None:
         job.finish(state, error)
-        with self._changed:
-            self._dispatcher.leave(job)
-            self._jobs.pop(job.job_id, None)
-            self._finished[job.job_id] = job.summary()
-            while len(self._finished) > REMEMBERED_JOBS:
-                self._finished.popitem(last=False)
-
-
-def _unknown(job_id: str) -> NotFoundError:
-    return NotFoundError(f"no job {job_id!r}", action="check the id; old jobs are forgotten")
-
-
-def _typed(error: Exception, unit: Unit) -> WanTrtError:
-    """Any failure of a job as one of the tree's errors, to keep: without a traceback or a cause,
-    which go to the log."""
-    if isinstance(error, WanTrtError):
-        _note(logging.DEBUG, error, unit)
-        return without_frames(error)
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or isinstance(error, MemoryError):
-        _note(logging.DEBUG, error, unit)
-        return ResourceError(
-            f"{describe(unit)}: {error or 'out of memory'}",
-            action="make room, or use another machine",
-        )
-    _note(logging.ERROR, error, unit)
-    return ExecutionError(
-        f"{describe(unit)}: {type(error).__name__}: {error}",
-        action="report this with the request",
-    )
-
-
-def _note(level: int, error: Exception, unit: Unit) -> None:
-    """Log a job's failure as text: a handler that keeps records must not keep frames."""
-    text = "".join(traceback.format_exception(error))
-    _log.log(level, "job %s, %s\n%s", unit.job_id, describe(unit), text)
+        self._dispatcher.leave(job)
+        self._registry.finish(job)

@@ -74,7 +74,7 @@ class SuspendedError(Exception):
 
 class Job:
     """Changed only by the thread that steps the engine, but for `cancel_requested`,
-    `suspend_requested` and `previews`.
+    `suspend_requested` and who asks for a preview.
 
     `resume` is the checkpoint that it goes on from, until it has; `retry_at` (monotonic) is when
     a paused job is looked at again. `pending` is a unit that is done but could not be kept.
@@ -114,7 +114,8 @@ class Job:
         self.suspend_requested = False
         self.retry_at = 0.0
         self.pending: Unit | None = None
-        self.previews: list[Future[NDArray[np.uint8]]] = []
+        self._previews: list[Future[NDArray[np.uint8]]] = []
+        self._asking = threading.Lock()
         self.reporting = threading.RLock()
         self._on_event = on_event
         self._boundary = boundary
@@ -224,9 +225,34 @@ class Job:
                 tensors.close()
             except WanTrtError:  # a device that is lost takes its memory along
                 _log.exception("the memory of job %s could not be given back", self.job_id)
-        for preview in self.previews:
+        for preview in self._take_previews():
             preview.cancel()
         self.emit(error=error)
+
+    def ask_for_preview(self) -> Future[NDArray[np.uint8]]:
+        """From any thread. Cancelled when the job ends before it makes a step."""
+        preview: Future[NDArray[np.uint8]] = Future()
+        with self._asking:
+            if self.state.final:
+                preview.cancel()
+            else:
+                self._previews.append(preview)
+        return preview
+
+    @property
+    def preview_wanted(self) -> bool:
+        return bool(self._previews)
+
+    def show(self, pictures: NDArray[np.uint8]) -> None:
+        """Answer all who asked for a preview."""
+        for preview in self._take_previews():
+            if preview.set_running_or_notify_cancel():
+                preview.set_result(pictures)
+
+    def _take_previews(self) -> list[Future[NDArray[np.uint8]]]:
+        with self._asking:
+            taken, self._previews = self._previews, []
+        return taken
 
     def summary(self) -> JobSummary:
         return JobSummary(self.job_id, self.state, dict(self.times.usage), self.error)

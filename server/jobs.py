@@ -11,36 +11,28 @@ import hashlib
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from wan_trt.engine.bundle import sha256_file
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import (
-    BundleError,
-    CancelledError,
     ExecutionError,
-    MediaError,
     NotFoundError,
     ResourceError,
     StorageFullError,
     WanTrtError,
 )
-from wan_trt.engine.frames import FrameSink
 from wan_trt.engine.request import Event, JobState
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.idempotency import OncePerKey
+from wan_trt.server.intake import Intake
 from wan_trt.server.job_record import JobRecord
 from wan_trt.server.messages import submission_from_wire
-from wan_trt.server.opened import OpenedSubmission, open_submission
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.retention import FinishedJob, Retention, jobs_to_forget
 from wan_trt.server.store.data_folder import DataFolder
-from wan_trt.server.store.job_output import JobOutput
 from wan_trt.server.store.room import Room
 from wan_trt.server.store.store import StoredJob
-from wan_trt.server.submission import MEDIA_FIELDS, Submission
+from wan_trt.server.submission import Submission
 from wan_trt.server.uploads import Uploads
 
 
@@ -64,12 +56,12 @@ class Jobs:
         self._engine = engine
         self._data = data
         self._uploads = uploads
-        self._room = room
         self._options = options
-        self._bundle = engine.bundle.digest
+        self._intake = Intake(
+            engine, data, uploads, room, options.checkpoint_steps, on_event=self._note
+        )
         self._lock = threading.RLock()
         self._records: dict[str, JobRecord] = {}
-        self._opened: dict[str, OpenedSubmission] = {}
         self._places: set[str] = set()  # of those that wait or run
         self._finished: dict[str, FinishedJob] = {}
         self._by_key: OncePerKey[JobRecord] = OncePerKey()
@@ -145,10 +137,7 @@ class Jobs:
 
     def leave_unfinished(self, error: UnavailableError) -> None:
         """Leave jobs to the next process; whoever watches them gets `error`."""
-        with self._lock:
-            opened, self._opened = self._opened, {}
-        for each in opened.values():
-            each.close()
+        self._intake.close_all()
         for record in self.unfinished():
             record.leave(error)
 
@@ -181,36 +170,22 @@ class Jobs:
             job_id=uuid.uuid4().hex,
             idempotency_key=submission.idempotency_key,
             request=request,
-            bundle=self._bundle,
+            bundle=self._intake.bundle,
             submitted=now,
             deadline=None if submission.timeout_s is None else now + submission.timeout_s,
         )
-        folder = self._data.job(stored.job_id)
         self._reserve(stored.job_id)
+        record = self._record(stored, submission)
         try:
-            folder.create()
-            inputs = {
-                name: folder.take_input(self._uploads.path(upload_id, name))
-                for name, upload_id in _media(submission).items()
-            }
-            record = self._record(stored, submission)
-
-            def accept(opened: OpenedSubmission) -> None:
-                opened.open_result(record.path).abort()  # so that it fails now, not at the end
-                folder.seal()
-                self._data.store.add(stored)
-
-            self._queue(stored, record, submission, inputs, accept)
-            return record
+            self._intake.begin(stored, record, submission)
         except BaseException as error:
             with self._lock:
                 self._places.discard(stored.job_id)
                 self._records.pop(stored.job_id, None)
-            self._data.store.remove(stored.job_id)
-            folder.remove()
             if isinstance(error, WanTrtError):
                 raise self._uploads.retell(error) from error
             raise
+        return record
 
     def _reserve(self, job_id: str) -> None:
         with self._lock:
@@ -233,45 +208,6 @@ class Jobs:
             stored.idempotency_key,
         )
 
-    def _queue(
-        self,
-        stored: StoredJob,
-        record: JobRecord,
-        submission: Submission,
-        inputs: Mapping[str, Path],
-        accept: Callable[[OpenedSubmission], None],
-    ) -> None:
-        """Hand a job to the engine, to begin or to go on; `accept` is called when it is valid."""
-        opened = open_submission(submission, inputs, self._engine.bundle.manifest.model)
-        try:
-            output = JobOutput(
-                opened,
-                record,
-                self._data.job(stored.job_id),
-                self._data.store,
-                self._room,
-                self._options.checkpoint_steps if self._data.durable else 0,
-            )
-
-            def open_sink() -> FrameSink:
-                accept(opened)
-                with self._lock:
-                    self._opened[stored.job_id] = opened
-                return output
-
-            self._engine.submit(
-                opened.request,
-                open_sink,
-                lambda event: self._note(record, event),
-                stored.job_id,
-                keep=output,
-                resume=output.checkpoint,
-                deadline=stored.deadline,
-            )
-        except BaseException:
-            opened.close()
-            raise
-
     def _take_up(self, stored: StoredJob) -> None:
         submission = submission_from_wire(wire.SubmitRequest.FromString(stored.request))
         record = self._record(stored, submission)
@@ -286,15 +222,7 @@ class Jobs:
             return
         self._places.add(stored.job_id)
         try:
-            if stored.cancelled:
-                raise CancelledError(f"job {stored.job_id} was cancelled")
-            self._require_same_bundle(stored)
-            folder = self._data.job(stored.job_id)
-            inputs = {
-                name: _checked_input(folder.inputs / upload_id, name)
-                for name, upload_id in _media(submission).items()
-            }
-            self._queue(stored, record, submission, inputs, lambda _opened: None)
+            self._intake.resume(stored, record, submission)
         except ResourceError:
             raise  # the machine's fault, not the job's
         except WanTrtError as error:
@@ -307,24 +235,12 @@ class Jobs:
                 )
             )
 
-    def _require_same_bundle(self, stored: StoredJob) -> None:
-        if stored.bundle != self._bundle:
-            raise BundleError(
-                f"job {stored.job_id} was accepted for the bundle {stored.bundle[:12]}, and this "
-                f"server has {self._bundle[:12]}",
-                expected="the same bundle until all jobs are done",
-                action="submit it again",
-            )
-
     def _note(self, record: JobRecord, event: Event) -> None:
         """Take an event from the engine; the first one makes the job known, the last frees it."""
         if isinstance(event.error, WanTrtError):
             event = replace(event, error=self._uploads.retell(event.error))
         if event.state.final:
-            with self._lock:
-                opened = self._opened.pop(record.job_id, None)
-            if opened is not None:
-                opened.close()
+            self._intake.close(record.job_id)
         with self._lock:
             self._records[record.job_id] = record
         record.add(event)
@@ -350,21 +266,3 @@ class Jobs:
 
 def _wanted(stored: StoredJob, record: JobRecord) -> bool:
     return record.latest.state is JobState.DONE and not stored.fetched
-
-
-def _media(submission: Submission) -> dict[str, str]:
-    """Upload ids by the field that names them."""
-    media = {name: getattr(submission, name) for name in MEDIA_FIELDS}
-    return {name: upload_id for name, upload_id in media.items() if upload_id}
-
-
-def _checked_input(path: Path, name: str) -> Path:
-    """The file, if it is what was accepted: its name begins with its hash. Raises MediaError."""
-    if not path.is_file() or sha256_file(path) != path.name[:64]:
-        raise MediaError(
-            f"{path} is not what was uploaded any more",
-            expected="inputs that nobody changes",
-            action="upload it and submit the job again",
-            field=name,
-        )
-    return path

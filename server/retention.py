@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from wan_trt.engine.engine import REMEMBERED_JOBS
+from wan_trt.engine.registry import REMEMBERED_JOBS
 
 DAY_S = 86_400.0
 

@@ -16,9 +16,11 @@ from typing import Any
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.capture import REPLAYED, CapturedExecutor
 from wan_trt.engine.cuda.backend import CudaBackend, LoadOnGpu
+from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.executor import Executor
 from wan_trt.engine.memory.layout import Layout, TensorShape
 from wan_trt.engine.memory.tensors import Holding
+from wan_trt.engine.plan_entry import PlanEntry
 from wan_trt.engine.planned import PlannedExecutor
 
 _log = logging.getLogger(__name__)
@@ -66,14 +68,8 @@ class GpuGraphs:
         def load_other() -> Executor:
             return self._load_other(bundle, graph, weight_set, backend)
 
-        major, minor = backend.device.gpu.compute_capability
-        built = [
-            plan
-            for plan in bundle.manifest.plans
-            if (plan.graph, plan.weight_set) == (graph, weight_set)
-            and plan.gpu.compute_capability == f"{major}.{minor}"
-        ]
-        if not built or not _tensorrt_is_here():
+        built = plans_for(bundle, backend.device, tensorrt_version())
+        if not any((plan.graph, plan.weight_set) == (graph, weight_set) for plan in built):
             return load_other()
         plans, memory = self._plans_of(bundle, backend)
 
@@ -104,10 +100,20 @@ class GpuGraphs:
         return self._plans[bundle.path]
 
 
-def _tensorrt_is_here() -> bool:
+def plans_for(bundle: Bundle, device: Device, tensorrt: str | None) -> tuple[PlanEntry, ...]:
+    """A bundle's plans for this kind of GPU and this version of TensorRT, None: none is here."""
+    major, minor = device.gpu.compute_capability
+    return tuple(
+        plan
+        for plan in bundle.manifest.plans
+        if (plan.gpu.compute_capability, plan.tensorrt) == (f"{major}.{minor}", tensorrt)
+    )
+
+
+def tensorrt_version() -> str | None:
+    """Of the TensorRT that loads here; None where none does."""
     try:
-        importlib.import_module("tensorrt")
+        return str(importlib.import_module("tensorrt").__version__)
     except ImportError as error:
-        _log.warning("the bundle has plans for this GPU, but TensorRT does not load: %s", error)
-        return False
-    return True
+        _log.info("no TensorRT: %s", error)
+        return None

@@ -156,7 +156,7 @@ def test_suspending_within_a_unit_stops_it(
             job.suspend_requested = True
 
     job_id = engine.submit(make_request(frames=9), Last(), keep=kept)
-    job = engine._jobs[job_id]
+    job = engine._registry.live_job(job_id)
     run_to_end(engine)
     assert kept.cursors == [(0, Stage.DECODE, 2)]
     engine.close()
@@ -236,7 +236,7 @@ def test_a_deadline_ends_a_job_between_two_steps(engine: Engine, make_request: M
             job.deadline = time.time() - 1
 
     job_id = engine.submit(make_request(), Sink(), watch, deadline=time.time() + 1000)
-    job = engine._jobs[job_id]
+    job = engine._registry.live_job(job_id)
     late = engine.submit(make_request(), Sink(), deadline=time.time() - 1)
     other = engine.submit(make_request(), Sink())
     run_to_end(engine)
