@@ -6,8 +6,9 @@ import pytest
 
 from wan_trt.engine.request import Mode
 from wan_trt.media import open_frames, read_image
-from wan_trt.preprocess.keypoints import read_keypoints
-from wan_trt.preprocess.prepare import Options, prepare
+from wan_trt.preprocess.keypoint_files import read_keypoints
+from wan_trt.preprocess.options import Options
+from wan_trt.preprocess.prepare import prepare
 from wan_trt.preprocess.skeleton import SCORE_THRESHOLD
 
 
