@@ -87,7 +87,7 @@ def write_detector(path: Path, *, columns: bool = False, batch: str = "n") -> Pa
 def pose_places() -> NDArray[np.float64]:
     """[133, 2] (x, y) of the pose's peaks in cells of [16, 12]: no two of them alike."""
     index = np.arange(POINTS)
-    return np.stack([2 + index % 8 + 0.25, 2 + index * 12 / POINTS], axis=1)
+    return np.stack([3.25 + index % 6, 3.5 + index * 8 / POINTS], axis=1)
 
 
 def write_pose(path: Path, *, batch: str = "n") -> Path:
@@ -191,7 +191,7 @@ def write_sam2(folder: Path, *, frame_size: bool = False) -> Path:
         model = parser.parse_model(text.replace("SIZE", size))
         if name == "image_decoder":
             for limit, value in (("low", -2.0), ("high", 2.0)):
-                tensor = numpy_helper.from_array(np.float32(value).reshape(()), limit)
+                tensor = numpy_helper.from_array(np.array(value, dtype=np.float32), limit)
                 model.graph.initializer.append(tensor)
         _save(model, folder / f"{name}.onnx")
     return folder
@@ -208,7 +208,7 @@ def write_networks(folder: Path, *, sam2: bool = True) -> Path:
 
 def red_box(count: int, height: int = 96, width: int = 128, *, step: int = 4) -> NDArray[np.uint8]:
     """Frames of a grey room in which a red box of a quarter's sides walks to the right."""
-    frames = np.full((count, height, width, 3), 90, dtype=np.uint8)
+    frames = np.full((count, height, width, 3), 160, dtype=np.uint8)
     for index, frame in enumerate(frames):
         left = width // 8 + step * index
         frame[height // 4 : height * 3 // 4, left : left + width // 4] = RED
