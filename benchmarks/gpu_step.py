@@ -17,12 +17,12 @@ from statistics import median
 from time import perf_counter_ns
 from typing import Any
 
+from wan_trt.engine.backend import STEP_BLOCK_WORDS, StepTensors
 from wan_trt.engine.cuda.device_tensor import DeviceTensor
 from wan_trt.engine.cuda.driver import Device, Kernel
 from wan_trt.engine.cuda.noise import DeviceNoise
 from wan_trt.engine.cuda.nvrtc import PHILOX_NORMAL, SOLVER_UPDATE, KernelSource, load_kernel
-from wan_trt.engine.cuda.step import StepTensors, StepUpdate
-from wan_trt.engine.cuda.step_block import STEP_BLOCK_NBYTES
+from wan_trt.engine.cuda.step import StepUpdate
 from wan_trt.engine.request import SolverName
 from wan_trt.engine.schedule import make_schedule
 from wan_trt.engine.solver import solver_coefficients
@@ -91,7 +91,7 @@ def measure_size(
         sample=tensor(*shape),
         newest=tensor(*shape),
         older=tensor(*shape),
-        block=tensor(STEP_BLOCK_NBYTES, dtype="uint8"),
+        block=tensor(STEP_BLOCK_WORDS, dtype="int64"),
     )
     update = StepUpdate(device, load(device, SOLVER_UPDATE), tensors)
     schedule = make_schedule(SolverName.UNIPC, 20, shift=5)

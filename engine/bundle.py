@@ -22,7 +22,7 @@ from pathlib import Path
 
 from wan_trt.engine.errors import BundleError
 from wan_trt.engine.input_scales import require_measured_scales
-from wan_trt.engine.manifest import MANIFEST, SHARED, Manifest
+from wan_trt.engine.manifest import MANIFEST, Manifest
 from wan_trt.engine.models import REQUIRED_GRAPHS
 from wan_trt.engine.request import ExpertName
 
@@ -112,9 +112,7 @@ class Bundle:
 
     def weight_set(self, name: str, expert: ExpertName | None = None) -> str:
         """The weight set that graph `name` uses for `expert`."""
-        if expert is None or SHARED in self.manifest.graphs[name].weights:
-            return SHARED
-        return expert.value
+        return self.manifest.weight_set(name, expert)
 
     @property
     def weights_folder(self) -> Path:

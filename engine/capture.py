@@ -2,62 +2,46 @@
 
     first launch    run as it is (the warm-up, whose results count), then recorded, not run
     later ones      the graph is replayed: one call of the driver, whatever the executor enqueues
-    new addresses   as the first: a graph holds the addresses that it was recorded with
 
-A graph belongs to an executor, a size and a parity: a recurrent graph that swaps its caches has one
-binding, and one graph, for either direction. Memory that is paged under fixed addresses may come
-and go between replays. Whatever else the executor reads must lie at fixed addresses too.
+A graph holds the addresses that it was recorded with, so each set of bound addresses has one: a
+recurrent graph that swaps its caches has a graph for either direction, and so has each guidance
+branch, and each job that is under way. Memory that is paged under fixed addresses may come and go
+between replays. Whatever else the executor reads must lie at fixed addresses too.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
 
 from wan_trt.engine.cuda.device_tensor import DeviceTensor
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.errors import ExecutionError, WanTrtError
-from wan_trt.engine.executor import GraphSpec
+from wan_trt.engine.executor import Bindings, Executor, GraphSpec
+from wan_trt.engine.models import DENOISER
 
+REPLAYED = (
+    DENOISER,
+    "vae_encoder_first",
+    "vae_encoder_next",
+    "vae_decoder_first",
+    "vae_decoder_next",
+)
+"""Graphs that are launched again and again; the others run once a segment or a job."""
 
-class DeviceBindings(Protocol):
-    """Named tensors of one size in device memory: `Bindings` of an executor on a GPU."""
+GRAPHS_KEPT = 16
+"""Of one executor: two branches for each of eight jobs under way."""
 
-    @property
-    def inputs(self) -> Mapping[str, DeviceTensor]: ...
-
-    @property
-    def outputs(self) -> Mapping[str, DeviceTensor]: ...
-
-
-B = TypeVar("B", bound=DeviceBindings)
-
-
-class DeviceExecutor(Protocol[B]):
-    """`Executor` on a GPU. `launch` only enqueues: it neither waits nor allocates."""
-
-    @property
-    def spec(self) -> GraphSpec: ...
-
-    def bind(
-        self, sizes: Mapping[str, int], tensors: Mapping[str, DeviceTensor] | None = None
-    ) -> B: ...
-
-    def launch(self, bindings: B, stream: int | None = None) -> None: ...
-
-    def close(self) -> None: ...
-
-
-Key = tuple[frozenset[tuple[str, int]], int]
+_Key = tuple[frozenset[tuple[str, int]], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class CapturedBindings(Generic[B]):
+class CapturedBindings:
     """An executor's bindings, and which of its graphs they run."""
 
-    bindings: B
-    key: Key
+    bindings: Bindings
+    sizes: frozenset[tuple[str, int]]
 
     @property
     def inputs(self) -> Mapping[str, DeviceTensor]:
@@ -67,8 +51,10 @@ class CapturedBindings(Generic[B]):
     def outputs(self) -> Mapping[str, DeviceTensor]:
         return self.bindings.outputs
 
-    def addresses(self) -> tuple[int, ...]:
-        return tuple(t.address for t in (*self.inputs.values(), *self.outputs.values()))
+    @property
+    def key(self) -> _Key:
+        tensors = (*self.inputs.values(), *self.outputs.values())
+        return self.sizes, tuple(tensor.address for tensor in tensors)
 
 
 @dataclass
@@ -76,25 +62,23 @@ class CaptureCounts:
     """What an executor's launches came to. In steady state only `replays` grows."""
 
     captures: int = 0
-    recaptures: int = 0  # of them, because addresses had changed
+    recaptures: int = 0  # of them, in the place of a graph that was recorded before
     replays: int = 0
 
 
-@dataclass(frozen=True)
-class _Graph:
-    executable: int
-    addresses: tuple[int, ...]
-
-
-class CapturedExecutor(Generic[B]):
+class CapturedExecutor:
     """An executor whose launches are replays. It owns the executor and closes it."""
 
-    def __init__(self, executor: DeviceExecutor[B], device: Device, name: str) -> None:
-        """`name` is what errors call the executor."""
+    def __init__(
+        self, executor: Executor, device: Device, name: str, kept: int = GRAPHS_KEPT
+    ) -> None:
+        """`name` is what errors call the executor. Of more than `kept` sets of addresses, those
+        that were used longest ago are forgotten."""
         self._executor = executor
         self._device = device
         self._name = name
-        self._graphs: dict[Key, _Graph] = {}
+        self._kept = kept
+        self._graphs: OrderedDict[_Key, int] = OrderedDict()
         self.counts = CaptureCounts()
 
     @property
@@ -102,37 +86,32 @@ class CapturedExecutor(Generic[B]):
         return self._executor.spec
 
     def bind(
-        self,
-        sizes: Mapping[str, int],
-        tensors: Mapping[str, DeviceTensor] | None = None,
-        parity: int = 0,
-    ) -> CapturedBindings[B]:
-        """See `Executor.bind`. Bindings of one size that are used in turn differ in `parity`."""
-        bindings = self._executor.bind(sizes, tensors)
-        return CapturedBindings(bindings, (frozenset(sizes.items()), parity))
+        self, sizes: Mapping[str, int], tensors: Mapping[str, DeviceTensor] | None = None
+    ) -> CapturedBindings:
+        """See `Executor.bind`."""
+        return CapturedBindings(self._executor.bind(sizes, tensors), frozenset(sizes.items()))
 
-    def launch(self, bindings: CapturedBindings[B], stream: int | None = None) -> None:
+    def launch(self, bindings: Bindings, stream: int | None = None) -> None:
         """Enqueue the graph on a stream other than the default one, which cannot be captured.
 
         Raises ExecutionError where the executor does what a capture forbids (waiting, allocating).
         """
-        if not stream:
-            raise ValueError("a captured executor needs a stream of its own")
-        addresses = bindings.addresses()
-        graph = self._graphs.get(bindings.key)
-        if graph is not None and graph.addresses == addresses:
-            self._device.launch_graph(graph.executable, stream)
+        if not stream or not isinstance(bindings, CapturedBindings):
+            raise ValueError("a captured executor launches its own bindings on a stream of its own")
+        key = bindings.key
+        if (executable := self._graphs.get(key)) is not None:
+            self._graphs.move_to_end(key)
+            self._device.launch_graph(executable, stream)
             self.counts.replays += 1
             return
         self._executor.launch(bindings.bindings, stream)
-        executable = self._capture(bindings.bindings, stream)
-        self._graphs[bindings.key] = _Graph(executable, addresses)
+        self._graphs[key] = self._capture(bindings.bindings, stream)
         self.counts.captures += 1
-        if graph is not None:
-            self._device.destroy_executable(graph.executable)
+        if len(self._graphs) > self._kept:
+            self._device.destroy_executable(self._graphs.popitem(last=False)[1])
             self.counts.recaptures += 1
 
-    def _capture(self, bindings: B, stream: int) -> int:
+    def _capture(self, bindings: Bindings, stream: int) -> int:
         self._device.begin_capture(stream)
         try:
             self._executor.launch(bindings, stream)
@@ -167,7 +146,7 @@ class CapturedExecutor(Generic[B]):
 
     def close(self) -> None:
         """Free the graphs and close the executor."""
-        for graph in self._graphs.values():
-            self._device.destroy_executable(graph.executable)
+        for executable in self._graphs.values():
+            self._device.destroy_executable(executable)
         self._graphs.clear()
         self._executor.close()

@@ -15,9 +15,9 @@ import time
 import traceback
 import uuid
 from collections import OrderedDict
-from functools import partial
 from types import TracebackType
 
+from wan_trt.engine.backend import Backend
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import (
     CancelledError,
@@ -30,8 +30,9 @@ from wan_trt.engine.errors import (
 )
 from wan_trt.engine.executors import Executors, Load
 from wan_trt.engine.frames import FrameSink, OpenSink
+from wan_trt.engine.host_backend import HostBackend
 from wan_trt.engine.job import Job, JobSummary, OnEvent, describe
-from wan_trt.engine.ort import available_threads, load_executor
+from wan_trt.engine.ort import available_threads
 from wan_trt.engine.request import JobState, Request
 from wan_trt.engine.scheduler import Scheduler, Unit
 from wan_trt.engine.stages.pipeline import Pipeline
@@ -46,12 +47,18 @@ class Engine:
     """Owns the executors of one bundle and the jobs that run on them."""
 
     def __init__(
-        self, bundle: Bundle, threads: int | None = None, load: Load | None = None
+        self,
+        bundle: Bundle,
+        threads: int | None = None,
+        load: Load | None = None,
+        backend: Backend | None = None,
     ) -> None:
-        """`threads` for each graph; None means all cores that the process may use. Graphs are
-        loaded when they are first needed: by `load(bundle, graph, weight_set)`, or by ONNX Runtime
-        where that is None. Raises BundleError for a bundle that lacks graphs, InputError for a
-        number of threads that no machine has use for."""
+        """Runs on `backend`, which the engine closes; None is the CPU, with `threads` for each
+        graph (None: all cores that the process may use) and graphs from `load(bundle, graph,
+        weight_set)` (None: ONNX Runtime). Graphs are loaded when they are first needed.
+
+        Raises BundleError for a bundle that lacks graphs, InputError for a number of threads that
+        no machine has use for."""
         bundle.require_all_graphs()
         most = THREADS_A_CORE * available_threads()
         if threads is not None and not 1 <= threads <= most:
@@ -62,8 +69,9 @@ class Engine:
                 field="threads",
             )
         self.bundle = bundle
-        self._executors = Executors(bundle, load or partial(load_executor, threads=threads))
-        self._pipeline = Pipeline(bundle, self._executors)
+        self._backend = backend or HostBackend(threads, load)
+        self._executors = Executors(bundle, self._backend.load)
+        self._pipeline = Pipeline(bundle, self._executors, self._backend)
         self._scheduler = Scheduler()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._finished: OrderedDict[str, JobSummary] = OrderedDict()
@@ -150,6 +158,7 @@ class Engine:
         Never raises for a job's sake: its errors end it, and go to its watcher and summary.
         """
         with self._stepping:
+            self._backend.make_current()
             unit = self._schedule()
             if unit is None:
                 return False
@@ -186,8 +195,10 @@ class Engine:
                 job.cancel_requested = True
             self._changed.notify_all()
         with self._stepping:
+            self._backend.make_current()
             self._end_cancelled()
             self._executors.close()
+            self._backend.close()
 
     def __enter__(self) -> Engine:
         return self

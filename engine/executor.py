@@ -1,7 +1,8 @@
-"""The contract of a backend: run one graph, at one size, on tensors at fixed addresses.
+"""The contract of an executor: run one graph, at one size, on tensors at fixed addresses.
 
-ONNX Runtime (`engine/ort.py`) implements it today; TensorRT and CUDA-graph capture will implement
-the same three types, so nothing above this file knows which backend runs.
+ONNX Runtime on a CPU (`engine/ort.py`) and on a GPU (`engine/ort_cuda.py`) and captured launches
+(`engine/capture.py`) keep it, so nothing above this file knows which of them runs. Tensors are
+those of the executor's space (`engine/space.py`): numpy arrays on a host, `DeviceTensor`s on a GPU.
 """
 
 from __future__ import annotations
@@ -77,14 +78,14 @@ class Bindings(Protocol):
     """Named tensors at fixed addresses for one size.
 
     On a CPU the arrays are views of the bound memory: write inputs in place, read outputs after
-    `launch`. They stay valid until the executor is closed.
+    `launch`.
     """
 
     @property
-    def inputs(self) -> Mapping[str, NDArray[Any]]: ...
+    def inputs(self) -> Mapping[str, Any]: ...
 
     @property
-    def outputs(self) -> Mapping[str, NDArray[Any]]: ...
+    def outputs(self) -> Mapping[str, Any]: ...
 
 
 class Executor(Protocol):
@@ -93,31 +94,34 @@ class Executor(Protocol):
     @property
     def spec(self) -> GraphSpec: ...
 
-    def bind(
-        self, sizes: Mapping[str, int], tensors: Mapping[str, NDArray[Any]] | None = None
-    ) -> Bindings:
+    def bind(self, sizes: Mapping[str, int], tensors: Mapping[str, Any] | None = None) -> Bindings:
         """Tensors for these symbol values, e.g. {"frames": 21, "rows": 45, "columns": 80}.
 
-        `tensors` names inputs or outputs that shall live in existing memory instead of new:
-        two bindings that swap a recurrent graph's caches run it without copying them.
-        Raises ResourceError when there is no memory for them.
+        `tensors` has inputs and outputs by name, contiguous, whose memory outlives the bindings:
+        two bindings that swap a recurrent graph's caches run it without copying them. An executor
+        on a host makes those that are missing; one on a GPU has no memory of its own.
+
+        Raises ValueError for a tensor of another shape or dtype, an unknown name, or one that is
+        missing; ResourceError without memory.
         """
         ...
 
     def launch(self, bindings: Bindings, stream: int | None = None) -> None:
-        """Compute the outputs from the inputs. On a CPU it returns when they are ready.
+        """Compute the outputs from the inputs. On a CPU, where `stream` is None, it returns when
+        they are ready; on a GPU it enqueues that on the stream and neither waits nor allocates.
 
-        Raises ExecutionError when the backend fails.
+        Raises ExecutionError when the backend fails, ValueError for bindings of another executor
+        or when it is closed.
         """
         ...
 
     def close(self) -> None:
-        """Release weights and bindings."""
+        """Release weights and bindings. What was launched must be done."""
         ...
 
 
 def run(executor: Executor, sizes: Mapping[str, int], **inputs: NDArray[Any]) -> dict[str, Any]:
-    """Bind, fill, launch and copy the outputs out: for calls that are made once."""
+    """Bind, fill, launch and copy the outputs out, on a host: for calls that are made once."""
     bindings = executor.bind(sizes)
     for name, value in inputs.items():
         np.copyto(bindings.inputs[name], value, casting="same_kind")

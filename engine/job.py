@@ -6,20 +6,22 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wan_trt.engine.backend import StepTensors, Update
 from wan_trt.engine.cursor import Cursor
 from wan_trt.engine.errors import CancelledError, WanTrtError
 from wan_trt.engine.frames import FrameSink
-from wan_trt.engine.noise import SeededNoise
+from wan_trt.engine.memory.tensors import Holding
 from wan_trt.engine.request import Event, JobState, Request, Step
 from wan_trt.engine.schedule import Schedule, expert_for
 from wan_trt.engine.scheduler import Stage, Unit
 from wan_trt.engine.segments import Segment, SegmentPlan
-from wan_trt.engine.solver import History, StepCoefficients, solver_coefficients
+from wan_trt.engine.solver import StepCoefficients, solver_coefficients
+from wan_trt.engine.space import Tensor
 from wan_trt.engine.stages.conditioning import Conditioning
 from wan_trt.engine.stages.denoise import Denoiser
 from wan_trt.engine.timing import StageTimes, StageUsage
@@ -42,14 +44,25 @@ class JobSummary:
 class JobTensors:
     """What a running job holds in memory: none of it grows with the number of segments.
 
-    `carried` is the tail of the segment before, float32 [3, overlap, height, width]; nothing in
-    the first segment.
+    All of it but `carried` lies in one piece of the backend's memory. `carried` is the tail of the
+    segment before, float32 [3, overlap, height, width]; nothing in the first segment.
     """
 
     conditioning: Conditioning
     denoiser: Denoiser
+    update: Update
+    holding: Holding
     carried: NDArray[np.float32]
-    history: History = field(default_factory=History)
+
+    @property
+    def step(self) -> StepTensors[Tensor]:
+        """Latents, velocities and the solver's history."""
+        return self.denoiser.step
+
+    def close(self) -> None:
+        """Give the memory back, once nothing uses it any more."""
+        self.holding.close()
+        self.update.close()
 
 
 class Job:
@@ -70,7 +83,6 @@ class Job:
         self.sink = sink
         self.plan = plan
         self.schedule = schedule
-        self.seeded_noise = SeededNoise(request.seed)
         self.state = JobState.QUEUED
         self.error: WanTrtError | None = None
         self.cursor = Cursor()
@@ -136,7 +148,12 @@ class Job:
     def finish(self, state: JobState, error: WanTrtError | None = None) -> None:
         """Enter a final state, report it and let go of everything large."""
         self.state, self.error = state, error
-        self.tensors = None
+        if self.tensors is not None:
+            tensors, self.tensors = self.tensors, None
+            try:
+                tensors.close()
+            except WanTrtError:  # a device that is lost takes its memory along
+                _log.exception("the memory of job %s could not be given back", self.job_id)
         self.emit(error=error)
 
     def summary(self) -> JobSummary:

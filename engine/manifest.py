@@ -13,6 +13,7 @@ from wan_trt.engine.executor import GraphSpec, TensorSpec, item_nbytes
 from wan_trt.engine.geometry import Geometry
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.plan_entry import PlanEntry
+from wan_trt.engine.request import ExpertName
 from wan_trt.engine.strict_json import parse
 
 SCHEMA = 4
@@ -181,6 +182,12 @@ class Manifest:
     provenance: Provenance
     gate: GateRecord | None = None
     plans: tuple[PlanEntry, ...] = ()
+
+    def weight_set(self, graph: str, expert: ExpertName | None = None) -> str:
+        """The weight set that a graph uses for `expert`; None for graphs that all share."""
+        if expert is None or SHARED in self.graphs[graph].weights:
+            return SHARED
+        return expert.value
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False, sort_keys=True) + "\n"

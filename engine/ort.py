@@ -167,6 +167,10 @@ class OrtExecutor:
         """Release the weights."""
         self._session = None
 
+    def require_open(self) -> None:
+        """Raises ValueError once it is closed."""
+        self._open_session()
+
     def _open_session(self) -> onnxruntime.InferenceSession:
         if self._session is None:
             raise ValueError(f"the executor of {self._name} is closed")

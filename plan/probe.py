@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.errors import InputError
 from wan_trt.plan.jobs import ProbeJob, Toolchain
 from wan_trt.plan.process import Tell, serve
@@ -15,7 +16,7 @@ def probe(job: ProbeJob, tell: Tell) -> Toolchain:
     del job
     tell("looking for a GPU and TensorRT", 0, 1)
     try:
-        from wan_trt.plan.tensorrt.toolchain import current_gpu, tensorrt_version
+        from wan_trt.plan.tensorrt.toolchain import describe, tensorrt_version
     except ImportError as error:
         raise InputError(
             f"TensorRT cannot be used here ({error})",
@@ -24,7 +25,7 @@ def probe(job: ProbeJob, tell: Tell) -> Toolchain:
         ) from None
     version = tensorrt_version()
     require_version(version)
-    return Toolchain(current_gpu(), version)
+    return Toolchain(describe(Device()), version)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ above all during a capture.
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -22,6 +23,22 @@ ATTRIBUTES = {
     "MAX_THREADS_PER_MULTIPROCESSOR": 2048,
 }
 
+
+@dataclass
+class Memcpy2D:
+    """CUDA_MEMCPY2D, as far as it is used."""
+
+    srcMemoryType: Any = None  # noqa: N815
+    srcDevice: int = 0  # noqa: N815
+    srcPitch: int = 0  # noqa: N815
+    dstMemoryType: Any = None  # noqa: N815
+    dstDevice: int = 0  # noqa: N815
+    dstPitch: int = 0  # noqa: N815
+    WidthInBytes: int = 0
+    Height: int = 0
+
+
+_ALIGNMENT = 256
 Memory = dict[int, "ctypes.Array[ctypes.c_char]"]
 
 
@@ -31,6 +48,8 @@ class FakeCuda(FakeStreams):
     CUdevice_attribute = IntEnum(  # type: ignore[misc]
         "CUdevice_attribute", [f"CU_DEVICE_ATTRIBUTE_{name}" for name in ATTRIBUTES]
     )
+    CUmemorytype = IntEnum("CUmemorytype", {"CU_MEMORYTYPE_DEVICE": 2})
+    CUDA_MEMCPY2D = Memcpy2D
     CU_MEMHOSTALLOC_PORTABLE, CU_MEMHOSTALLOC_DEVICEMAP = 1, 2
 
     def __init__(self, devices: int = 1, nbytes: int = 1 << 30) -> None:
@@ -98,10 +117,11 @@ class FakeCuda(FakeStreams):
         self._no_capture()
         if nbytes > self.nbytes - sum(map(len, memory.values())):
             raise Refused("CUDA_ERROR_OUT_OF_MEMORY")
-        # As on a GPU, new memory holds anything.
-        block = ctypes.create_string_buffer(b"\xff" * nbytes, nbytes)
-        memory[ctypes.addressof(block)] = block
-        return ctypes.addressof(block)
+        # As on a GPU, new memory is aligned and holds anything.
+        block = ctypes.create_string_buffer(b"\xff" * (nbytes + _ALIGNMENT), nbytes + _ALIGNMENT)
+        address = -(-ctypes.addressof(block) // _ALIGNMENT) * _ALIGNMENT
+        memory[address] = block
+        return address
 
     def _free(self, memory: Memory, address: int) -> None:
         self._no_capture()
@@ -140,6 +160,15 @@ class FakeCuda(FakeStreams):
     @driver_call
     def cuMemcpyDtoDAsync(self, to: int, source: int, nbytes: int, stream: int) -> None:
         self._copy(to, source, nbytes, stream)
+
+    @driver_call
+    def cuMemcpy2DAsync(self, copy: Any, stream: int) -> None:
+        least = min(copy.srcPitch, copy.dstPitch)
+        if least < copy.WidthInBytes or {copy.srcMemoryType, copy.dstMemoryType} != {2}:
+            raise Refused("CUDA_ERROR_INVALID_VALUE")
+        for row in range(copy.Height):
+            to = int(copy.dstDevice) + row * copy.dstPitch
+            self._copy(to, int(copy.srcDevice) + row * copy.srcPitch, copy.WidthInBytes, stream)
 
     @driver_call
     def cuMemsetD8Async(self, to: int, value: int, nbytes: int, stream: int) -> None:

@@ -83,12 +83,13 @@ class FakeStreams:
         """How much enqueued work is not done."""
         return len(self._streams[stream].queue)
 
-    def _capturing(self) -> bool:
+    @property
+    def capturing(self) -> bool:
         return any(stream.nodes is not None for stream in self._streams.values())
 
     def _no_capture(self) -> None:
         """What a capture forbids also spoils it."""
-        if self._capturing():
+        if self.capturing:
             for stream in self._streams.values():
                 stream.invalid = stream.nodes is not None
             raise Refused("CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
@@ -102,6 +103,10 @@ class FakeStreams:
         handle = next(self._handles)
         things[handle] = thing
         return handle
+
+    def enqueue(self, stream: int, work: Work) -> None:
+        """What a library would put on a stream through the driver."""
+        self._enqueue(stream, work)
 
     def _enqueue(self, stream: int, work: Work) -> None:
         target = self._get(self._streams, stream)

@@ -40,25 +40,20 @@ class Mapping:
 
 
 @dataclass(frozen=True)
-class QueuedCopy:
-    """Stands in a stream's queue until it is run."""
+class QueuedWork:
+    """Stands in a stream's queue until it is run; it uses the (address, nbytes) of `ranges`."""
 
     cuda: FakeVirtualMemory
-    to: int
-    source: int
-    nbytes: int
+    ranges: tuple[tuple[int, int], ...]
+    work: Callable[[], object]
 
     def __call__(self) -> None:
-        for address in (self.to, self.source):
-            self.cuda.require_usable(address, self.nbytes)
-        ctypes.memmove(self.to, self.source, self.nbytes)
+        for address, nbytes in self.ranges:
+            self.cuda.require_usable(address, nbytes)
+        self.work()
 
     def uses(self, address: int, nbytes: int) -> bool:
-        return any(at < address + nbytes and address < at + self.nbytes for at in self._ends)
-
-    @property
-    def _ends(self) -> tuple[int, int]:
-        return self.to, self.source
+        return any(at < address + nbytes and address < at + size for at, size in self.ranges)
 
 
 def fallible(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,11 +74,14 @@ class FakeVirtualMemory(FakeCuda):
     """`fail_at` maps a call to (which one of those to come fails, counted from 1; its code)."""
 
     CUdevice_attribute: Any
+    CUmemorytype: Any
+    CUDA_MEMCPY2D: Any
 
     def __init__(self, total_nbytes: int = 64 << 20, granularity: int = 2 << 20) -> None:
         super().__init__(nbytes=total_nbytes)
         self._genuine = importlib.import_module("cuda.bindings.driver")
-        self.CUdevice_attribute = self._genuine.CUdevice_attribute
+        for name in ("CUdevice_attribute", "CUmemorytype", "CUDA_MEMCPY2D"):
+            setattr(self, name, getattr(self._genuine, name))
         self.granularity = granularity
         self.virtual_memory = True
         self.fail_at: dict[str, tuple[int, str]] = {}
@@ -110,7 +108,8 @@ class FakeVirtualMemory(FakeCuda):
             assert all(self.mappings[at].accessible for at in inside), "used without access"
 
     def _copy(self, to: int, source: int, nbytes: int, stream: int) -> None:
-        self._enqueue(stream, QueuedCopy(self, to, source, nbytes))
+        ranges = (to, nbytes), (source, nbytes)
+        self._enqueue(stream, QueuedWork(self, ranges, lambda: ctypes.memmove(to, source, nbytes)))
 
     @driver_call
     def cuDeviceGetAttribute(self, attribute: Any, device: int) -> int:
@@ -188,8 +187,8 @@ class FakeVirtualMemory(FakeCuda):
         mapping = self.mappings.get(address)
         _require(mapping is not None and mapping.nbytes == size)
         queued = (work for stream in self._streams.values() for work in stream.queue)
-        copies = [work for work in queued if isinstance(work, QueuedCopy)]
-        used = any(copy.uses(address, size) for copy in copies)
+        known = [work for work in queued if isinstance(work, QueuedWork)]
+        used = any(work.uses(address, size) for work in known)
         assert not used, "memory is unmapped that queued work uses"
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
         assert _libc.mmap(address, size, 0, flags, -1, 0) == address

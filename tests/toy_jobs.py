@@ -1,4 +1,4 @@
-"""What the tests of jobs on the toy bundle share: a sink that tells how it was left."""
+"""What the tests of jobs share: a sink that tells how it was left, and a look at a step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from wan_trt.engine import AnimateRequest, Bundle, CollectedFrames, Engine
+from wan_trt.engine import AnimateRequest, Bundle, CollectedFrames, Engine, Step
+from wan_trt.engine.job import JobTensors
 
 MakeBundle = Callable[..., Bundle]
 MakeRequest = Callable[..., AnimateRequest]
@@ -38,3 +39,16 @@ class Sink(CollectedFrames):
 def run_to_end(engine: Engine) -> None:
     while engine.step():
         pass
+
+
+def velocities(
+    tensors: JobTensors, step: Step
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """What the denoiser would answer in a step of a job on the CPU, in both branches, which
+    changes nothing."""
+    np.asarray(tensors.step.timestep)[0] = step.timestep
+    tensors.denoiser.launch(step.expert, guidance=2.0, version=step.segment)
+    both = tensors.step.conditional, tensors.step.unconditional
+    conditional, unconditional = (None if tensor is None else np.array(tensor) for tensor in both)
+    assert conditional is not None
+    return conditional, unconditional

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import math
 from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +17,30 @@ from wan_trt.engine.cuda.driver import Device
 
 
 @dataclass(frozen=True)
+class Rows:
+    """The bytes of a tensor: `count` rows of `nbytes`, whose beginnings are `pitch` apart."""
+
+    count: int
+    nbytes: int
+    pitch: int
+
+
+@dataclass(frozen=True)
 class DeviceTensor:
-    """Contiguous memory that somebody else owns. `dtype` is numpy's name, e.g. "float32"."""
+    """Memory that somebody else owns. `dtype` is numpy's name, e.g. "float32".
+
+    `strides` are bytes from one index to the next along each axis; left out, the tensor is
+    contiguous. Indices and slices give views.
+    """
 
     address: int
     shape: tuple[int, ...]
     dtype: str
+    strides: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.strides:
+            object.__setattr__(self, "strides", self._contiguous_strides())
 
     @property
     def elements(self) -> int:
@@ -28,7 +48,62 @@ class DeviceTensor:
 
     @property
     def nbytes(self) -> int:
-        return self.elements * np.dtype(self.dtype).itemsize
+        return self.elements * self._item_nbytes
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether nothing lies between its elements."""
+        pairs = zip(self.shape, self.strides, self._contiguous_strides(), strict=True)
+        return not self.elements or all(n == 1 or s == c for n, s, c in pairs)
+
+    @property
+    def rows(self) -> Rows:
+        """Raises ValueError where more than one outer dimension has gaps."""
+        axes = [(n, s) for n, s in zip(self.shape, self.strides, strict=True) if n != 1]
+        nbytes = self._item_nbytes
+        while axes and axes[-1][1] == nbytes:
+            nbytes *= axes.pop()[0]
+        if not axes:
+            return Rows(1, nbytes, nbytes)
+        count, pitch = axes.pop()
+        while axes and axes[-1][1] == count * pitch:
+            count *= axes.pop()[0]
+        if axes:
+            raise ValueError(f"more than one dimension of {self} has gaps")
+        return Rows(count, nbytes, pitch)
+
+    def __getitem__(self, key: int | slice | tuple[int | slice, ...]) -> DeviceTensor:
+        """A view. Raises IndexError outside of the tensor, ValueError for slices with steps."""
+        keys = key if isinstance(key, tuple) else (key,)
+        if len(keys) > len(self.shape):
+            raise IndexError(f"{len(keys)} indices for a tensor of {self.shape}")
+        address, shape, strides = self.address, [], []
+        for axis, (n, stride) in enumerate(zip(self.shape, self.strides, strict=True)):
+            chosen = keys[axis] if axis < len(keys) else slice(None)
+            if isinstance(chosen, slice):
+                start, stop, step = chosen.indices(n)
+                if step != 1:
+                    raise ValueError(f"a view of every {step}th element")
+                shape.append(max(stop - start, 0))
+                strides.append(stride)
+            else:
+                start = chosen + n if chosen < 0 else chosen
+                if not 0 <= start < n:
+                    raise IndexError(f"{chosen} in a dimension of {n}")
+            address += start * stride
+        # A number has no strides, so none are handed on for it.
+        return DeviceTensor(address, tuple(shape), self.dtype, tuple(strides))
+
+    @property
+    def _item_nbytes(self) -> int:
+        return np.dtype(self.dtype).itemsize
+
+    def _contiguous_strides(self) -> tuple[int, ...]:
+        strides, nbytes = [], self._item_nbytes
+        for n in reversed(self.shape):
+            strides.append(nbytes)
+            nbytes *= n
+        return tuple(reversed(strides))
 
 
 @dataclass(frozen=True)
@@ -49,9 +124,16 @@ class Staging:
         """Raises ResourceError where pinned memory is not to be had."""
         self._device = device
         self._slot_nbytes = slot_nbytes
-        self._slots = deque(
-            _Slot(device.allocate_pinned(slot_nbytes), device.new_event()) for _ in range(slots)
-        )
+        self._slots: deque[_Slot] = deque()
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            for _ in range(slots):
+                event = device.new_event()
+                made = undo.enter_context(ExitStack())
+                made.callback(device.destroy_event, event)
+                self._slots.append(_Slot(device.allocate_pinned(slot_nbytes), event))
+                made.pop_all()
+            undo.pop_all()
 
     def upload(self, array: NDArray[Any], tensor: DeviceTensor, stream: int) -> None:
         """Enqueue a copy of the array's values. Raises ValueError for another shape or dtype."""
@@ -61,10 +143,10 @@ class Staging:
                 f"{tensor.shape}"
             )
         source = np.ascontiguousarray(array)
-        for start, nbytes in self._pieces(tensor):
+        for start, address, nbytes in self._pieces(tensor):
             slot = self._free_slot()
             ctypes.memmove(slot.address, source.ctypes.data + start, nbytes)
-            self._device.copy_to_device(tensor.address + start, slot.address, nbytes, stream)
+            self._device.copy_to_device(address, slot.address, nbytes, stream)
             self._device.record(slot.event, stream)
 
     def download(self, tensor: DeviceTensor, stream: int) -> NDArray[Any]:
@@ -77,11 +159,11 @@ class Staging:
             self._device.synchronize_event(slot.event)
             ctypes.memmove(array.ctypes.data + start, slot.address, nbytes)
 
-        for start, nbytes in self._pieces(tensor):
+        for start, address, nbytes in self._pieces(tensor):
             if len(under_way) == len(self._slots):
                 land()
             slot = self._free_slot()
-            self._device.copy_to_host(slot.address, tensor.address + start, nbytes, stream)
+            self._device.copy_to_host(slot.address, address, nbytes, stream)
             self._device.record(slot.event, stream)
             under_way.append((slot, start, nbytes))
         while under_way:
@@ -96,12 +178,13 @@ class Staging:
             self._device.destroy_event(slot.event)
             self._device.free_pinned(slot.address)
 
-    def _pieces(self, tensor: DeviceTensor) -> list[tuple[int, int]]:
-        """(start, nbytes) of what goes through one slot at a time."""
-        return [
-            (start, min(self._slot_nbytes, tensor.nbytes - start))
-            for start in range(0, tensor.nbytes, self._slot_nbytes)
-        ]
+    def _pieces(self, tensor: DeviceTensor) -> Iterator[tuple[int, int, int]]:
+        """(bytes before it, address, nbytes) of what goes through one slot at a time."""
+        rows, size = tensor.rows, self._slot_nbytes
+        for row in range(rows.count):
+            for start in range(0, rows.nbytes, size):
+                address = tensor.address + row * rows.pitch + start
+                yield row * rows.nbytes + start, address, min(size, rows.nbytes - start)
 
     def _free_slot(self) -> _Slot:
         """The slot used longest ago, when the GPU is done with it."""

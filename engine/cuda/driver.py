@@ -120,6 +120,7 @@ class Device:
             raise ResourceError(
                 f"no NVIDIA driver: {error}", action="run this on a machine with an NVIDIA GPU"
             ) from None
+        self.ordinal = ordinal
         self._device = self._call(self._cuda.cuDeviceGet, ordinal)
         self._context = self._call(self._cuda.cuDevicePrimaryCtxRetain, self._device)
         self.make_current()
@@ -147,6 +148,11 @@ class Device:
             total_nbytes=int(self._call(self._cuda.cuDeviceTotalMem, self._device)),
         )
 
+    @property
+    def bindings(self) -> Any:
+        """`cuda.bindings.driver`, for calls that are not made here."""
+        return self._cuda
+
     def make_current(self) -> None:
         """Let this thread use the device."""
         self._call(self._cuda.cuCtxSetCurrent, self._context)
@@ -154,6 +160,12 @@ class Device:
     def close(self) -> None:
         """Give the context back. What was made through the device must be gone."""
         self._call(self._cuda.cuDevicePrimaryCtxRelease, self._device)
+
+    @property
+    def cuda_version(self) -> tuple[int, int]:
+        """The newest CUDA that the driver runs: 13.2 is (13, 2)."""
+        version = int(self._call(self._cuda.cuDriverGetVersion))
+        return version // 1000, version % 1000 // 10
 
     def memory_info(self) -> tuple[int, int]:
         """(free, total) bytes of the GPU's memory, all processes counted."""
@@ -185,6 +197,24 @@ class Device:
 
     def copy_on_device(self, address: int, source: int, nbytes: int, stream: int) -> None:
         self._call(self._cuda.cuMemcpyDtoDAsync, address, source, nbytes, stream)
+
+    def copy_rows_on_device(
+        self,
+        address: int,
+        pitch: int,
+        source: int,
+        source_pitch: int,
+        rows: tuple[int, int],
+        stream: int,
+    ) -> None:
+        """Copy (count, nbytes) `rows`, whose beginnings are `pitch` bytes apart there and
+        `source_pitch` here."""
+        copy = self._cuda.CUDA_MEMCPY2D()
+        copy.srcMemoryType = copy.dstMemoryType = self._cuda.CUmemorytype.CU_MEMORYTYPE_DEVICE
+        copy.srcDevice, copy.srcPitch = source, source_pitch
+        copy.dstDevice, copy.dstPitch = address, pitch
+        copy.Height, copy.WidthInBytes = rows
+        self._call(self._cuda.cuMemcpy2DAsync, copy, stream)
 
     def clear(self, address: int, nbytes: int, stream: int) -> None:
         """Set `nbytes` bytes to zero."""

@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 
+import numpy as np
+
+from wan_trt.engine.backend import StepTensors
 from wan_trt.engine.cuda.device_tensor import DeviceTensor, Staging
 from wan_trt.engine.cuda.driver import Device, Kernel
-from wan_trt.engine.cuda.step_block import (
-    NUMBERS_OFFSET,
-    STEP_BLOCK_NBYTES,
-    TIMESTEP_OFFSET,
-    step_block,
-)
+from wan_trt.engine.cuda.step_block import NUMBERS_OFFSET, STEP_BLOCK_NBYTES, step_block
 from wan_trt.engine.solver import StepCoefficients
 
 _THREADS = 256
 _STEPS_AHEAD = 8  # blocks that the host may write before the GPU has read them
-
-
-@dataclass(frozen=True)
-class StepTensors:
-    """What one job's update reads and writes; float32 of one shape, but `block`, uint8 [512].
-
-    `sample`, `newest` and `older` are the solver's history. `unconditional` None: no guidance.
-    """
-
-    latents: DeviceTensor
-    conditional: DeviceTensor
-    unconditional: DeviceTensor | None
-    sample: DeviceTensor
-    newest: DeviceTensor
-    older: DeviceTensor
-    block: DeviceTensor
-
-    @property
-    def timestep(self) -> DeviceTensor:
-        """The denoiser's input, int64 [1], inside the block."""
-        return DeviceTensor(self.block.address + TIMESTEP_OFFSET, (1,), "int64")
 
 
 class StepUpdate:
@@ -48,33 +24,34 @@ class StepUpdate:
     changes from step to step lies in memory.
     """
 
-    def __init__(self, device: Device, kernel: Kernel, tensors: StepTensors) -> None:
+    def __init__(self, device: Device, kernel: Kernel, tensors: StepTensors[DeviceTensor]) -> None:
         """`kernel` is SOLVER_UPDATE, loaded."""
         self._device = device
         self._kernel = kernel
         self._tensors = tensors
         self._staging = Staging(device, STEP_BLOCK_NBYTES, _STEPS_AHEAD)
         self._flag = device.allocate_pinned(4)
-        self._done = 0
         self.begin_segment()
 
-    def begin_segment(self) -> None:
-        """Forget the history. The steps before must be done."""
-        self._done = 0
+    def begin_segment(self, done: int = 0) -> None:
+        """See `Update.begin_segment`. The steps before must be done."""
+        self.done = done
         self._first_bad_step.value = 0
 
     def write(
-        self, timestep: int, coefficients: StepCoefficients, guidance: float, stream: int
+        self, timestep: int, coefficients: StepCoefficients, guidance: float, stream: int | None
     ) -> None:
         """Enqueue the numbers of the next step. `guidance` 1 leaves the unconditional velocity
         out, as the host does."""
+        assert stream is not None, "a GPU has streams"
         guided = self._tensors.unconditional is not None and guidance != 1
-        block = step_block(timestep, coefficients, guidance if guided else None, self._done)
-        self._staging.upload(block, self._tensors.block, stream)
-        self._done += 1
+        block = step_block(timestep, coefficients, guidance if guided else None, self.done)
+        self._staging.upload(block.view(np.int64), self._tensors.block, stream)
+        self.done += 1
 
-    def enqueue(self, stream: int) -> None:
+    def enqueue(self, stream: int | None) -> None:
         """Enqueue the update of the latents from the velocities."""
+        assert stream is not None, "a GPU has streams"
         t = self._tensors
         elements = t.latents.elements
         arguments = (

@@ -1,8 +1,9 @@
 """What a bundle needs of a GPU's memory at one size, in bytes (pure).
 
 Weights are those of the manifest: every engine has a copy of its own, also of tensors that two
-engines have in common. Inputs and outputs, the state of a job and the caches of the VAE are as the
-graphs declare them. Scratch is exact where plans say it, else estimated:
+engines have in common. A job's state is its layout's without guidance (stages/job_layout), the
+caches of the VAE are as the graphs declare them. Scratch is exact where plans say it, else
+estimated:
 
 * denoiser: the residual in float32, queries, keys, values and the hidden layer of the feed-forward
   network in the precision of the arithmetic, all of one block at once;
@@ -21,6 +22,9 @@ from wan_trt.engine.geometry import Geometry
 from wan_trt.engine.manifest import SHARED, GraphEntry, Manifest
 from wan_trt.engine.memory.pages import PAGE_NBYTES, pages_for
 from wan_trt.engine.models import DENOISER
+from wan_trt.engine.request import ExpertName
+from wan_trt.engine.stages.branches import branches_of
+from wan_trt.engine.stages.job_layout import job_layout
 
 TEXT_ENCODER = "text_encoder"
 VAE = {
@@ -28,7 +32,6 @@ VAE = {
     "VAE decoding": ("vae_decoder_first", "vae_decoder_next"),
 }
 _VAE_SCRATCH_NBYTES_PER_PIXEL = 9_500
-_OF_A_STEP = ("timestep", "velocity")
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,9 @@ def footprint(manifest: Manifest, size: VideoSize, scratch: Mapping[str, int]) -
     experts = {name: sum(sets.get(name, 0) for sets in weights.values()) for name in sorted(names)}
     if not experts:
         experts = {SHARED: shared.pop(DENOISER)}
-    spec, symbols = graphs[DENOISER].spec, denoiser_symbols(manifest.geometry, size)
+    symbols = denoiser_symbols(manifest.geometry, size)
+    unguided = dict.fromkeys(ExpertName, False)
+    job = job_layout(manifest, branches_of(manifest.model, guided=False), symbols, unguided)
     pixels = size.height * size.width
     grid = {
         "height": size.height // manifest.geometry.space_stride,
@@ -102,12 +107,8 @@ def footprint(manifest: Manifest, size: VideoSize, scratch: Mapping[str, int]) -
         layers=manifest.geometry.layers,
         shared=sum(nbytes for graph, nbytes in shared.items() if graph != TEXT_ENCODER),
         text_encoder=shared.get(TEXT_ENCODER, 0),
-        job=paged(_job_nbytes(spec, symbols, len(experts))),
-        denoising=stage(
-            (DENOISER,),
-            tensor_nbytes(spec.outputs, symbols),
-            _denoiser_scratch(manifest, symbols),
-        ),
+        job=paged(job.nbytes),
+        denoising=stage((DENOISER,), 0, _denoiser_scratch(manifest, symbols)),
         vae={
             label: stage(
                 names,
@@ -141,8 +142,10 @@ def denoiser_symbols(geometry: Geometry, size: VideoSize) -> dict[str, int]:
     """What the denoiser's symbols are at a size. A model that sees faces has the reference's
     latent before the video's."""
     latents = (size.frames - 1) // geometry.time_stride + 1
+    frames = latents + (geometry.face is not None)
     return {
-        "frames": latents + (geometry.face is not None),
+        "frames": frames,
+        "latents": frames - 1,
         "rows": size.height // geometry.pixel_multiple,
         "columns": size.width // geometry.pixel_multiple,
     }
@@ -153,22 +156,10 @@ def _interface_nbytes(spec: GraphSpec, symbols: Mapping[str, int]) -> int:
     return tensor_nbytes((*spec.inputs, *spec.outputs), symbols)
 
 
-def _job_nbytes(spec: GraphSpec, symbols: Mapping[str, int], weight_sets: int) -> int:
-    """The denoiser's inputs, where keys and values of text and image are kept for each expert,
-    and what the solver remembers beside the latents: a sample and two estimates."""
-    kept = [s for s in spec.inputs if s.name not in _OF_A_STEP]
-    each = [s for s in kept if s.name.startswith(("text_", "image_"))]
-    latents = [s for s in kept if s.name == "latents"]
-    return (
-        tensor_nbytes(kept, symbols)
-        + (weight_sets - 1) * tensor_nbytes(each, symbols)
-        + 3 * tensor_nbytes(latents, symbols)
-    )
-
-
 def _denoiser_scratch(manifest: Manifest, symbols: Mapping[str, int]) -> int:
     item = 4 if manifest.precision == "fp32" else 2
     dim = manifest.geometry.dim
     tensors = next(iter(manifest.graphs[DENOISER].weights.values()))
     hidden = max(tensors["blocks.0.ffn.0.weight"].shape)
-    return math.prod(symbols.values()) * (4 * dim + item * (3 * dim + hidden))
+    tokens = math.prod(symbols[name] for name in ("frames", "rows", "columns"))
+    return tokens * (4 * dim + item * (3 * dim + hidden))

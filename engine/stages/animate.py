@@ -18,66 +18,48 @@ from wan_trt.engine.letterbox import Letterbox
 from wan_trt.engine.pixels import latent_keep, mask_channels, to_planes
 from wan_trt.engine.request import AnimateRequest, Mode
 from wan_trt.engine.segments import Segment, read_frames
-from wan_trt.engine.stages.conditioning import MASK_CHANNELS, Branch, ContextInputs
+from wan_trt.engine.space import Tensor
+from wan_trt.engine.stages.conditioning import MASK_CHANNELS, Tensors
 from wan_trt.engine.stages.encoders import FRAMES_AT_ONCE, Encoders, grey_reader
 from wan_trt.engine.stages.vae import Check, ReadChunk
 
 
 class AnimateConditioning:
-    """The condition of one Animate job, all float32.
+    """The condition of one Animate job, all float32, in the job's `tensors`.
 
     `text_rows` and `negative_rows` [text_tokens, text_dim], `image_features`
     [image_tokens, image_dim]; of a segment `condition` [20, latents + 1, h, w], `pose_latents`
-    [16, latents, h, w], `motion` [frames, motion_dim].
+    [16, latents, h, w], `motion` [frames, motion_dim], as `black_motion`.
     """
 
-    def __init__(self, request: AnimateRequest, encoders: Encoders, check: Check) -> None:
+    def __init__(
+        self, request: AnimateRequest, encoders: Encoders, tensors: Tensors, check: Check
+    ) -> None:
         """Encode what all segments share: prompts and reference."""
         self._request = request
         self._encoders = encoders
-        self.text_rows, self.negative_rows = encoders.text_rows(request, check)
+        self._space = encoders.space
+        self.text_rows, self.image_features = tensors["text_rows"], tensors["image_features"]
+        self.condition, self.pose_latents = tensors["condition"], tensors["pose_latents"]
+        self.motion = tensors["motion"]
+        positive, negative = encoders.text_rows(request, check)
+        self._space.write(self.text_rows, positive)
+        if negative is not None:
+            self._space.write(tensors["negative_rows"], negative)
+            black = np.tile(encoders.black_motion(), (self.motion.shape[0], 1))
+            self._space.write(tensors["black_motion"], black)
         height, width, _ = request.reference.shape
         letterbox = Letterbox(height, width, request.height, request.width)
         picture = to_planes(letterbox.apply(request.reference)[None])
-        self.image_features = encoders.image_features(picture[:, 0])
-        frames = request.segment_frames
-        shape = encoders.latent_shape(frames, request.height, request.width)
-        channels, latents, *plane = shape
-        self.condition = np.zeros((MASK_CHANNELS + channels, latents + 1, *plane), np.float32)
-        self.pose_latents = np.zeros(shape, np.float32)
-        self.motion = np.zeros((frames, encoders.face.motion_dim), np.float32)
-        self.condition[:MASK_CHANNELS, 0] = 1
+        encoders.image_features(picture[:, 0], self.image_features)
+        given = self.condition[:MASK_CHANNELS, :1]
+        self._space.write(given, np.ones(given.shape, np.float32))
         reference = self.condition[MASK_CHANNELS:, :1]
         encoders.vae.encode(1, lambda start, stop: picture[:, start:stop], reference, check)
-        self._both = (
-            ContextInputs("image_context", {"image_features": self.image_features}),
-            ContextInputs(
-                "segment_context",
-                {"condition": self.condition, "pose_latents": self.pose_latents},
-                varies=True,
-            ),
-        )
-        self.conditional: Branch = (
-            *self._both,
-            ContextInputs("text_context", {"text_rows": self.text_rows}),
-            ContextInputs("face_context", {"motion": self.motion}, varies=True),
-        )
-        self.unconditional = self._unconditional()
-
-    def _unconditional(self) -> Branch | None:
-        """Negative text and black faces, everything else the same."""
-        if self.negative_rows is None:
-            return None
-        black = np.tile(self._encoders.black_motion(), (len(self.motion), 1))
-        return (
-            *self._both,
-            ContextInputs("text_context", {"text_rows": self.negative_rows}),
-            ContextInputs("face_context", {"motion": black}),
-        )
 
     def encode(self, segment: Segment, carried: NDArray[np.float32], check: Check) -> None:
         """`carried` frames are rounded to bfloat16."""
-        self.condition[:MASK_CHANNELS, 1:] = self._mask(segment)
+        self._space.write(self.condition[:MASK_CHANNELS, 1:], self._mask(segment))
         self._encode_given(segment, carried, self.condition[MASK_CHANNELS:, 1:], check)
         pose = _reader(self._request.pose, segment)
         self._encoders.vae.encode(segment.frames, pose, self.pose_latents, check)
@@ -100,7 +82,7 @@ class AnimateConditioning:
         self,
         segment: Segment,
         carried: NDArray[np.float32],
-        out: NDArray[np.float32],
+        out: Tensor,
         check: Check,
     ) -> None:
         """Latents of the frames that are given: carried ones, then background or mid-grey."""
@@ -110,7 +92,8 @@ class AnimateConditioning:
         elif segment.carried:
             rest = grey_reader(request.height, request.width)
         else:
-            out[...] = self._encoders.grey_latents(segment.frames, out.shape, check)
+            grey = self._encoders.grey_latents(segment.frames, out.shape, check)
+            self._space.write(out, grey)
             return
 
         def read(start: int, stop: int) -> NDArray[np.float32]:

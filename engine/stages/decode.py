@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.engine.frames import FrameSink
 from wan_trt.engine.pixels import round_bfloat16
 from wan_trt.engine.segments import Segment
+from wan_trt.engine.space import Tensor
 from wan_trt.engine.stages.vae import Check, Vae
 
 
 def decode_segment(
     vae: Vae,
-    latents: NDArray[np.float32],
+    latents: Tensor,
     reference_latents: int,
     segment: Segment,
     tail: NDArray[np.float32],
@@ -27,18 +30,19 @@ def decode_segment(
     never passed through 8 bits. Chunks beyond the last kept frame, surplus of the padded driver,
     are not decoded; they are the last segment's, whose tail nobody needs.
     """
-    sink.write_latents(segment.index, latents)
+    sink.write_latents(segment.index, vae.backend.space.read(latents))
     position = 0
-    for chunk in vae.decode(latents[:, reference_latents:]):
-        check()
-        frames = chunk.shape[1]
-        first = max(segment.carried - position, 0)
-        last = min(segment.kept_stop - position, frames)
-        if first < last:
-            sink.write(np.ascontiguousarray(chunk[:, first:last].transpose(1, 2, 3, 0)))
-        before = segment.frames - tail.shape[1] - position
-        for index in range(max(before, 0), frames):
-            tail[:, index - before] = round_bfloat16(np.ascontiguousarray(chunk[:, index]))
-        position += frames
-        if position >= segment.kept_stop:
-            break
+    with closing(vae.decode(latents[:, reference_latents:])) as chunks:
+        for chunk in chunks:
+            check()
+            frames = chunk.shape[1]
+            first = max(segment.carried - position, 0)
+            last = min(segment.kept_stop - position, frames)
+            if first < last:
+                sink.write(np.ascontiguousarray(chunk[:, first:last].transpose(1, 2, 3, 0)))
+            before = segment.frames - tail.shape[1] - position
+            for index in range(max(before, 0), frames):
+                tail[:, index - before] = round_bfloat16(np.ascontiguousarray(chunk[:, index]))
+            position += frames
+            if position >= segment.kept_stop:
+                break

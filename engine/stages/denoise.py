@@ -1,8 +1,8 @@
-"""One denoising step: context tensors, the expert's velocity, guidance.
+"""One denoising step: context tensors, and the expert's velocities.
 
 What does not depend on the timestep is computed once and stays at fixed addresses; a step only
-writes the timestep and launches. Text and image keys are kept for each weight set, the larger
-tokens and face keys once: a segment changes its expert at most once.
+launches. Text and image keys are kept for each weight set, the larger tokens and face keys once: a
+segment changes its expert at most once.
 """
 
 from __future__ import annotations
@@ -10,35 +10,43 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from wan_trt.engine.backend import StepTensors
 from wan_trt.engine.executor import Bindings
 from wan_trt.engine.executors import Executors
-from wan_trt.engine.geometry import Geometry
+from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
-from wan_trt.engine.rope import rope_tables
-from wan_trt.engine.stages.conditioning import Branch, Conditioning, ContextInputs, Tensors
+from wan_trt.engine.space import Tensor
+from wan_trt.engine.stages.branches import Branch, Branches, ContextRun
+from wan_trt.engine.stages.conditioning import Tensors
 
 
 class Context:
     """Outputs of one context graph, computed again only when what they depend on changes."""
 
-    def __init__(self, executors: Executors, graph: str, sizes: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        executors: Executors,
+        graph: str,
+        sizes: Mapping[str, int],
+        outputs: Tensors | None = None,
+        stream: int | None = None,
+    ) -> None:
+        """`outputs` are written to; None: arrays of their own, on a host."""
         self._executors = executors
         self._graph = graph
         self._sizes = sizes
+        self._stream = stream
         self._key: Hashable = None
-        self._outputs: Tensors = {}
+        self._outputs: Mapping[str, Any] = outputs or {}
 
-    def update(self, expert: ExpertName, inputs: Tensors, version: int) -> Tensors:
+    def update(self, expert: ExpertName, inputs: Tensors, version: int) -> Mapping[str, Any]:
         """The outputs for `expert` and `inputs`, whose values change with `version`; always the
-        same arrays."""
+        same tensors."""
         key = self._executors.weight_set(self._graph, expert), version
         if key != self._key:
             executor = self._executors.get(self._graph, expert)
             bindings = executor.bind(self._sizes, {**inputs, **self._outputs})
-            executor.launch(bindings)
+            executor.launch(bindings, self._stream)
             self._outputs = bindings.outputs
             self._key = key
         return self._outputs
@@ -47,75 +55,69 @@ class Context:
 class Denoiser:
     """The denoiser of one job: its tensors, and bindings of both experts to them.
 
-    `latents` float32 [16, F, h, w] are the sample, reference latent first where there is one; a
-    solver updates them in place.
+    `step` has the latents, float32 [16, F, h, w], reference latent first where there is one, and
+    the velocities of both branches; `tensors` all that `job_layout` names.
     """
 
     def __init__(
         self,
-        geometry: Geometry,
         executors: Executors,
-        conditioning: Conditioning,
-        latent_shape: tuple[int, ...],
+        branches: Branches,
+        sizes: Mapping[str, int],
+        tensors: Tensors,
+        step: StepTensors[Tensor],
+        stream: int | None,
     ) -> None:
-        _, frames, height, width = latent_shape
         self._executors = executors
-        self._conditioning = conditioning
-        self._sizes = {
-            "frames": frames,
-            "latents": frames - 1,  # of the video, where frame 0 is the reference's
-            "rows": height // geometry.patch,
-            "columns": width // geometry.patch,
+        self._branches = branches
+        self._sizes = sizes
+        self._tensors = tensors
+        self._stream = stream
+        self.step = step
+        self._fixed: Tensors = {
+            "latents": step.latents,
+            "timestep": step.timestep,
+            "rope_cos": tensors["rope_cos"],
+            "rope_sin": tensors["rope_sin"],
         }
-        self.latents = np.zeros(latent_shape, np.float32)
-        cos, sin = rope_tables(
-            frames, self._sizes["rows"], self._sizes["columns"], geometry.head_dim
-        )
-        self._fixed: dict[str, NDArray[Any]] = {
-            "latents": self.latents,
-            "timestep": np.zeros(1, np.int64),
-            "rope_cos": cos,
-            "rope_sin": sin,
-        }
-        self._contexts: dict[tuple[ContextInputs, str | None], Context] = {}
+        self._contexts: dict[tuple[ContextRun, str | None], Context] = {}
         self._bindings: dict[tuple[ExpertName, Branch], Bindings] = {}
 
-    def velocity(
-        self, expert: ExpertName, timestep: int, guidance: float, version: int
-    ) -> NDArray[np.float32]:
-        """Velocity of the current latents, float32 of their shape, valid until the next call.
+    def launch(self, expert: ExpertName, guidance: float, version: int) -> None:
+        """Velocities of the current latents at the timestep in `step.block`, into `step`.
 
         `version` changes whenever the segment's condition has changed. With `guidance` 1 the
         unconditional branch does not count and is not run.
         """
-        conditional = self._run(expert, self._conditioning.conditional, timestep, version)
-        if guidance == 1 or self._conditioning.unconditional is None:
-            return conditional
-        unconditional = self._run(expert, self._conditioning.unconditional, timestep, version)
-        return unconditional + np.float32(guidance) * (conditional - unconditional)
+        self._run(expert, self._branches.conditional, self.step.conditional, version)
+        unconditional = self._branches.unconditional
+        if guidance != 1 and unconditional is not None and self.step.unconditional is not None:
+            self._run(expert, unconditional, self.step.unconditional, version)
 
-    def _run(
-        self, expert: ExpertName, branch: Branch, timestep: int, version: int
-    ) -> NDArray[np.float32]:
-        contexts: dict[str, NDArray[Any]] = {}
-        for inputs in branch:
-            contexts |= self._context(inputs, expert).update(
-                expert, inputs.tensors, version if inputs.varies else 0
-            )
-        executor = self._executors.get("denoiser", expert)
+    def _run(self, expert: ExpertName, branch: Branch, velocity: Tensor, version: int) -> None:
+        contexts: dict[str, Tensor] = {}
+        for run in branch:
+            inputs = {name: self._tensors[own] for name, own in run.inputs.items()}
+            changes = version if run.varies else 0
+            contexts |= self._context(run, expert).update(expert, inputs, changes)
+        executor = self._executors.get(DENOISER, expert)
         bindings = self._bindings.get((expert, branch))
         if bindings is None:
-            bindings = executor.bind(self._sizes, {**self._fixed, **contexts})
+            given = {**self._fixed, **contexts, "velocity": velocity}
+            bindings = executor.bind(self._sizes, given)
             self._bindings[expert, branch] = bindings
-        self._fixed["timestep"][0] = timestep
-        executor.launch(bindings)
-        return bindings.outputs["velocity"]
+        executor.launch(bindings, self._stream)
 
-    def _context(self, inputs: ContextInputs, expert: ExpertName) -> Context:
-        """What serves the job throughout is kept for each weight set; of what varies there is one,
-        overwritten when segment or expert change."""
-        kept = None if inputs.varies else self._executors.weight_set(inputs.graph, expert)
-        key = inputs, kept
+    def _context(self, run: ContextRun, expert: ExpertName) -> Context:
+        weight_set = self._executors.weight_set(run.graph, expert)
+        key = run, None if run.varies else weight_set
         if key not in self._contexts:
-            self._contexts[key] = Context(self._executors, inputs.graph, self._sizes)
+            spec = self._executors.get(run.graph, expert).spec
+            outputs = {
+                output.name: self._tensors[run.output_name(output.name, weight_set)]
+                for output in spec.outputs
+            }
+            self._contexts[key] = Context(
+                self._executors, run.graph, self._sizes, outputs, self._stream
+            )
         return self._contexts[key]

@@ -7,13 +7,15 @@ from numpy.typing import NDArray
 
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import BundleError
-from wan_trt.engine.executor import run
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.frames import FrameSource
 from wan_trt.engine.geometry import FaceGeometry
+from wan_trt.engine.memory.layout import Layout, TensorShape
 from wan_trt.engine.pixels import resize_square, to_planes
 from wan_trt.engine.request import Request, is_guided
 from wan_trt.engine.segments import TIME_STRIDE, Segment, read_frames
+from wan_trt.engine.space import Tensor
+from wan_trt.engine.stages.borrow import MOMENT, borrowed_bindings
 from wan_trt.engine.stages.text import TextEncoder
 from wan_trt.engine.stages.vae import Check, ReadChunk, Vae
 
@@ -26,7 +28,9 @@ class Encoders:
     def __init__(self, bundle: Bundle, executors: Executors, vae: Vae) -> None:
         self.geometry = bundle.manifest.geometry
         self.vae = vae
-        self._text = TextEncoder(bundle, executors)
+        self.space = vae.backend.space
+        self._memory = vae.backend.memory
+        self._text = TextEncoder(bundle, executors, vae.backend)
         self._executors = executors
         self._black_motion: NDArray[np.float32] | None = None
         self._grey: tuple[tuple[int, ...], NDArray[np.float32]] | None = None
@@ -43,54 +47,69 @@ class Encoders:
         check()
         return rows["positive"], rows.get("negative")
 
-    def image_features(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Features [image_tokens, image_dim] of a picture [3, height, width]. The encoder is
-        needed once a job, and closed."""
+    def image_features(self, picture: NDArray[np.float32], out: Tensor) -> None:
+        """Features of a picture [3, height, width] into `out`, float32 [image_tokens, image_dim].
+        The encoder is needed once a job, and closed."""
         _, height, width = picture.shape
+        sizes, given = {"height": height, "width": width}, {"image_features": out}
         try:
             encoder = self._executors.get("image_encoder")
-            features: NDArray[np.float32] = run(
-                encoder, {"height": height, "width": width}, image=picture
-            )["image_features"]
+            with borrowed_bindings(
+                self._memory, encoder, sizes, "image encoder", given
+            ) as bindings:
+                self.space.write(bindings.inputs["image"], picture)
+                encoder.launch(bindings, self.space.stream)
         finally:
             self._executors.release("image_encoder")
-        return features
 
-    def motion(
-        self, faces: FrameSource, segment: Segment, out: NDArray[np.float32], check: Check
-    ) -> None:
+    def motion(self, faces: FrameSource, segment: Segment, out: Tensor, check: Check) -> None:
         """Motion vectors of a segment's faces into `out`, float32 [frames, motion_dim]."""
         encoder = self._executors.get("motion_encoder")
-        bindings = encoder.bind({"batch": FRAMES_AT_ONCE})
-        for start in range(0, segment.frames, FRAMES_AT_ONCE):
-            check()
-            stop = min(start + FRAMES_AT_ONCE, segment.frames)
-            if stop - start < FRAMES_AT_ONCE:
-                bindings = encoder.bind({"batch": stop - start})
-            crops = resize_square(read_frames(faces, segment, start, stop), self.face.size)
-            np.copyto(bindings.inputs["faces"], to_planes(crops).transpose(1, 0, 2, 3))
-            encoder.launch(bindings)
-            out[start:stop] = bindings.outputs["motion"]
+        most = min(FRAMES_AT_ONCE, segment.frames)
+        with borrowed_bindings(self._memory, encoder, {"batch": most}, "motion encoder") as whole:
+            bindings = whole
+            for start in range(0, segment.frames, most):
+                check()
+                stop = min(start + most, segment.frames)
+                if (rest := stop - start) < most:
+                    parts = {"faces": whole.inputs["faces"], "motion": whole.outputs["motion"]}
+                    bindings = encoder.bind(
+                        {"batch": rest}, {name: part[:rest] for name, part in parts.items()}
+                    )
+                crops = resize_square(read_frames(faces, segment, start, stop), self.face.size)
+                planes = to_planes(crops).transpose(1, 0, 2, 3)
+                self.space.write(bindings.inputs["faces"], planes)
+                encoder.launch(bindings, self.space.stream)
+                self.space.copy(out[start:stop], bindings.outputs["motion"])
 
     def black_motion(self) -> NDArray[np.float32]:
-        """Motion vector of a black face, float32 [motion_dim]: the unconditional branch's."""
+        """Motion vector of a black face, float32 [motion_dim]: the unconditional branch's. It is
+        the same for all jobs, and kept as values."""
         if self._black_motion is None:
             size = self.face.size
-            black = np.full((1, 3, size, size), -1, np.float32)
             encoder = self._executors.get("motion_encoder")
-            self._black_motion = run(encoder, {"batch": 1}, faces=black)["motion"][0]
+            with borrowed_bindings(
+                self._memory, encoder, {"batch": 1}, "motion encoder"
+            ) as bindings:
+                black = np.full((1, 3, size, size), -1, np.float32)
+                self.space.write(bindings.inputs["faces"], black)
+                encoder.launch(bindings, self.space.stream)
+                self._black_motion = self.space.read(bindings.outputs["motion"])[0]
         return self._black_motion
 
     def grey_latents(
         self, frames: int, shape: tuple[int, ...], check: Check
     ) -> NDArray[np.float32]:
-        """Latents of a mid-grey clip: they depend on its size alone and are kept for the last."""
+        """Latents of a mid-grey clip: they depend on its size alone and are kept for the last, as
+        values."""
         if self._grey is None or self._grey[0] != shape:
-            latents = np.empty(shape, np.float32)
             stride = self.geometry.space_stride
             grey = grey_reader(shape[2] * stride, shape[3] * stride)
-            self.vae.encode(frames, grey, latents, check)
-            self._grey = shape, latents
+            layout = Layout({"latents": TensorShape(shape)})
+            with self._memory.hold(MOMENT, "grey clip", layout) as holding:
+                latents = holding.tensors["latents"]
+                self.vae.encode(frames, grey, latents, check)
+                self._grey = shape, self.space.read(latents)
         return self._grey[1]
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, ...]:

@@ -13,32 +13,28 @@ from numpy.typing import NDArray
 from wan_trt.engine.pixels import mask_channels
 from wan_trt.engine.request import ImageToVideoRequest
 from wan_trt.engine.segments import Segment
-from wan_trt.engine.stages.conditioning import MASK_CHANNELS, Branch, ContextInputs
+from wan_trt.engine.stages.conditioning import MASK_CHANNELS, Tensors
 from wan_trt.engine.stages.encoders import Encoders, grey_reader
 from wan_trt.engine.stages.vae import Check
 from wan_trt.engine.stills import crop_to_aspect, still
 
 
 class ImageToVideoConditioning:
-    """The condition of one image-to-video job, all float32: `text_rows` and `negative_rows`
-    [text_tokens, text_dim], `condition` [20, latents, h, w]."""
+    """The condition of one image-to-video job, all float32, in the job's `tensors`: `text_rows`
+    and `negative_rows` [text_tokens, text_dim], `condition` [20, latents, h, w]."""
 
-    def __init__(self, request: ImageToVideoRequest, encoders: Encoders, check: Check) -> None:
+    def __init__(
+        self, request: ImageToVideoRequest, encoders: Encoders, tensors: Tensors, check: Check
+    ) -> None:
         """Encode the prompts."""
         self._request = request
         self._encoders = encoders
-        self.text_rows, self.negative_rows = encoders.text_rows(request, check)
-        shape = encoders.latent_shape(request.frames, request.height, request.width)
-        self.condition = np.zeros((MASK_CHANNELS + shape[0], *shape[1:]), np.float32)
-        segment = ContextInputs("segment_context", {"condition": self.condition}, varies=True)
-        self.conditional: Branch = (
-            segment,
-            ContextInputs("text_context", {"text_rows": self.text_rows}),
-        )
-        self.unconditional: Branch | None = None
-        if self.negative_rows is not None:
-            negative = ContextInputs("text_context", {"text_rows": self.negative_rows})
-            self.unconditional = (segment, negative)
+        self._space = encoders.space
+        self.condition = tensors["condition"]
+        positive, negative = encoders.text_rows(request, check)
+        self._space.write(tensors["text_rows"], positive)
+        if negative is not None:
+            self._space.write(tensors["negative_rows"], negative)
 
     def encode(self, segment: Segment, carried: NDArray[np.float32], check: Check) -> None:
         """The only segment carries nothing."""
@@ -56,7 +52,8 @@ class ImageToVideoConditioning:
         self._encoders.vae.encode(segment.frames, read, latents, check)
         keep = np.zeros((segment.frames, *latents.shape[2:]), np.float32)
         keep[list(given)] = 1
-        self.condition[:MASK_CHANNELS] = mask_channels(keep, self._encoders.geometry.time_stride)
+        mask = mask_channels(keep, self._encoders.geometry.time_stride)
+        self._space.write(self.condition[:MASK_CHANNELS], mask)
 
     def _given_frames(self) -> dict[int, NDArray[np.float32]]:
         """Frames [3, height, width] by their index. The last one is first cropped to the aspect of

@@ -4,30 +4,47 @@ from __future__ import annotations
 
 import numpy as np
 
+from wan_trt.engine.backend import Backend, StepTensors
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import ExecutionError
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.job import Job, JobTensors
-from wan_trt.engine.request import AnimateRequest, ImageToVideoRequest, Request, Step
+from wan_trt.engine.memory.tensors import Holding
+from wan_trt.engine.request import AnimateRequest, ImageToVideoRequest, Request, Step, is_guided
+from wan_trt.engine.rope import rope_tables
 from wan_trt.engine.scheduler import Stage, Unit
-from wan_trt.engine.solver import History
 from wan_trt.engine.stages.animate import AnimateConditioning
-from wan_trt.engine.stages.conditioning import Conditioning
+from wan_trt.engine.stages.branches import Branches, branches_of
+from wan_trt.engine.stages.conditioning import Conditioning, Tensors
 from wan_trt.engine.stages.decode import decode_segment
 from wan_trt.engine.stages.denoise import Denoiser
 from wan_trt.engine.stages.encoders import Encoders
 from wan_trt.engine.stages.image_to_video import ImageToVideoConditioning
+from wan_trt.engine.stages.job_layout import (
+    SOLVER_NEWEST,
+    SOLVER_OLDER,
+    SOLVER_SAMPLE,
+    STEP_BLOCK,
+    UNCONDITIONAL_VELOCITY,
+    denoising_sizes,
+    job_layout,
+)
 from wan_trt.engine.stages.vae import Check, Vae
 from wan_trt.engine.validation import latent_shape, read_noise
+
+JOB = "job"
+"""The kind of memory: as much as a job needs from its first unit to its last."""
 
 
 class Pipeline:
     """The stages of one bundle. What belongs to a job lies in its JobTensors."""
 
-    def __init__(self, bundle: Bundle, executors: Executors) -> None:
+    def __init__(self, bundle: Bundle, executors: Executors, backend: Backend) -> None:
         self._manifest = bundle.manifest
         self._executors = executors
-        self._vae = Vae(executors)
+        self._backend = backend
+        self._space = backend.space
+        self._vae = Vae(executors, backend)
         self._encoders = Encoders(bundle, executors, self._vae)
 
     def run(self, unit: Unit, job: Job) -> None:
@@ -38,62 +55,106 @@ class Pipeline:
             self._denoise(job, unit.step)
         else:
             self._decode(job)
+        self._backend.pace()
 
     def _condition(self, job: Job) -> None:
         if job.tensors is None:
             job.tensors = self._tensors(job)
         tensors, segment = job.tensors, job.segment
         tensors.conditioning.encode(segment, tensors.carried, job.check)
-        shape = latent_shape(job.request, self._manifest)
-        noise = (
-            job.seeded_noise.segment(segment.index, shape)
-            if job.request.noise is None
-            else read_noise(job.request, segment.index, shape)
-        )
-        np.copyto(tensors.denoiser.latents, noise)
-        tensors.history = History()
+        latents = tensors.step.latents
+        if job.request.noise is None:
+            self._backend.draw_noise(job.request.seed, segment.index, latents)
+        else:
+            self._space.write(latents, read_noise(job.request, segment.index, latents.shape))
+        tensors.update.begin_segment()
 
     def _tensors(self, job: Job) -> JobTensors:
+        """All memory of a job, and what does not change from segment to segment in it."""
         request = job.request
-        conditioning = self._conditioning(request, job.check)
+        branches = branches_of(request.model, is_guided(request))
         shape = latent_shape(request, self._manifest)
-        denoiser = Denoiser(self._manifest.geometry, self._executors, conditioning, shape)
-        carried = np.zeros((3, job.plan.overlap, request.height, request.width), np.float32)
-        return JobTensors(conditioning, denoiser, carried)
+        sizes = denoising_sizes(self._manifest.geometry, shape)
+        experts = {job.step(index).expert for index in range(job.schedule.steps)}
+        guided = {expert: request.guidance(expert) != 1 for expert in sorted(experts)}
+        layout = job_layout(self._manifest, branches, sizes, guided)
+        holding = self._backend.memory.hold(JOB, job.job_id, layout)
+        try:
+            return self._filled(job, holding, branches, sizes)
+        except BaseException:
+            holding.close()
+            raise
 
-    def _conditioning(self, request: Request, check: Check) -> Conditioning:
+    def _filled(
+        self, job: Job, holding: Holding, branches: Branches, sizes: dict[str, int]
+    ) -> JobTensors:
+        request, tensors = job.request, holding.tensors
+        conditioning = self._conditioning(request, tensors, job.check)
+        tables = rope_tables(
+            sizes["frames"], sizes["rows"], sizes["columns"], self._manifest.geometry.head_dim
+        )
+        for name, table in zip(("rope_cos", "rope_sin"), tables, strict=True):
+            self._space.write(tensors[name], table)
+        step = StepTensors(
+            latents=tensors["latents"],
+            conditional=tensors["velocity"],
+            unconditional=tensors.get(UNCONDITIONAL_VELOCITY),
+            sample=tensors[SOLVER_SAMPLE],
+            newest=tensors[SOLVER_NEWEST],
+            older=tensors[SOLVER_OLDER],
+            block=tensors[STEP_BLOCK],
+        )
+        stream = self._space.stream
+        return JobTensors(
+            conditioning=conditioning,
+            denoiser=Denoiser(self._executors, branches, sizes, tensors, step, stream),
+            update=self._backend.new_update(step),
+            holding=holding,
+            carried=np.zeros((3, job.plan.overlap, request.height, request.width), np.float32),
+        )
+
+    def _conditioning(self, request: Request, tensors: Tensors, check: Check) -> Conditioning:
         match request:
             case AnimateRequest():
-                return AnimateConditioning(request, self._encoders, check)
+                return AnimateConditioning(request, self._encoders, tensors, check)
             case ImageToVideoRequest():
-                return ImageToVideoConditioning(request, self._encoders, check)
+                return ImageToVideoConditioning(request, self._encoders, tensors, check)
 
     def _denoise(self, job: Job, step: Step) -> None:
-        tensors = _running(job)
-        latents = tensors.denoiser.latents
-        velocity = tensors.denoiser.velocity(
-            step.expert, step.timestep, job.request.guidance(step.expert), version=step.segment
-        )
-        tensors.history.advance(job.coefficients(step), latents, velocity)
-        if not np.isfinite(latents).all():
-            raise ExecutionError(
-                f"latents became NaN or infinite in segment {step.segment}, step {step.index} "
-                f"(timestep {step.timestep}, {step.expert.value}-noise expert)",
-                expected="finite values",
-                action="lower the guidance or shift, or check the bundle's weights",
-            )
+        tensors, stream = _running(job), self._space.stream
+        guidance = job.request.guidance(step.expert)
+        tensors.update.write(step.timestep, job.coefficients(step), guidance, stream)
+        tensors.denoiser.launch(step.expert, guidance, version=step.segment)
+        tensors.update.enqueue(stream)
+        _require_finite(job)
 
     def _decode(self, job: Job) -> None:
         tensors = _running(job)
+        self._space.wait()
+        _require_finite(job)
         decode_segment(
             self._vae,
-            tensors.denoiser.latents,
+            tensors.step.latents,
             job.request.reference_latents,
             job.segment,
             tensors.carried,
             job.sink,
             job.check,
         )
+
+
+def _require_finite(job: Job) -> None:
+    """Of the steps that are done: on a GPU the last ones may still run."""
+    index = _running(job).update.first_bad_step
+    if index is None:
+        return
+    step = job.step(index)
+    raise ExecutionError(
+        f"latents became NaN or infinite in segment {step.segment}, step {step.index} "
+        f"(timestep {step.timestep}, {step.expert.value}-noise expert)",
+        expected="finite values",
+        action="lower the guidance or shift, or check the bundle's weights",
+    )
 
 
 def _running(job: Job) -> JobTensors:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from wan_trt.engine.backend import Backend
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import BundleError
-from wan_trt.engine.executor import run
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.prompts import PromptTokenizer, clean_prompt
+from wan_trt.engine.stages.borrow import borrowed_bindings
 from wan_trt.engine.stages.vae import Check
 
 REMEMBERED = 8
@@ -26,9 +27,10 @@ class TextEncoder:
     The encoder is a third of the bundle and is needed for seconds: it is closed after each use.
     """
 
-    def __init__(self, bundle: Bundle, executors: Executors) -> None:
+    def __init__(self, bundle: Bundle, executors: Executors, backend: Backend) -> None:
         self._bundle = bundle
         self._executors = executors
+        self._backend = backend
         self._stored: dict[str, NDArray[np.float32]] = {}
         self._recent: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
 
@@ -83,12 +85,16 @@ class TextEncoder:
         """Remember the rows of `texts` by their keys; the encoder is loaded once for all."""
         geometry = self._bundle.manifest.geometry
         tokenizer = PromptTokenizer(self._bundle.path / "tokenizer.json", geometry.text_tokens)
+        space, memory = self._backend.space, self._backend.memory
         try:
             encoder = self._executors.get("text_encoder")
             for key, text in texts.items():
                 check()
                 ids = tokenizer.token_ids(text)
-                rows = run(encoder, {"tokens": len(ids)}, token_ids=ids)["text_rows"]
-                self._recent[key] = rows
+                sizes = {"tokens": len(ids)}
+                with borrowed_bindings(memory, encoder, sizes, "text encoder") as bindings:
+                    space.write(bindings.inputs["token_ids"], ids)
+                    encoder.launch(bindings, space.stream)
+                    self._recent[key] = space.read(bindings.outputs["text_rows"])
         finally:
             self._executors.release("text_encoder")

@@ -1,8 +1,16 @@
-"""TensorRT's messages: printed, and the errors kept for the error that is raised."""
+"""What TensorRT says: printed, and its errors kept for the error that is raised.
+
+A call that fails returns False or None; the reason comes beside it, as a message to the logger and,
+for a runtime, its engines and their contexts, as a code and a text to the recorder. Either may come
+from threads of TensorRT's own.
+"""
 
 from __future__ import annotations
 
 import sys
+import threading
+from collections import deque
+from typing import SupportsInt
 
 import tensorrt as trt
 
@@ -13,6 +21,7 @@ _OUT_OF_MEMORY = (
     "OutOfMemory",
     "cudaErrorMemoryAllocation",
     "insufficient memory",
+    "FAILED_ALLOCATION",  # of trt.ErrorCodeTRT
 )
 _KEPT = 3
 
@@ -22,20 +31,68 @@ class Logger(trt.ILogger):
 
     def __init__(self) -> None:
         trt.ILogger.__init__(self)  # the bindings ask for it by this name
-        self._errors: list[str] = []
+        self._lock = threading.Lock()
+        self._errors: deque[str] = deque(maxlen=_KEPT)
 
     def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
         if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
-            self._errors.append(" ".join(msg.split()))
+            self.keep(msg)
         if severity not in (trt.ILogger.Severity.INFO, trt.ILogger.Severity.VERBOSE):
             print(f"{severity.name} {msg}", file=sys.stderr, flush=True)
 
+    def keep(self, error: str) -> None:
+        """Remember an error for `failure`."""
+        with self._lock:
+            self._errors.append(" ".join(error.split()))
+
     def failure(self, doing: str, action: str) -> WanTrtError:
-        """What to raise when a call has failed: the last errors say why."""
-        told = " / ".join(self._errors[-_KEPT:]) or "TensorRT gives no reason"
+        """What to raise when a call has failed: the last errors say why, and are forgotten."""
+        with self._lock:
+            told = " / ".join(self._errors) or "TensorRT gives no reason"
+            self._errors.clear()
         if any(sign in told for sign in _OUT_OF_MEMORY):
             return ResourceError(
                 f"out of memory {doing} ({told})",
                 action="use a smaller size, or a GPU with more free memory",
             )
         return ExecutionError(f"{doing} failed: {told}", action=action)
+
+
+class ErrorRecorder(trt.IErrorRecorder):
+    """Hands the errors of a runtime and of all that is made from it to its logger."""
+
+    def __init__(self, logger: Logger) -> None:
+        trt.IErrorRecorder.__init__(self)  # the bindings ask for it by this name
+        self._logger = logger
+        self._lock = threading.Lock()
+        self._errors: deque[tuple[trt.ErrorCodeTRT, str]] = deque(maxlen=_KEPT)
+        self._overflowed = False
+
+    def report_error(self, code: trt.ErrorCodeTRT, description: str) -> bool:
+        """False: TensorRT need not end the process over it, the failing call will say so."""
+        self._logger.keep(f"{code.name}: {description}")
+        with self._lock:
+            self._overflowed |= len(self._errors) == _KEPT
+            self._errors.append((code, description))
+        return False
+
+    def num_errors(self) -> int:
+        with self._lock:
+            return len(self._errors)
+
+    def get_error_code(self, index: SupportsInt) -> trt.ErrorCodeTRT:
+        with self._lock:
+            return self._errors[int(index)][0]
+
+    def get_error_desc(self, index: SupportsInt) -> str:
+        with self._lock:
+            return self._errors[int(index)][1]
+
+    def has_overflowed(self) -> bool:
+        with self._lock:
+            return self._overflowed
+
+    def clear(self) -> None:
+        with self._lock:
+            self._errors.clear()
+            self._overflowed = False

@@ -9,7 +9,8 @@ from pathlib import Path
 import tensorrt as trt
 from safetensors.numpy import load_file, save_file
 
-from wan_trt.engine.tensorrt.logger import Logger
+from wan_trt.engine.cuda.driver import Device
+from wan_trt.engine.tensorrt.logger import ErrorRecorder, Logger
 from wan_trt.engine.tensorrt.refit import refit
 from wan_trt.engine.tensorrt.weights import MappedWeights
 from wan_trt.plan.jobs import (
@@ -55,7 +56,9 @@ def _build(job: EngineJob, tell: Tell) -> bytes:
 def _look_and_try(job: EngineJob, plan: bytes, tell: Tell) -> int:
     """Write what the inspector shows and what the engine computes; bytes of its scratch."""
     logger, folder = Logger(), Path(job.folder)
+    recorder = ErrorRecorder(logger)  # TensorRT does not keep it alive
     runtime = trt.Runtime(logger)
+    runtime.error_recorder = recorder
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise logger.failure(
@@ -68,6 +71,7 @@ def _look_and_try(job: EngineJob, plan: bytes, tell: Tell) -> int:
     if job.options.strip:
         refit(engine, model, MappedWeights(job.weights), logger)
     if job.inputs is not None:
+        device = Device()
         inputs = load_file(job.inputs)
         trials: dict[str, Mapping[str, str] | None] = {OUTPUTS: None}
         if job.refittable:
@@ -76,7 +80,7 @@ def _look_and_try(job: EngineJob, plan: bytes, tell: Tell) -> int:
             tell("trial runs", done, len(trials))
             if weights is not None:
                 refit(engine, model, MappedWeights(weights), logger)
-            save_file(run(engine, inputs, job.outputs, logger), folder / file)
+            save_file(run(engine, inputs, job.outputs, device, logger), folder / file)
         tell("trial runs", len(trials), len(trials))
     return engine.device_memory_size_v2
 

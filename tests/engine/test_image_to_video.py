@@ -23,6 +23,7 @@ from wan_trt.engine import (
 )
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.executors import Executors
+from wan_trt.engine.host_backend import HostBackend
 from wan_trt.engine.ort import load_executor
 from wan_trt.engine.segments import plan_clip
 from wan_trt.engine.stages.encoders import Encoders
@@ -52,8 +53,10 @@ def go_on() -> None:
 @pytest.fixture(scope="module")
 def encoders(i2v_bundle: Bundle) -> Iterator[Encoders]:
     executors = Executors(i2v_bundle, load_executor)
-    yield Encoders(i2v_bundle, executors, Vae(executors))
+    backend = HostBackend()
+    yield Encoders(i2v_bundle, executors, Vae(executors, backend))
     executors.close()
+    backend.close()
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +72,18 @@ def generate(engine: Engine, wanted: ImageToVideoRequest) -> CollectedFrames:
 
 
 def condition_of(encoders: Encoders, wanted: ImageToVideoRequest) -> NDArray[np.float32]:
-    conditioning = ImageToVideoConditioning(wanted, encoders, go_on)
+    geometry = encoders.geometry
+    _, *grid = encoders.latent_shape(wanted.frames, wanted.height, wanted.width)
+    rows = np.empty((geometry.text_tokens, geometry.text_dim), np.float32)
+    tensors = {
+        "condition": np.empty((20, *grid), np.float32),
+        "text_rows": rows,
+        "negative_rows": rows.copy(),
+    }
+    conditioning = ImageToVideoConditioning(wanted, encoders, tensors, go_on)
     nothing = np.zeros((3, 0, wanted.height, wanted.width), np.float32)
     conditioning.encode(plan_clip(wanted.frames).segments[0], nothing, go_on)
-    return conditioning.condition
+    return tensors["condition"]
 
 
 def encoded(encoders: Encoders, clip: NDArray[np.float32]) -> NDArray[np.float32]:

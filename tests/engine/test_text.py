@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from wan_trt.engine import Bundle
 from wan_trt.engine.executor import Executor
 from wan_trt.engine.executors import Executors
+from wan_trt.engine.host_backend import HostBackend
 from wan_trt.engine.ort import load_executor
 from wan_trt.engine.stages.text import REMEMBERED, TextEncoder
 
@@ -35,7 +36,7 @@ def bundle(make_bundle: MakeBundle, shared_tokenizer: bytes) -> Bundle:
 
 @pytest.fixture
 def encoder(bundle: Bundle) -> TextEncoder:
-    return TextEncoder(bundle, Executors(bundle, load))
+    return TextEncoder(bundle, Executors(bundle, load), HostBackend())
 
 
 def rows(encoder: TextEncoder, text: str | None, name: str = "positive") -> NDArray[np.float32]:
@@ -58,7 +59,7 @@ def test_an_empty_prompt_is_the_models_own(encoder: TextEncoder, name: str) -> N
 def test_an_empty_prompt_stays_empty_where_the_models_own_is(bundle: Bundle) -> None:
     """Image-to-video has no prompt of its own."""
     object.__setattr__(bundle.manifest, "prompts", {"negative": "blurry"})
-    encoder = TextEncoder(bundle, Executors(bundle, load))
+    encoder = TextEncoder(bundle, Executors(bundle, load), HostBackend())
     assert rows(encoder, "").any()
     np.testing.assert_array_equal(rows(encoder, ""), rows(encoder, None))
 

@@ -11,6 +11,7 @@ from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import CancelledError
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.frames import CollectedFrames
+from wan_trt.engine.host_backend import HostBackend
 from wan_trt.engine.ort import load_executor
 from wan_trt.engine.pixels import round_bfloat16
 from wan_trt.engine.segments import plan_segments
@@ -25,8 +26,12 @@ def go_on() -> None:
 @pytest.fixture
 def vae(make_bundle: Callable[..., Bundle]) -> Iterator[Vae]:
     executors = Executors(make_bundle(), load_executor)
-    yield Vae(executors)
+    backend = HostBackend()
+    yield Vae(executors, backend)
     executors.close()
+    backend.memory.arena.check()
+    assert backend.memory.arena.usage.held == {}, "a clip's memory was not given back"
+    backend.close()
 
 
 @pytest.mark.parametrize("frames", [1, 5, 9, 13, 21])

@@ -14,6 +14,7 @@ from toy_jobs import MakeBundle, MakeRequest
 from wan_trt.engine import AnimateRequest, Bundle, CollectedFrames, Engine, JobSummary, Sampling
 from wan_trt.engine.executor import Bindings, Executor, GraphSpec
 from wan_trt.engine.executors import Executors
+from wan_trt.engine.host_backend import HostBackend
 from wan_trt.engine.job import Job
 from wan_trt.engine.ort import load_executor
 from wan_trt.engine.stages.pipeline import Pipeline
@@ -52,7 +53,7 @@ def count_launches(bundle: Bundle, request: AnimateRequest) -> Counter[str]:
     plan, schedule = validate_request(request, bundle.manifest)
     sink = CollectedFrames()
     job = Job("counted", request, sink, None, plan, schedule, bundle.manifest.boundary)
-    pipeline = Pipeline(bundle, Executors(bundle, load))
+    pipeline = Pipeline(bundle, Executors(bundle, load), HostBackend())
     while True:
         pipeline.run(job.unit, job)
         following = job.cursor.following(len(plan.segments), schedule.steps)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import fake_tensorrt
 import pytest
 from tensorrt_bindings_stubs import (
     TIMEOUT_S,
@@ -165,3 +166,21 @@ def test_names_that_do_not_exist_are_found(api: Mapping[str, list[str] | None]) 
     names = used_names(source)
     assert names == {"BuilderFlag", "BuilderFlag.FP16", "int8", "Buildr"}
     assert unknown_names(names, api) == {"BuilderFlag.FP16", "Buildr"}
+
+
+def test_the_made_up_tensorrt_has_only_what_the_genuine_one_has(
+    api: Mapping[str, list[str] | None],
+) -> None:
+    """The tests of executors run on it: a call that only it knows would prove nothing."""
+    made_up = {
+        f"{kind.__name__}.{name}"
+        for kind in vars(fake_tensorrt).values()
+        if isinstance(kind, type) and kind.__module__ == fake_tensorrt.__name__
+        for name in vars(kind)
+        if not name.startswith("_")
+    } - OF_THE_TEST
+    assert "IExecutionContext.execute_async_v3" in made_up
+    assert unknown_names(made_up, api) == set()
+
+
+OF_THE_TEST = {"Runtime.cuda", "ICudaEngine.session", "ICudaEngine.types"}

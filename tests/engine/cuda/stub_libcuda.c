@@ -21,6 +21,9 @@ static int allocate_pinned(handle *address, size_t nbytes, unsigned flags)
 { printf("pinned %zu flags %u\n", nbytes, flags); return allocate(address, nbytes); }
 static int copy(void *to, const void *source, size_t nbytes, handle stream)
 { printf("copy %zu stream %lx\n", nbytes, stream); memcpy(to, source, nbytes); return 0; }
+static int copy_rows(const size_t *c, handle stream)  // CUDA_MEMCPY2D, all of 8 bytes
+{ printf("rows from %d %zx every %zu to %d %zx every %zu: %zu of %zu stream %lx\n", (int)c[2], c[4],
+         c[6], (int)c[9], c[11], c[13], c[15], c[14], stream); return 0; }
 static int new_stream(handle *stream, unsigned flags, int priority)
 { printf("stream flags %u priority %d\n", flags, priority); return give_handle(stream); }
 static int new_event(handle *event, unsigned flags)
@@ -78,6 +81,7 @@ static const struct { const char *name; void *function; } CALLS[] = {
     {"cuDevicePrimaryCtxRetain", give_handle}, {"cuMemGetInfo", memory_info},
     {"cuMemAlloc", allocate}, {"cuMemHostAlloc", allocate_pinned}, {"cuMemcpyHtoDAsync", copy},
     {"cuMemcpyDtoHAsync", copy}, {"cuMemcpyDtoDAsync", copy},
+    {"cuMemcpy2DAsync", copy_rows},
     {"cuStreamCreateWithPriority", new_stream}, {"cuEventCreate", new_event},
     {"cuEventElapsedTime", elapsed}, {"cuModuleLoadData", load_module},
     {"cuModuleGetFunction", get_function}, {"cuLaunchKernel", launch},

@@ -26,6 +26,7 @@ address, pinned = device.allocate(64), device.allocate_pinned(64)
 device.copy_to_device(address, pinned, 64, stream)
 device.copy_to_host(pinned, address, 32, stream)
 device.copy_on_device(address, address, 16, stream)
+device.copy_rows_on_device(0xA000, 48, 0xB000, 40, (3, 16), stream)
 device.clear(address, 64, stream)
 device.record(event, stream)
 device.wait(stream, event)
@@ -99,6 +100,7 @@ def test_each_call_reaches_the_driver_as_meant(tmp_path: Path) -> None:
         f"copy 64 stream {stream}",
         f"copy 32 stream {stream}",
         f"copy 16 stream {stream}",
+        f"rows from 2 b000 every 40 to 2 a000 every 48: 3 of 16 stream {stream}",
         "1.5 ms",
         "module image",
         "function name",

@@ -1,4 +1,4 @@
-"""Captured launches: equal to eager ones, recorded again only for new addresses."""
+"""Captured launches: equal to eager ones, one graph for each set of addresses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wan_trt.engine.cuda.device_tensor import DeviceTensor
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.cuda.nvrtc import KernelSource
 from wan_trt.engine.errors import ExecutionError, ResourceError
-from wan_trt.engine.executor import GraphSpec, TensorSpec
+from wan_trt.engine.executor import Bindings, GraphSpec, TensorSpec
 
 SCALE_ADD = KernelSource(
     "scale_add",
@@ -67,7 +67,7 @@ class ScaleAdd:
         }
         return ScaleAddBindings({n: made[n] for n in ("x", "y")}, {"out": made["out"]})
 
-    def launch(self, bindings: ScaleAddBindings, stream: int | None = None) -> None:
+    def launch(self, bindings: Bindings, stream: int | None = None) -> None:
         assert stream is not None
         x, y, out = bindings.inputs["x"], bindings.inputs["y"], bindings.outputs["out"]
         n = x.elements
@@ -120,8 +120,8 @@ def test_bindings_that_swap_their_tensors_have_a_graph_each(side: DeviceSide) ->
     captured = CapturedExecutor(ScaleAdd(side), side.device, "scale_add")
     a, b, y = side.tensor(values(300, 0)), side.empty(300), side.tensor(values(300, 1))
     sizes = {"length": 300}
-    forth = captured.bind(sizes, {"x": a, "out": b, "y": y}, parity=0)
-    back = captured.bind(sizes, {"x": b, "out": a, "y": y}, parity=1)
+    forth = captured.bind(sizes, {"x": a, "out": b, "y": y})
+    back = captured.bind(sizes, {"x": b, "out": a, "y": y})
     result = values(300, 0)
     for bindings in itertools.islice(itertools.cycle((forth, back)), 10):
         captured.launch(bindings, side.stream)
@@ -153,7 +153,21 @@ def test_new_addresses_are_seen(side: DeviceSide) -> None:
             captured.launch(bindings, side.stream)
             out = side.get(bindings.outputs["out"])
             np.testing.assert_array_equal(out, expected(values(200, seed), values(200, 9)))
-    assert (captured.counts.captures, captured.counts.recaptures) == (3, 2)
+    assert (captured.counts.captures, captured.counts.recaptures) == (3, 0)
+    captured.close()
+
+
+def test_jobs_that_take_turns_keep_their_graphs(side: DeviceSide) -> None:
+    captured = CapturedExecutor(ScaleAdd(side), side.device, "scale_add", kept=2)
+    first, second, third = (captured.bind({"length": 8}) for _ in range(3))
+    for bindings in (first, second, first, second):
+        captured.launch(bindings, side.stream)
+    assert (captured.counts.captures, captured.counts.recaptures) == (2, 0)
+    captured.launch(third, side.stream)  # in the place of the first
+    captured.launch(second, side.stream)
+    captured.launch(first, side.stream)
+    assert (captured.counts.captures, captured.counts.recaptures) == (4, 2)
+    assert captured.counts.replays == 3
     captured.close()
 
 

@@ -7,9 +7,10 @@ import pytest
 from device_side import DeviceSide
 from numpy.typing import NDArray
 
+from wan_trt.engine.backend import STEP_BLOCK_WORDS, StepTensors
+from wan_trt.engine.cuda.device_tensor import DeviceTensor
 from wan_trt.engine.cuda.nvrtc import SOLVER_UPDATE
-from wan_trt.engine.cuda.step import StepTensors, StepUpdate
-from wan_trt.engine.cuda.step_block import STEP_BLOCK_NBYTES
+from wan_trt.engine.cuda.step import StepUpdate
 from wan_trt.engine.request import SolverName
 from wan_trt.engine.schedule import make_schedule
 from wan_trt.engine.solver import History, solver_coefficients
@@ -21,7 +22,9 @@ def random(*shape: int, seed: int = 0) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
-def step_tensors(side: DeviceSide, latents: NDArray[np.float32], guided: bool) -> StepTensors:
+def step_tensors(
+    side: DeviceSide, latents: NDArray[np.float32], guided: bool
+) -> StepTensors[DeviceTensor]:
     return StepTensors(
         latents=side.tensor(latents),
         conditional=side.empty(*SHAPE),
@@ -29,7 +32,7 @@ def step_tensors(side: DeviceSide, latents: NDArray[np.float32], guided: bool) -
         sample=side.empty(*SHAPE),
         newest=side.empty(*SHAPE),
         older=side.empty(*SHAPE),
-        block=side.empty(STEP_BLOCK_NBYTES, dtype="uint8"),
+        block=side.empty(STEP_BLOCK_WORDS, dtype="int64"),
     )
 
 

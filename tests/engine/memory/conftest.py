@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 from memory_places import PLACES, Place
 
+from wan_trt.engine.cuda.space import CudaSpace
+from wan_trt.engine.host_backend import HostSpace
 from wan_trt.engine.memory.arena import Arena
+from wan_trt.engine.memory.tensors import TensorMemory
 
 
 @pytest.fixture(params=PLACES)
@@ -29,3 +32,16 @@ def arena(place: Place) -> Iterator[Arena]:
     yield arena
     arena.check()
     arena.close()
+
+
+@pytest.fixture
+def memory(place: Place) -> Iterator[TensorMemory]:
+    """Eight pages for tensors."""
+    space: HostSpace | CudaSpace
+    space = HostSpace() if place.device is None else CudaSpace(place.device)
+    memory = TensorMemory(place.arena(8), space)
+    yield memory
+    memory.arena.check()
+    memory.close()
+    if isinstance(space, CudaSpace):
+        space.close()

@@ -1,0 +1,134 @@
+"""The CPU as a backend: numpy arrays in pages of the host, graphs by ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wan_trt.engine.backend import StepTensors
+from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.executor import Executor
+from wan_trt.engine.executors import Load
+from wan_trt.engine.memory.arena import Arena
+from wan_trt.engine.memory.host import HostPages, array_at
+from wan_trt.engine.memory.pages import PAGE_NBYTES
+from wan_trt.engine.memory.tensors import TensorMemory
+from wan_trt.engine.noise import SeededNoise
+from wan_trt.engine.ort import load_executor
+from wan_trt.engine.solver import History, StepCoefficients
+
+
+class HostSpace:
+    """A `Space` of numpy arrays."""
+
+    stream: int | None = None
+
+    def at(self, address: int, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+        return array_at(address, shape, dtype)
+
+    def write(self, tensor: Any, values: NDArray[Any]) -> None:
+        """See `Space.write`."""
+        _require_shape(tensor, values)
+        np.copyto(tensor, values, casting="same_kind")
+
+    def copy(self, target: Any, source: Any) -> None:
+        _require_shape(target, source)
+        np.copyto(target, source, casting="no")
+
+    def read(self, tensor: Any) -> NDArray[Any]:
+        return np.array(tensor)
+
+    def wait(self) -> None:
+        """All is done already."""
+
+    def mark(self) -> int | None:
+        return None
+
+    def wait_for(self, event: int | None) -> None:
+        assert event is None, "a host has no events"
+
+
+def _require_shape(target: NDArray[Any], values: NDArray[Any]) -> None:
+    """numpy would repeat what is too small."""
+    if target.shape != values.shape:
+        raise ValueError(f"values of {values.shape} do not fit a tensor of {target.shape}")
+
+
+class HostUpdate:
+    """An `Update` by `History.advance`. The history lies in the job's tensors, so that it moves
+    with them."""
+
+    def __init__(self, tensors: StepTensors[Any]) -> None:
+        self._tensors = tensors
+        self.begin_segment()
+
+    def begin_segment(self, done: int = 0) -> None:
+        self.done = done
+        self.first_bad_step: int | None = None
+        self._guidance = 1.0
+        self._coefficients: StepCoefficients | None = None
+
+    def write(
+        self,
+        timestep: int,
+        coefficients: StepCoefficients,
+        guidance: float,
+        stream: int | None = None,
+    ) -> None:
+        assert stream is None, "a host has no streams"
+        self._tensors.block[0] = timestep
+        self._coefficients, self._guidance = coefficients, guidance
+
+    def enqueue(self, stream: int | None = None) -> None:
+        assert self._coefficients is not None, "the numbers of a step are written before it runs"
+        assert stream is None, "a host has no streams"
+        t = self._tensors
+        velocity = t.conditional
+        if self._guidance != 1 and t.unconditional is not None:
+            scale = np.float32(self._guidance)
+            velocity = t.unconditional + scale * (t.conditional - t.unconditional)
+        history = History(t.sample if self.done else None, [t.newest, t.older][: self.done])
+        history.advance(self._coefficients, t.latents, velocity)
+        t.older[...] = t.newest
+        t.newest[...] = history.models[0]
+        t.sample[...] = history.sample
+        if self.first_bad_step is None and not np.isfinite(t.latents).all():
+            self.first_bad_step = self.done
+        self.done += 1
+
+    def close(self) -> None:
+        """There is nothing beside the job's tensors."""
+
+
+class HostBackend:
+    """A `Backend` on this machine's processor and memory."""
+
+    def __init__(self, threads: int | None = None, load: Load | None = None) -> None:
+        """`threads` for each graph, None: all cores that the process may use. Graphs are loaded
+        by `load(bundle, graph, weight_set)`, or by ONNX Runtime where that is None."""
+        self.space = HostSpace()
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // PAGE_NBYTES
+        self.memory = TensorMemory(Arena(HostPages(), pages), self.space)
+        self._load = load or partial(load_executor, threads=threads)
+
+    def load(self, bundle: Bundle, graph: str, weight_set: str) -> Executor:
+        return self._load(bundle, graph, weight_set)
+
+    def new_update(self, tensors: StepTensors[Any]) -> HostUpdate:
+        return HostUpdate(tensors)
+
+    def draw_noise(self, seed: int, segment: int, out: Any) -> None:
+        self.space.write(out, SeededNoise(seed).segment(segment, out.shape))
+
+    def make_current(self) -> None:
+        """Any thread may use the host."""
+
+    def pace(self) -> None:
+        """All is done already."""
+
+    def close(self) -> None:
+        self.memory.close()

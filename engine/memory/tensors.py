@@ -1,0 +1,132 @@
+"""Tensors in leased pages of an arena: a job's state, a clip's caches, the inputs of one launch.
+
+    reservation   |  job-1                       |  clip-1         |    addresses, kept for the next
+    lease         |[latents][keys]..[history]    |                 |    pages, while it is held
+
+What is held anew gets addresses that were used before, so graphs that were captured with them are
+replayed for the next job. There are as many ranges of a kind as were ever held at a time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import defaultdict
+from types import TracebackType
+
+from wan_trt.engine.memory.arena import Arena, Lease, Reservation
+from wan_trt.engine.memory.layout import Layout
+from wan_trt.engine.memory.pages import pages_for
+from wan_trt.engine.memory.parking import Parked, Parking
+from wan_trt.engine.space import Space, Tensor
+
+
+class TensorMemory:
+    """Gives tensors their memory. Closing it closes its arena."""
+
+    def __init__(self, arena: Arena, space: Space) -> None:
+        self.arena = arena
+        self.space = space
+        self._spare: dict[str, list[Reservation]] = defaultdict(list)
+        self._numbers = itertools.count(1)
+        self._lock = threading.RLock()
+
+    def hold(self, kind: str, holder: str, layout: Layout) -> Holding:
+        """The layout's tensors, with undefined values, until they are given back. `holder` is who
+        messages say has the memory.
+
+        Raises ResourceError where it is not to be had; then nothing is held.
+        """
+        nbytes = pages_for(max(layout.nbytes, 1), self.arena.page_nbytes) * self.arena.page_nbytes
+        with self._lock:
+            reservation = self._reserve(kind, nbytes)
+            try:
+                lease = self.arena.lease(reservation, holder, 0, nbytes)
+            except BaseException:
+                self._spare[kind].append(reservation)
+                raise
+        return Holding(self, kind, lease, layout)
+
+    def _reserve(self, kind: str, nbytes: int) -> Reservation:
+        """The smallest spare range that is large enough, the one that came back last; else a new
+        one in the place of a spare."""
+        latest = reversed(self._spare[kind])
+        spare = sorted(latest, key=lambda reservation: reservation.nbytes)
+        for reservation in spare:
+            if reservation.nbytes >= nbytes:
+                self._spare[kind].remove(reservation)
+                return reservation
+        if spare:
+            self._spare[kind].remove(spare[-1])
+            self.arena.release(spare[-1])
+        return self.arena.reserve(f"{kind}-{next(self._numbers)}", nbytes)
+
+    def give_back(self, kind: str, lease: Lease) -> None:
+        with self._lock:
+            self.arena.give_back(lease)
+            self.return_range(kind, lease.reservation)
+
+    def return_range(self, kind: str, reservation: Reservation) -> None:
+        """A range that has no pages is free for others."""
+        with self._lock:
+            self._spare[kind].append(reservation)
+
+    def close(self) -> None:
+        self.arena.close()
+
+
+class Holding:
+    """Tensors by name, at addresses that stay the same while it is held, also while parked."""
+
+    def __init__(self, memory: TensorMemory, kind: str, lease: Lease, layout: Layout) -> None:
+        self._memory = memory
+        self._kind = kind
+        self._lease: Lease | None = lease
+        self._parked: tuple[Parking, Parked] | None = None
+        self._reservation = lease.reservation
+        self.tensors: dict[str, Tensor] = {
+            name: memory.space.at(lease.address + layout.offsets[name], tensor.shape, tensor.dtype)
+            for name, tensor in layout.shapes.items()
+        }
+
+    @property
+    def address(self) -> int:
+        """Of the first tensor."""
+        return self._reservation.address
+
+    def park(self, parking: Parking) -> None:
+        """Copy everything out and give the pages back: the tensors must not be touched until
+        `bring_back`. Raises ResourceError without room there; then nothing has changed."""
+        assert self._lease is not None, "only what has pages can be parked"
+        parked = parking.park([self._lease], self._memory.space.mark())
+        parking.give_back(parked)
+        self._lease, self._parked = None, (parking, parked)
+
+    def bring_back(self) -> None:
+        """The tensors are as they were. Raises ResourceError without pages; it stays parked."""
+        assert self._parked is not None, "only what is parked can be brought back"
+        parking, parked = self._parked
+        (self._lease,) = parking.bring_back(parked)
+        self._parked = None
+        self._memory.space.wait_for(parking.event)
+
+    def close(self) -> None:
+        """Give the memory back; a second time nothing happens."""
+        if self._lease is not None:
+            lease, self._lease = self._lease, None
+            self._memory.give_back(self._kind, lease)
+        elif self._parked is not None:
+            (parking, parked), self._parked = self._parked, None
+            parking.discard(parked)
+            self._memory.return_range(self._kind, self._reservation)
+
+    def __enter__(self) -> Holding:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

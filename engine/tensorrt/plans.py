@@ -1,0 +1,73 @@
+"""The engines of a bundle's plans on one GPU: each loaded when it is needed, and once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import tensorrt as trt
+
+from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.cuda.driver import Device
+from wan_trt.engine.errors import BundleError
+from wan_trt.engine.plan_entry import PlanEntry, find_plan
+from wan_trt.engine.tensorrt.executor import Memory, TensorRtExecutor
+from wan_trt.engine.tensorrt.logger import ErrorRecorder, Logger
+from wan_trt.engine.tensorrt.plan_file import load_engine
+
+
+class Plans:
+    """What a bundle has for this GPU and this TensorRT."""
+
+    def __init__(self, bundle: Bundle, device: Device) -> None:
+        self._bundle = bundle
+        major, minor = device.gpu.compute_capability
+        self._compute_capability = f"{major}.{minor}"
+        self._gpu = device.gpu.name
+        self._logger = Logger()
+        # Python does not keep a recorder alive for TensorRT: it must live as long as the runtime.
+        self._recorder = ErrorRecorder(self._logger)
+        self._runtime = trt.Runtime(self._logger)
+        self._runtime.error_recorder = self._recorder
+        self._engines: dict[str, trt.ICudaEngine] = {}
+
+    def executor(self, graph: str, weight_set: str, memory: Memory) -> TensorRtExecutor:
+        """The executor of a graph: its engines are loaded by `bind`."""
+
+        def engine_for(sizes: Mapping[str, int]) -> trt.ICudaEngine:
+            plan = self._plan(graph, weight_set, sizes)
+            if plan.file not in self._engines:
+                self._engines[plan.file] = load_engine(
+                    self._bundle, plan, self._runtime, self._logger
+                )
+            return self._engines[plan.file]
+
+        spec = self._bundle.manifest.graphs[graph].spec
+        return TensorRtExecutor(graph, spec, engine_for, memory, self._logger)
+
+    def release(self, graph: str, weight_set: str) -> None:
+        """Let go of the engines of a graph; contexts that are still there keep theirs."""
+        for plan in self._bundle.manifest.plans:
+            if (plan.graph, plan.weight_set) == (graph, weight_set):
+                self._engines.pop(plan.file, None)
+
+    def serves(self, graph: str, weight_set: str, sizes: Mapping[str, int]) -> bool:
+        """Whether there is a plan for these values of the graph's symbols."""
+        return self._find(graph, weight_set, sizes) is not None
+
+    def _find(self, graph: str, weight_set: str, sizes: Mapping[str, int]) -> PlanEntry | None:
+        return find_plan(
+            self._bundle.manifest.plans,
+            *(graph, weight_set, sizes),
+            *(self._compute_capability, trt.__version__),
+        )
+
+    def _plan(self, graph: str, weight_set: str, sizes: Mapping[str, int]) -> PlanEntry:
+        plan = self._find(graph, weight_set, sizes)
+        if plan is None:
+            wanted = ", ".join(f"{name} {value}" for name, value in sorted(sizes.items()))
+            raise BundleError(
+                f"the bundle has no plan of {graph} ({weight_set}) for {wanted} on {self._gpu} "
+                f"({self._compute_capability}) and TensorRT {trt.__version__}",
+                action="build it with `wan-trt build BUNDLE --size WxH --frames N`",
+            )
+        return plan

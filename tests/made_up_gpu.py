@@ -1,0 +1,115 @@
+"""A GPU for whole jobs without one: the made-up driver, kernels compiled by g++, and graphs that
+ONNX Runtime's CPU provider runs when the made-up stream comes to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from fake_virtual_memory import FakeVirtualMemory, QueuedWork
+from host_kernels import compile_for_host
+
+from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.capture import REPLAYED, CapturedExecutor
+from wan_trt.engine.cuda.backend import CudaBackend
+from wan_trt.engine.cuda.device_tensor import DeviceTensor
+from wan_trt.engine.cuda.driver import Device, Kernel
+from wan_trt.engine.cuda.nvrtc import KernelSource
+from wan_trt.engine.executor import Bindings, Executor, GraphSpec
+from wan_trt.engine.memory.host import array_at
+from wan_trt.engine.ort import OrtExecutor, load_executor
+
+MEMORY_NBYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class QueuedBindings:
+    """Device tensors, and the same memory as the arrays that ONNX Runtime knows."""
+
+    inputs: Mapping[str, DeviceTensor]
+    outputs: Mapping[str, DeviceTensor]
+    arrays: Bindings
+
+
+class QueuedGraph:
+    """An `Executor` on the made-up GPU: a launch puts a run on the stream, as late as any work."""
+
+    def __init__(self, executor: OrtExecutor, cuda: FakeVirtualMemory) -> None:
+        self._executor = executor
+        self._cuda = cuda
+        self.spec: GraphSpec = executor.spec
+
+    def bind(
+        self, sizes: Mapping[str, int], tensors: Mapping[str, DeviceTensor] | None = None
+    ) -> QueuedBindings:
+        given = tensors or {}
+        names = [spec.name for spec in (*self.spec.inputs, *self.spec.outputs)]
+        if missing := sorted(set(names) - set(given)):
+            raise ValueError(f"no tensors are given for {missing}")
+        if loose := sorted(name for name, tensor in given.items() if not tensor.contiguous):
+            raise ValueError(f"{loose[0]} must be contiguous")
+        arrays = {name: array_at(t.address, t.shape, t.dtype) for name, t in given.items()}
+        bound = self._executor.bind(sizes, arrays)
+        return QueuedBindings(
+            {spec.name: given[spec.name] for spec in self.spec.inputs},
+            {spec.name: given[spec.name] for spec in self.spec.outputs},
+            bound,
+        )
+
+    def launch(self, bindings: Bindings, stream: int | None = None) -> None:
+        if not isinstance(bindings, QueuedBindings) or stream is None:
+            raise ValueError("a queued graph launches its own bindings on a stream")
+        self._executor.require_open()
+        tensors = (*bindings.inputs.values(), *bindings.outputs.values())
+        ranges = tuple((tensor.address, tensor.nbytes) for tensor in tensors)
+        self._cuda.enqueue(
+            stream,
+            QueuedWork(self._cuda, ranges, lambda: self._executor.launch(bindings.arrays)),
+        )
+
+    def close(self) -> None:
+        self._executor.close()
+
+
+@dataclass
+class MadeUpGpu:
+    """What a test sees of the machine. Kernels are compiled in `folder`."""
+
+    folder: Path
+    cuda: FakeVirtualMemory = field(init=False)
+    captured: list[CapturedExecutor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        pytest.importorskip("cuda.bindings.driver", reason="needs cuda-bindings (extra `cuda`)")
+        self.cuda = FakeVirtualMemory(MEMORY_NBYTES)
+
+    def backend(self) -> CudaBackend:
+        """Denoiser and VAE are captured and replayed."""
+        return CudaBackend(Device(bindings=self.cuda), self._load, self._load_kernel)
+
+    def _load(
+        self, bundle: Bundle, graph: str, weight_set: str, device: Device, stream: int
+    ) -> Executor:
+        assert stream, "everything runs on one stream of its own"
+        queued = QueuedGraph(load_executor(bundle, graph, weight_set, threads=1), self.cuda)
+        if graph not in REPLAYED:
+            return queued
+        self.captured.append(CapturedExecutor(queued, device, graph))
+        return self.captured[-1]
+
+    def _load_kernel(self, device: Device, source: KernelSource) -> Kernel:
+        image = compile_for_host(source, self.folder)
+        return device.load_kernel(image, source.name, source.argument_types)
+
+    @property
+    def captures(self) -> int:
+        return sum(executor.counts.captures for executor in self.captured)
+
+    def require_all_given_back(self) -> None:
+        """After the engine is closed."""
+        assert self.cuda.live == {}
+        assert not self.cuda.mappings, "pages are mapped still"
+        assert not self.cuda.handles, "memory of pages was not released"
+        assert not self.cuda.reserved, "addresses are reserved still"
