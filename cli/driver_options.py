@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 _HIGHEST_RATE = 10_000
 _BOX, _SAM2 = "box", "sam2"
+_DRIVER_FIELDS = (
+    *("keypoints", "models", "person", "retarget", "reference_keypoints", "edited_driver"),
+    *("edited_character", "matte", "mask_from", "smooth_points_s", "smooth_faces_s", "face_size"),
+    *("fps", "size"),
+)
 
 
 def add_driver_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
@@ -75,8 +80,7 @@ def add_driver_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParse
         help="replace mode: a video that is white where the person is, black elsewhere",
     )
     group.add_argument(
-        "--mask",
-        dest="mask_from",
+        "--mask-from",
         choices=[_SAM2, _BOX],
         help="replace mode without --matte: cut the person out with SAM2, or take a generous box "
         "around the key points (default: sam2 with --models, else box)",
@@ -158,6 +162,18 @@ def prepare_driver(
         tracker=tracker,
         on_progress=on_progress,
     )
+
+
+def refuse_without_video(arguments: argparse.Namespace) -> None:
+    """`generate` has these options for a driving video only."""
+    for name in _DRIVER_FIELDS:
+        if getattr(arguments, name) != arguments.parser.get_default(name):
+            raise InputError(
+                "given without --video",
+                expected="a driving video that it is about",
+                action="name the video, or leave it out",
+                field=name,
+            )
 
 
 def _options(arguments: argparse.Namespace, frame_limit: int | None) -> Options:

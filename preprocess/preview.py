@@ -21,8 +21,8 @@ _WHITE_FROM = 127
 class PreviewFrames:
     """A FrameSource of the driver's frames with skeleton, face box and mask drawn over them.
 
-    `poses` and `faces` are in pixels of the driver's frames; `mask` has their size. The sides are
-    cut to even numbers, as videos want them.
+    `poses` and `faces` are in pixels of the driver's frames; `mask` has their size. Odd sides grow
+    by a black pixel: videos want even ones.
     """
 
     def __init__(
@@ -30,17 +30,17 @@ class PreviewFrames:
     ) -> None:
         self._driver, self._poses, self._faces, self._mask = driver, poses, faces, mask
         self.count, self.rate = driver.count, driver.rate
-        self.height, self.width = driver.height - driver.height % 2, driver.width - driver.width % 2
+        self.height, self.width = driver.height + driver.height % 2, driver.width + driver.width % 2
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         check_range(start, stop, self.count)
-        frames = np.empty((stop - start, self.height, self.width, 3), dtype=np.uint8)
+        frames = np.zeros((stop - start, self.height, self.width, 3), dtype=np.uint8)
+        height, width = self._driver.height, self._driver.width
         for first, last in pieces(start, stop):
             masks = None if self._mask is None else self._mask.read(first, last)
             for index, frame in enumerate(self._driver.read(first, last), first):
                 region = None if masks is None else masks[index - first, ..., 0] > _WHITE_FROM
-                drawn = self._drawn(frame, index, region)
-                frames[index - start] = drawn[: self.height, : self.width]
+                frames[index - start, :height, :width] = self._drawn(frame, index, region)
         return frames
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from wan_trt.preprocess.detection.pose_crop import IMAGE_DEVIATION, IMAGE_MEAN
 from wan_trt.preprocess.networks.onnx_network import NetworkDevice, OnnxNetwork
 from wan_trt.preprocess.networks.sam2_memory import FrameMemory, Sam2Memory
 
-INSTEAD: Final = "give --matte VIDEO, or --mask box"
+INSTEAD: Final = "give --matte VIDEO, or --mask-from box"
 _DEFAULT_SIZE = (1024, 1024)
 _ON_THE_OBJECT, _NO_POINT = 1.0, -1.0
 

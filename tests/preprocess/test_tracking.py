@@ -193,7 +193,7 @@ def test_the_preview_shows_what_was_found(tracker: PersonTracker) -> None:
     prepared = prepare(red_box(1)[0], tracker, driver, SMALL)
     assert prepared.preview is not None
     frames = prepared.preview.read(0, 2)
-    assert frames.shape == (2, 94, 126, 3), "even sides, as videos want them"
-    changed = (frames != driver.read(0, 2)[:, :94, :126]).any(axis=3)
+    assert frames.shape == (2, 96, 128, 3), "even sides, as videos want them"
+    changed = (frames[:, :95, :127] != driver.read(0, 2)).any(axis=3)
     assert 0 < changed.mean() < 0.5
     assert (frames == 255).all(axis=3).any(), "a white box around the face"

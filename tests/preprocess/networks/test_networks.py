@@ -85,7 +85,7 @@ def test_missing_files_are_named_and_what_replaces_them(tmp_path: Path) -> None:
     for load, message in (
         (networks.detector, r"det/yolov10m\.onnx is missing.*person detector.*--keypoints FILE"),
         (networks.pose, r"pose2d/vitpose_h_wholebody\.onnx is missing.*--keypoints FILE"),
-        (networks.outlines, r"sam2/image_encoder\.onnx is missing.*--matte VIDEO.*--mask box"),
+        (networks.outlines, r"sam2/image_encoder\.onnx is missing.*--matte VIDEO.*--mask-from box"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             load()
