@@ -14,8 +14,8 @@ from wan_trt.preprocess.poses import PoseTrack
 from wan_trt.preprocess.skeleton import draw_pose, stick_width
 
 _FACE = (255, 255, 255)
-_MASK = np.array([255, 0, 160], dtype=np.uint16)
-_WHITE_FROM = 127
+_MASK = (255, 0, 160)
+_BLACK = (0, 0, 0)
 
 
 class PreviewFrames:
@@ -39,8 +39,8 @@ class PreviewFrames:
         for first, last in pieces(start, stop):
             masks = None if self._mask is None else self._mask.read(first, last)
             for index, frame in enumerate(self._driver.read(first, last), first):
-                region = None if masks is None else masks[index - first, ..., 0] > _WHITE_FROM
-                frames[index - start, :height, :width] = self._drawn(frame, index, region)
+                mask = None if masks is None else masks[index - first]
+                frames[index - start, :height, :width] = self._drawn(frame, index, mask)
         return frames
 
     def close(self) -> None:
@@ -48,15 +48,15 @@ class PreviewFrames:
         self._driver.close()
 
     def _drawn(
-        self, frame: NDArray[np.uint8], index: int, region: NDArray[np.bool_] | None
+        self, frame: NDArray[np.uint8], index: int, mask: NDArray[np.uint8] | None
     ) -> NDArray[np.uint8]:
         picture = frame.copy()
-        if region is not None:
-            picture[region] = (picture[region] + _MASK) // 2
         height, width = picture.shape[:2]
+        if mask is not None:
+            tinted = cv2.addWeighted(frame, 0.5, np.full_like(frame, _MASK), 0.5, 0)
+            cv2.copyTo(tinted, cv2.extractChannel(mask, 0), picture)
         skeleton = draw_pose(self._poses, index, height, width)
-        limbs = skeleton.any(axis=2)
-        picture[limbs] = skeleton[limbs]
+        cv2.copyTo(skeleton, cv2.bitwise_not(cv2.inRange(skeleton, _BLACK, _BLACK)), picture)
         box = self._faces.boxes[index]
         corners = (box.left, box.top), (box.right - 1, box.bottom - 1)
         cv2.rectangle(picture, *corners, _FACE, stick_width(height, width))
