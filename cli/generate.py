@@ -179,6 +179,9 @@ def _with_driver(
     prepared = prepare_driver(
         arguments, arguments.video, arguments.frames, resources, PreparationLine(sys.stderr).show
     )
+    if prepared.frames_without_face:
+        count = prepared.frames_without_face
+        print(f"{count} frames show no face: the nearest box is used", file=sys.stderr)
     files = replace(
         files,
         pose=prepared.pose,

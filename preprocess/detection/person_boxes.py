@@ -42,11 +42,10 @@ def people_in(
     dropped, and those that overlap a surer one of any class by half. Raises ValueError for another
     layout.
     """
-    boxes, scores, classes = _rows(output)
-    scale = np.array([size[1] / input_size[1], size[0] / input_size[0]] * 2)
+    scale = np.array([size[1] / input_size[1], size[0] / input_size[0]] * 2, dtype=np.float32)
+    boxes, scores, classes = _rows(output, scale)
     sure = scores >= CONFIDENT_FROM
-    # Left, top, width and height, truncated to whole pixels (upstream).
-    placed = (boxes[sure] * scale.astype(boxes.dtype)).astype(np.int32)
+    placed = boxes[sure].astype(np.int32)  # truncated to whole pixels (upstream)
     scores, classes = scores[sure], classes[sure]
     kept = cv2.dnn.NMSBoxes(placed.tolist(), scores.tolist(), CONFIDENT_FROM, _OVERLAP)
     chosen = [i for i in kept if classes[i] == _PERSON and scores[i] > CONFIDENT_FROM]
@@ -77,14 +76,14 @@ def _long_sides(people: People) -> NDArray[np.float64]:
 
 
 def _rows(
-    output: NDArray[np.float32],
+    output: NDArray[np.float32], scale: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.intp]]:
-    """(left, top, width, height) [n, 4], scores [n], classes [n] of either layout."""
+    """(left, top, width, height) [n, 4] in pixels, scores [n], classes [n] of either layout."""
     if output.ndim != 2:
         raise ValueError(f"detections of shape {output.shape}: expected [n, 6] or [84, n]")
     if output.shape[1] == _ROW:
-        corners, sizes = output[:, :2], output[:, 2:_BOX] - output[:, :2]
-        boxes = np.concatenate([corners, sizes], axis=1)
+        boxes = output[:, :_BOX] * scale
+        boxes[:, 2:] -= boxes[:, :2]
         return boxes, output[:, _BOX], output[:, -1].astype(np.intp)
     if output.shape[0] < output.shape[1]:
         output = output.T
@@ -92,4 +91,4 @@ def _rows(
         raise ValueError(f"detections of shape {output.shape}: expected [n, 6] or [84, n]")
     boxes, scores = output[:, :_BOX].copy(), output[:, _BOX:]
     boxes[:, :2] -= boxes[:, 2:] / 2
-    return boxes, scores.max(axis=1), scores.argmax(axis=1)
+    return boxes * scale, scores.max(axis=1), scores.argmax(axis=1)
