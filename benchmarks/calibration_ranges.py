@@ -1,22 +1,25 @@
 """How the ranges of each expert on its own timesteps differ from one range for all timesteps.
 
-    python benchmarks/calibration_ranges.py CHECKPOINT SAMPLES --out ranges.json
+    python benchmarks/calibration_ranges.py CHECKPOINT SAMPLES [CHECKPOINT SAMPLES ..] --out FILE
 
-Measures ranges as `wan-trt calibrate` does, and the relative squared error of the velocity with
-every candidate linear quantised: with the ranges of the expert, and with the greater of both.
+Measures ranges by each method as `wan-trt calibrate --no-fit` does, and the relative squared error
+of the velocity with every candidate linear quantised: with the ranges of the expert, and with the
+greater of both. What is fitted depends on the ranges, and would blur the comparison.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from e2e.machine import describe_machine
 from wan_trt.calibration.calibrate import CalibrationOptions, calibrated
 from wan_trt.calibration.ranges import Method, MethodName
 from wan_trt.calibration.recording import Recording
@@ -41,7 +44,7 @@ def summary(ranges: Ranges) -> dict[str, Any]:
     factors = [max(ratio, 1 / ratio) for ratio in ratios.values()]
     widest = max(ratios, key=lambda name: max(ratios[name], 1 / ratios[name]))
     return {
-        "linears": len(ratios),
+        "inputs": len(ratios),
         "low_over_high": {
             "least": min(ratios.values()),
             "median": median(ratios.values()),
@@ -61,7 +64,7 @@ def measure(checkpoint: Path, samples: Path, method: Method, calls: int) -> dict
             checkpoint,
             samples,
             Path(work),
-            CalibrationOptions(method=method),
+            CalibrationOptions(method=method, fit=False),
             (recording.before_call,),
             lambda _: None,
             None,
@@ -71,7 +74,7 @@ def measure(checkpoint: Path, samples: Path, method: Method, calls: int) -> dict
         spread = recording.spread(scales.origin.boundary, calls)
         errors = {
             name: VelocityErrors(found.graphs, spread, replace(scales, ranges=ranges)).together(
-                list(ranges[ExpertName.HIGH])
+                found.rounded.weights
             )
             for name, ranges in (("own", scales.ranges), ("common", common(scales.ranges)))
         }
@@ -80,22 +83,43 @@ def measure(checkpoint: Path, samples: Path, method: Method, calls: int) -> dict
             "model": scales.origin.model,
             "timesteps": scales.origin.sampling["timesteps"],
             "ranges": summary(scales.ranges),
-            "velocity_error": errors,
+            "velocity_error": {
+                name: {expert.value: error.total for expert, error in own.items()}
+                for name, own in errors.items()
+            },
         }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("samples", type=Path)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument(
+        "models", metavar="PATH", type=Path, nargs="+", help="CHECKPOINT SAMPLES, as pairs"
+    )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--method", choices=list(MethodName), default=MethodName.MAX)
     parser.add_argument("--calls", type=int, default=8, help="of each expert, for the errors")
-    arguments = parser.parse_args()
-    method = Method(MethodName(arguments.method))
-    result = measure(arguments.checkpoint, arguments.samples, method, arguments.calls)
-    write_text(arguments.out, json.dumps(result, indent=1) + "\n")
+    options = parser.parse_args(arguments)
+    if len(options.models) % 2:
+        parser.error("CHECKPOINT and SAMPLES come in pairs")
+    machine = describe_machine(1, ("torch", "nvidia-modelopt", "onnxruntime", "numpy"))
+    runs = []
+    for checkpoint, samples in zip(options.models[::2], options.models[1::2], strict=True):
+        for name in MethodName:
+            runs.append(measure(checkpoint, samples, Method(name), options.calls))
+            print(row(runs[-1]), flush=True)
+    write_text(options.out, json.dumps({"machine": machine, "runs": runs}, indent=1) + "\n")
+    return 0
+
+
+def row(run: Mapping[str, Any]) -> str:
+    """A line of the table in docs/benchmarks.md, errors times 1000."""
+    ratio, errors = run["ranges"]["low_over_high"], run["velocity_error"]
+    cells = [run["model"], run["method"], f"{ratio['least']:.2f} to {ratio['greatest']:.2f}"]
+    cells.append(f"{ratio['median']:.2f}")
+    for expert in ExpertName:
+        own, shared = (1000 * errors[name][expert.value] for name in ("own", "common"))
+        cells.append(f"{own:.3f} / {shared:.3f}")
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

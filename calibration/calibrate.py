@@ -6,17 +6,15 @@ open, check samples -> export to a temporary bundle -> jobs with torch graphs ->
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import cast
 
 import torch
 
-from wan_trt.calibration.fitting import fit
-from wan_trt.calibration.modelopt import VERSION, least_square_columns
+from wan_trt.calibration.fitting import Read, fit
+from wan_trt.calibration.modelopt import VERSION
 from wan_trt.calibration.observers import Observers
 from wan_trt.calibration.ranges import Method
 from wan_trt.calibration.sample_jobs import check_samples, run_samples
@@ -32,12 +30,12 @@ from wan_trt.export import graphs
 from wan_trt.export.bundle_writer import export_bundle
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.expert_stack import stack_loras
-from wan_trt.export.modeling.module import Linear
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.progress import OnProgress
 from wan_trt.export.quantize.fitted import Fitted
 from wan_trt.export.quantize.origin import lora_uses
 from wan_trt.export.quantize.policy import Policy, candidates
+from wan_trt.export.quantize.rounding import Rounding
 from wan_trt.export.quantize.scales import Scales, ScalesOrigin
 from wan_trt.export.tool import tool
 
@@ -58,8 +56,10 @@ class CalibrationOptions:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The ranges, and what they were measured with, which lives as long as the block does."""
+    """What was found for what is `rounded` in all graphs, and what it was measured with, which
+    lives as long as the block does."""
 
+    rounded: Rounding
     scales: Scales
     graphs: TorchGraphs
 
@@ -108,7 +108,7 @@ def calibrated(
         with _attached(observers, torch_graphs), Engine(bundle, load=load) as engine:
             described = run_samples(engine, samples, on_event)
         ranges = observers.ranges()
-        fitted = _fit(torch_graphs, observers) if options.fit else {}
+        fitted = _fit(torch_graphs, observers, ranges) if options.fit else {}
         stacks = stack_loras(opened, contents, options.export)
         manifest = bundle.manifest
         origin = ScalesOrigin(
@@ -133,7 +133,7 @@ def calibrated(
                 "device": _device_name(torch_graphs.device),
             },
         )
-        yield Calibrated(Scales(origin, ranges, fitted), torch_graphs)
+        yield Calibrated(Rounding.of_all(rounded), Scales(origin, ranges, fitted), torch_graphs)
 
 
 @contextmanager
@@ -158,17 +158,22 @@ def _attached(observers: Observers, torch_graphs: TorchGraphs) -> Iterator[None]
             remove()
 
 
-def _fit(torch_graphs: TorchGraphs, observers: Observers) -> dict[ExpertName, dict[str, Fitted]]:
-    """Of each expert's linears, one expert after the other. Columns of a linear that both share are
-    searched once."""
-    columns = cache(lambda linear: least_square_columns(linear.weight.data))
-    found: dict[ExpertName, dict[str, Fitted]] = {}
-    for expert in ExpertName:
-        found[expert] = {}
-        for name, mean in observers.means(expert).items():
-            module = torch_graphs.of_expert(torch_graphs.graph_of[name], expert)
-            linear = cast(Linear, module.get_submodule(name))
-            found[expert][name] = fit(linear, columns(linear), mean)
+def _fit(
+    torch_graphs: TorchGraphs,
+    observers: Observers,
+    ranges: Mapping[ExpertName, Mapping[str, float]],
+) -> dict[ExpertName, dict[str, Fitted]]:
+    """Of all linears. Experts that share a matrix share its column scales too: one file of both."""
+    found: dict[ExpertName, dict[str, Fitted]] = {expert: {} for expert in ExpertName}
+    for linear in observers.linears:
+        for experts in torch_graphs.sharing(linear):
+            fits = fit(
+                torch_graphs.matrix(linear, experts[0]),
+                torch_graphs.has_bias(linear),
+                [Read(observers.seen(e, linear), ranges[e].get(linear)) for e in experts],
+            )
+            for expert, fitted in zip(experts, fits, strict=True):
+                found[expert][linear] = fitted
     return found
 
 

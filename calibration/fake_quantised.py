@@ -1,5 +1,5 @@
-"""Linears that compute as at FP8, in float32: input and weight are rounded to E4M3 and back.
-FP8 attention has no such counterpart yet."""
+"""Linears that compute as in an FP8 bundle, in float32: what is E4M3 there is rounded and widened
+again. FP8 attention has no such counterpart yet."""
 
 from __future__ import annotations
 
@@ -9,31 +9,35 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-from wan_trt.calibration.fitting import rounded
-from wan_trt.calibration.modelopt import quantise_e4m3
 from wan_trt.export.modeling.module import Linear
+from wan_trt.export.quantize.e4m3 import input_scale, rounded, scales_for
 from wan_trt.export.quantize.fitted import Fitted
+from wan_trt.export.quantize.rounding import Rounding
 
 
 @contextmanager
 def fake_quantised(
-    module: nn.Module, ranges: Mapping[str, float], fitted: Mapping[str, Fitted] | None = None
+    module: nn.Module,
+    rounding: Rounding,
+    ranges: Mapping[str, float],
+    fitted: Mapping[str, Fitted] | None = None,
 ) -> Iterator[None]:
-    """Inside the block the linears that `ranges` names, with the range of their inputs, are
-    quantised: weights with a scale for each output channel, as `fitted` has it, or by its greatest
-    magnitude. One weight at a time is held twice."""
+    """Inside the block the linears of `rounding` are quantised: weights with a scale for each
+    output channel, as `fitted` has it, or by its greatest magnitude; inputs that are rounded by
+    their `ranges`. One weight at a time is held twice."""
     with ExitStack() as stack:
-        for name, value in ranges.items():
+        for name in rounding.weights:
             linear = module.get_submodule(name)
             assert isinstance(linear, Linear)
-            _Quantised(linear, value, (fitted or {}).get(name)).attach(stack)
+            greatest = ranges[name] if name in rounding.inputs else None
+            _Quantised(linear, greatest, (fitted or {}).get(name)).attach(stack)
         yield
 
 
 class _Quantised:
     """The hooks around one linear."""
 
-    def __init__(self, linear: Linear, greatest: float, fitted: Fitted | None) -> None:
+    def __init__(self, linear: Linear, greatest: float | None, fitted: Fitted | None) -> None:
         self._linear = linear
         self._greatest = greatest
         self._weight = linear.weight.data
@@ -47,14 +51,15 @@ class _Quantised:
 
     def _enter(self, _linear: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         (x,) = inputs
-        fitted = self._fitted
-        self._linear.weight.data = rounded(
-            self._weight,
-            self._weight.abs().amax(0)
-            if fitted is None
-            else torch.from_numpy(fitted.column_ranges).to(x.device),
+        scales = (
+            scales_for(self._weight.abs().amax(0))
+            if self._fitted is None
+            else torch.from_numpy(self._fitted.column_scales).to(x.device)
         )
-        return quantise_e4m3(x, torch.tensor(self._greatest, device=x.device))
+        self._linear.weight.data = rounded(self._weight, scales)
+        if self._greatest is None:
+            return x
+        return rounded(x, input_scale(self._greatest).to(x.device))
 
     def _leave(
         self, _linear: nn.Module, _inputs: object, output: torch.Tensor | None

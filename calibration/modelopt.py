@@ -21,7 +21,6 @@ VERSION = version("nvidia-modelopt")
 _E4M3 = (4, 3)
 _SMALLEST = 1 / 16
 _STEP = 1 / 128
-_COLUMN_STEP = 1 / 32
 
 
 def make_observer(calibrator: str) -> Any:
@@ -50,8 +49,7 @@ def histogram(observer: Any) -> tuple[torch.Tensor, float]:
 
 
 def quantise_e4m3(tensor: torch.Tensor, greatest: torch.Tensor) -> torch.Tensor:
-    """`tensor` rounded to E4M3 at scale `greatest` / 448 and back. `greatest` is a scalar, or
-    [1, channels] where each of the last dimension has its own.
+    """`tensor` rounded to E4M3 at scale `greatest` / 448 and back; `greatest` is a scalar.
 
     In torch's own float8 on every device: ModelOpt's quantisers would first compile a CUDA kernel.
     """
@@ -74,20 +72,3 @@ def least_square_range(values: torch.Tensor, counts: torch.Tensor, greatest: flo
     )
     search.collect(values)
     return float(search.compute_amax())
-
-
-def least_square_columns(matrix: torch.Tensor) -> torch.Tensor:
-    """[out]: for each column of a float32 matrix [in, out] the range, from its greatest magnitude
-    up to twice that, at which E4M3 changes it least in the sum of squares; 0 for a column of zeros.
-    Beyond twice the steps repeat themselves."""
-    greatest = matrix.abs().amax(0, keepdim=True)
-    search = MseCalibrator(
-        torch.where(greatest > 0, greatest, 1.0),
-        axis=-1,
-        step_size=_COLUMN_STEP,
-        start_multiplier=1.0,
-        stop_multiplier=2.0 - _COLUMN_STEP,
-        quant_func=quantise_e4m3,
-    )
-    search.collect(matrix)
-    return torch.where(greatest > 0, search.compute_amax(), 0.0)[0]

@@ -12,7 +12,6 @@ from wan_trt.calibration.recording import Recording
 from wan_trt.calibration.velocity_error import VelocityErrors
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.job import OnEvent
-from wan_trt.engine.request import ExpertName
 from wan_trt.export.progress import OnProgress
 from wan_trt.export.quantize.evidence import Evidence, LinearEvidence, worst
 from wan_trt.export.quantize.policy import LinearRule, Policy
@@ -50,7 +49,7 @@ def search_policy(
 
 def search_calibrated(calibration: Calibrated, errors: VelocityErrors, budget: float) -> Policy:
     """As `search_policy`, by the `errors` of calls that were recorded."""
-    linears = sorted(calibration.scales.ranges[ExpertName.HIGH], key=_natural)
+    linears = sorted(calibration.rounded.weights, key=_natural)
     sizes = calibration.graphs.weight_sizes(linears)
     alone = errors.alone(linears)
     order = order_by_cost({name: worst(own.values()) for name, own in alone.items()}, sizes)

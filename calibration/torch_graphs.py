@@ -63,6 +63,28 @@ class TorchGraphs:
             for name in linears
         }
 
+    def sharing(self, linear: str) -> list[tuple[ExpertName, ...]]:
+        """The experts, those together that have the same matrix."""
+        experts: dict[str, tuple[ExpertName, ...]] = {}
+        for expert in ExpertName:
+            sha256 = self._stored(linear, expert)[f"{linear}.weight"].sha256
+            experts[sha256] = (*experts.get(sha256, ()), expert)
+        return list(experts.values())
+
+    def matrix(self, linear: str, expert: ExpertName) -> torch.Tensor:
+        """float32 [in, out], on the device that runs denoisers."""
+        return self._read(self._stored(linear, expert)[f"{linear}.weight"]).to(self.device)
+
+    def has_bias(self, linear: str) -> bool:
+        """Whether it adds one."""
+        return f"{linear}.bias" in self._stored(linear, ExpertName.HIGH)
+
+    def _stored(self, linear: str, expert: ExpertName) -> Mapping[str, StoredTensor]:
+        """The tensors of its graph."""
+        graph = self.graph_of[linear]
+        weights = self._bundle.manifest.graphs[graph].weights
+        return weights[self._bundle.weight_set(graph, expert)]
+
     def of_expert(self, graph: str, expert: ExpertName) -> ExportModule:
         """See `get`."""
         return self.get(graph, self._bundle.weight_set(graph, expert))

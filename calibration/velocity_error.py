@@ -20,6 +20,7 @@ from wan_trt.calibration.writers import Arrays
 from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.quantize.evidence import ExpertError
+from wan_trt.export.quantize.rounding import Rounding
 from wan_trt.export.quantize.scales import Scales
 
 Errors = dict[ExpertName, ExpertError]
@@ -35,7 +36,7 @@ class VelocityErrors:
         calls: Mapping[ExpertName, Sequence[Call]],
         scales: Scales,
     ) -> None:
-        """`scales` has every linear that will be asked for."""
+        """`scales` is of a policy with every linear that will be asked for."""
         self._graphs = graphs
         self._calls = calls
         self._scales = scales
@@ -104,8 +105,8 @@ class VelocityErrors:
         """The outputs of an expert's graph with those of `linears` quantised that are its own."""
         module = self._graphs.of_expert(graph, expert)
         ranges, fitted = self._scales.ranges[expert], self._scales.fitted.get(expert)
-        own = {name: ranges[name] for name in linears if self._graphs.graph_of[name] == graph}
-        with fake_quantised(module, own, fitted):
+        own = (name for name in linears if self._graphs.graph_of[name] == graph)
+        with fake_quantised(module, Rounding.of_graph(graph, own), ranges, fitted):
             return run_module(module, inputs, self._graphs.device_of(graph))
 
 

@@ -103,10 +103,12 @@ def _made(label: str, tensor: StoredTensor, loras: Mapping[str, str]) -> Iterato
     sources = ", ".join(made.sources) if made.sources else "nothing: a constant"
     yield f"    from    {made.part}: {sources}"
     if made.scale is not None:
-        greatest = (
-            "greatest of each column" if made.scale.range is None else f"{made.scale.range:g}"
-        )
-        yield f"    scale   {greatest} / 448"
+        if made.scale.range is not None:
+            yield f"    scale   {made.scale.range:g} / 448"
+        elif made.fitted is None:
+            yield "    scale   greatest of each column / 448"
+        else:
+            yield "    scale   of each column"
     if made.fitted is not None:
         yield f"    fitted  by calibration: {_short(made.fitted)}"
     for fold, norms in zip(made.folds, tensor.norms, strict=True):

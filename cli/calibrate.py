@@ -1,4 +1,4 @@
-"""Measure the ranges that an FP8 bundle of a checkpoint needs, or search for what may be FP8.
+"""Measure what an FP8 bundle of a checkpoint needs, or search for what may be FP8.
 
 DIR has a folder for each sample, with files named as the options of `generate`: reference.png,
 pose.mp4, face.mp4, and where they are wanted background.mp4, mask.mp4, last_frame.png,
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         type=Path,
         required=True,
-        help="the file of ranges to write, or with --search the policy; beside it a bundle is "
+        help="the file of scales to write, or with --search the policy; beside it a bundle is "
         "made for the time being",
     )
     add_lora_options(parser)
@@ -80,8 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-fit",
         action="store_true",
-        help="leave out what brings FP8 nearer at no cost: column scales with the least square "
-        "error, and biases that take back what rounding changes on average",
+        help="leave out what brings FP8 nearer at no cost: column scales by which outputs change "
+        "least, and biases that take back what rounding changes on average",
     )
     parser.add_argument(
         "--reuse",

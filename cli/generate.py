@@ -22,6 +22,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wan_trt.cli.device_options import add_device_arguments, open_engine
 from wan_trt.cli.driver_options import (
     add_driver_arguments,
     prepare_driver,
@@ -78,9 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="a file whose sound the .mp4 gets (default: the driving or the pose video's)",
     )
-    machine.add_argument(
-        "--threads", metavar="N", type=int, help="CPU threads to use (default: one a core)"
-    )
+    add_device_arguments(machine)
     machine.add_argument(
         "--timings",
         metavar="FILE",
@@ -91,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from wan_trt.cli.progress import ProgressLine
-    from wan_trt.engine import Bundle, Engine
+    from wan_trt.engine import Bundle
     from wan_trt.media import RequestFiles, open_request, open_sink
     from wan_trt.media.audio_track import require_sound
     from wan_trt.media.overwriting import require_no_input
@@ -141,7 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
                 audio_from=Path(sound) if sound else None,
             )
 
-        with Engine(bundle, threads=arguments.threads) as engine:
+        with open_engine(bundle, arguments) as engine:
             progress = ProgressLine(sys.stderr)
             summary = engine.generate(request, open_output, on_event=progress.show)
         if arguments.timings is not None:

@@ -2,7 +2,10 @@
 
 One job runs at a time, others wait. When it is ready it prints one line, `listening on HOST:PORT`.
 On SIGTERM or SIGINT (Ctrl-C) it takes no more jobs, lets those that are there end within the grace
-time, cancels the rest and exits with 0; a second signal ends the grace time.
+time and exits with 0; a second signal ends the grace time.
+
+With --data, jobs survive: those that are left at the end, or when the process is killed, go on when
+a server is started with the same folder and bundle (docs/jobs.md). Without it they are cancelled.
 
 The connection is neither encrypted nor authenticated: listen on this machine only (the default)
 or on a network where everybody may use it.
@@ -21,10 +24,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
+from wan_trt.cli.device_options import add_device_arguments, open_engine
 from wan_trt.cli.extras import needs_extra
+from wan_trt.engine.errors import InputError
 from wan_trt.server.address import DEFAULT_ADDRESS, Address
 
 if TYPE_CHECKING:
+    from wan_trt.server.jobs import JobOptions
     from wan_trt.server.server import Server
 
 SUMMARY = "serve a bundle over gRPC; needs the extra `server`"
@@ -32,6 +38,8 @@ EXAMPLES = (
     "wan-trt serve animate_bundle",
     "wan-trt serve animate_bundle --listen 0.0.0.0:50051 --data /srv/wan-trt --grace 600",
 )
+
+GIGABYTE = 10**9
 
 # Its `put` may be called from a signal handler, whatever the interrupted code is doing.
 Signals: TypeAlias = "SimpleQueue[int]"
@@ -51,7 +59,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="DIR",
         type=Path,
-        help="keep uploads and results there (default: a temporary folder, removed at the end)",
+        help="keep uploads, jobs and results there, for this server and those after it "
+        "(default: a temporary folder, removed at the end)",
+    )
+    parser.add_argument(
+        "--checkpoint-steps",
+        metavar="N",
+        type=int,
+        default=4,
+        help="keep the state of a job each N denoising steps, with 0 only where a segment ends "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keep-days",
+        metavar="DAYS",
+        type=float,
+        default=7.0,
+        help="how long results that were fetched, jobs without one, and uploads are kept; a result "
+        "that nobody has fetched stays (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--keep-gigabytes",
+        metavar="N",
+        type=float,
+        help="remove results that were fetched earlier, the oldest first, where all of them have "
+        "more bytes (default: no limit)",
+    )
+    parser.add_argument(
+        "--reserve-gigabytes",
+        metavar="N",
+        type=float,
+        default=1.0,
+        help="jobs pause when less than this is free on the disk (default: %(default)g)",
     )
     parser.add_argument(
         "--grace",
@@ -60,9 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=10.0,
         help="how long jobs may go on after a signal to stop (default: %(default)g)",
     )
-    parser.add_argument(
-        "--threads", metavar="N", type=int, help="CPU threads to use (default: one a core)"
-    )
+    add_device_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -70,10 +107,15 @@ def run(arguments: argparse.Namespace) -> int:
         signals = stack.enter_context(_caught_signals())
         with needs_extra("server"):
             from wan_trt.server.server import Server, ServerOptions
-        from wan_trt.engine import Bundle, Engine
+        from wan_trt.engine import Bundle
 
-        options = ServerOptions(Address.parse(arguments.listen, "listen"))
-        engine = Engine(Bundle.open(arguments.bundle), arguments.threads)
+        options = ServerOptions(
+            Address.parse(arguments.listen, "listen"),
+            durable=arguments.data is not None,
+            jobs=_job_options(arguments),
+            reserve_nbytes=int(_positive(arguments, "reserve_gigabytes") * GIGABYTE),
+        )
+        engine = open_engine(Bundle.open(arguments.bundle), arguments)
         stack.callback(engine.close)
         folder = arguments.data or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="wan-trt-"))
@@ -84,8 +126,31 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"listening on {server.address}", flush=True)
         _wait(signals)
         _say("stopping: no more jobs are taken")
-        _drain(server, arguments.grace, signals)
+        _drain(server, arguments.grace, options.durable, signals)
     return 0
+
+
+def _job_options(arguments: argparse.Namespace) -> JobOptions:
+    """Raises InputError for numbers that make no sense."""
+    from wan_trt.server.jobs import JobOptions
+    from wan_trt.server.retention import DAY_S, Retention
+
+    if arguments.checkpoint_steps < 0:
+        raise InputError(
+            f"{arguments.checkpoint_steps}", expected="0 or more", field="checkpoint_steps"
+        )
+    most = None
+    if arguments.keep_gigabytes is not None:
+        most = int(_positive(arguments, "keep_gigabytes") * GIGABYTE)
+    retention = Retention(age_s=_positive(arguments, "keep_days") * DAY_S, max_nbytes=most)
+    return JobOptions(checkpoint_steps=arguments.checkpoint_steps, retention=retention)
+
+
+def _positive(arguments: argparse.Namespace, name: str) -> float:
+    value: float = getattr(arguments, name)
+    if not 0 <= value < float("inf"):
+        raise InputError(f"{value:g}", expected="0 or more", field=name)
+    return value
 
 
 @contextmanager
@@ -110,14 +175,15 @@ def _wait(signals: Signals) -> None:
         time.sleep(0.2)
 
 
-def _drain(server: Server, grace_s: float, signals: Signals) -> None:
+def _drain(server: Server, grace_s: float, durable: bool, signals: Signals) -> None:
     """Wait until the jobs are over, the time is, or another signal comes."""
     server.drain()
     deadline = time.monotonic() + grace_s
     while server.busy and time.monotonic() < deadline and signals.empty():
         time.sleep(0.05)
     if server.busy:
-        _say("cancelling the jobs that are left")
+        left = "go on when a server is started again" if durable else "are cancelled"
+        _say(f"the jobs that are left {left}")
 
 
 def _say(text: str) -> None:

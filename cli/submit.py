@@ -44,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="a name for this wish: submitting it again under the same name makes no second job",
     )
+    parser.add_argument(
+        "--timeout",
+        dest="timeout_s",
+        metavar="SECONDS",
+        type=float,
+        help="have the server end the job if it is not done so long after now (default: never)",
+    )
     parser.add_argument("--wait", action="store_true", help="show progress until the job is over")
     parser.add_argument(
         "--out",
@@ -70,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
                 choices=choices,
                 output_format=output_format,
                 idempotency_key=arguments.idempotency_key,
+                timeout_s=arguments.timeout_s,
             )
         )
         print(job_id, flush=True)

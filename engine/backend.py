@@ -82,6 +82,11 @@ class Backend(Protocol):
     """One device for one engine, used by one thread at a time."""
 
     @property
+    def name(self) -> str:
+        """Of the device: times that were measured on one say nothing of another."""
+        ...
+
+    @property
     def space(self) -> Space: ...
 
     @property

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from wan_trt.engine.calibration_record import require_calibrated
 from wan_trt.engine.errors import BundleError
-from wan_trt.engine.input_scales import require_measured_scales
 from wan_trt.engine.manifest import MANIFEST, Manifest
 from wan_trt.engine.models import REQUIRED_GRAPHS
 from wan_trt.engine.request import ExpertName
@@ -32,7 +32,7 @@ WEIGHTS = "weights"
 @dataclass(frozen=True)
 class Bundle:
     """An opened bundle. Opening checks that every file is there at its recorded length, and that
-    each expert has its own input scales."""
+    each expert has what calibration found for it."""
 
     path: Path
     manifest: Manifest
@@ -78,9 +78,15 @@ class Bundle:
                     action="copy or export the bundle again",
                 )
         _check_tensors(root, manifest)
-        require_measured_scales(manifest, str(root / MANIFEST))
+        require_calibrated(manifest, str(root / MANIFEST))
         _check_plans(root, manifest)
         return Bundle(root, manifest)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest, which has the hash of every file: equal ones give equal
+        results."""
+        return hashlib.sha256(self.manifest.to_json().encode()).hexdigest()
 
     def require_all_graphs(self) -> None:
         """Raises BundleError for a bundle that lacks graphs without which its model cannot run."""

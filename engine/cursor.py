@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from wan_trt.engine.scheduler import Stage
+from wan_trt.engine.scheduling.unit import Stage
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """The next unit of work of a job; a segment is conditioned, denoised, decoded."""
+    """The next unit of work of a job: a segment is conditioned, denoised, decoded; after the last
+    one the result is finished."""
 
     segment: int = 0
     stage: Stage = Stage.CONDITIONING
@@ -27,15 +28,26 @@ class Cursor:
                 return replace(self, stage=Stage.DECODE)
             case Stage.DECODE:
                 last = self.segment + 1 == segments
-                return None if last else Cursor(self.segment + 1)
+                return replace(self, stage=Stage.RESULT) if last else Cursor(self.segment + 1)
+            case Stage.RESULT:
+                return None
+
+    @property
+    def entry(self) -> Cursor:
+        """The unit to begin with where this one shall be next and nothing is in memory: steps need
+        their segment's condition, which is not kept."""
+        return Cursor(self.segment) if self.stage is Stage.DENOISE else self
 
     def remaining(self, segments: int, passes: Sequence[int]) -> Mapping[Stage, int]:
         """Passes of each stage from this unit on, itself included. `passes` are those of the
         network in each denoising step of a segment."""
+        if self.stage is Stage.RESULT:
+            return {Stage.RESULT: 1}
         after = segments - self.segment - 1
         here = 0 if self.stage is Stage.DECODE else sum(passes[self.step :])
         return {
             Stage.CONDITIONING: after + (self.stage is Stage.CONDITIONING),
             Stage.DENOISE: after * sum(passes) + here,
             Stage.DECODE: after + 1,
+            Stage.RESULT: 1,
         }

@@ -8,37 +8,41 @@ A server calls `submit` and `cancel` from any thread and `step` from one of its 
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 import time
-import traceback
 import uuid
-from collections import OrderedDict
+from concurrent.futures import Future
 from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
 
 from wan_trt.engine.backend import Backend
 from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.checkpoint import Checkpoint, Checkpoints
+from wan_trt.engine.dispatch import Dispatcher, SchedulingOptions, Turn
 from wan_trt.engine.errors import (
     CancelledError,
-    ExecutionError,
+    DeadlineError,
     InputError,
-    NotFoundError,
-    ResourceError,
+    StorageFullError,
     WanTrtError,
     without_frames,
 )
 from wan_trt.engine.executors import Executors, Load
+from wan_trt.engine.failures import typed_failure
 from wan_trt.engine.frames import FrameSink, OpenSink
 from wan_trt.engine.host_backend import HostBackend
-from wan_trt.engine.job import Job, JobSummary, OnEvent, describe
+from wan_trt.engine.job import Job, JobSummary, OnEvent, SuspendedError
 from wan_trt.engine.ort import available_threads
+from wan_trt.engine.preview import preview_pictures
+from wan_trt.engine.registry import JobRegistry
 from wan_trt.engine.request import JobState, Request
-from wan_trt.engine.scheduler import Scheduler, Unit
+from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
 
-REMEMBERED_JOBS = 1000
 THREADS_A_CORE = 4  # more only compete
 _log = logging.getLogger(__name__)
 
@@ -52,10 +56,12 @@ class Engine:
         threads: int | None = None,
         load: Load | None = None,
         backend: Backend | None = None,
+        scheduling: SchedulingOptions | None = None,
     ) -> None:
         """Runs on `backend`, which the engine closes; None is the CPU, with `threads` for each
         graph (None: all cores that the process may use) and graphs from `load(bundle, graph,
         weight_set)` (None: ONNX Runtime). Graphs are loaded when they are first needed.
+        `scheduling` says whose turn it is, see docs/scheduling.md.
 
         Raises BundleError for a bundle that lacks graphs, InputError for a number of threads that
         no machine has use for."""
@@ -72,12 +78,9 @@ class Engine:
         self._backend = backend or HostBackend(threads, load)
         self._executors = Executors(bundle, self._backend.load)
         self._pipeline = Pipeline(bundle, self._executors, self._backend)
-        self._scheduler = Scheduler()
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._finished: OrderedDict[str, JobSummary] = OrderedDict()
-        self._changed = threading.Condition()  # guards the two dicts and `_closed`
+        self._dispatcher = Dispatcher(bundle, self._backend.name, scheduling or SchedulingOptions())
+        self._registry = JobRegistry()
         self._stepping = threading.Lock()
-        self._closed = False
 
     def submit(
         self,
@@ -85,15 +88,27 @@ class Engine:
         sink: FrameSink | OpenSink,
         on_event: OnEvent | None = None,
         job_id: str | None = None,
+        *,
+        keep: Checkpoints | None = None,
+        resume: Checkpoint | None = None,
+        deadline: float | None = None,
+        owner: str = "",
+        priority: float = 1.0,
     ) -> str:
         """Queue a request and return its job's id. The engine closes the sink, or aborts it;
         the request's sources stay the caller's, who closes them after the final event.
 
+        `keep` is given checkpoints; `resume`, the last one that was kept of the same request,
+        lets the job go on from there: the sink then receives the frames that are still missing.
+        A job that is not done by `deadline` (seconds since 1970) ends with a DeadlineError; one
+        that cannot be is not let in. `owner` is on whose account it goes, `priority` a positive
+        weight: what they do depends on the policy.
+
         A function that opens the sink is called once the request is found valid: what it opens is
         the engine's from then on, even when this raises. What it raises goes to the caller.
         `on_event` is called here for the first event and by the stepping thread for all others.
-        Raises InputError for a request that cannot be run (a sink is then untouched), and
-        ResourceError when the engine is closed.
+        Raises InputError for a request that cannot be run (a sink is then untouched),
+        AdmissionError where the deadline cannot be met, ResourceError when the engine is closed.
         """
         plan, schedule = validate_request(request, self.bundle.manifest)
         opened = sink() if callable(sink) else sink
@@ -105,10 +120,15 @@ class Engine:
             plan,
             schedule,
             self.bundle.manifest.boundary,
+            resume,
+            keep,
+            deadline,
+            owner,
+            priority,
         )
         with job.reporting:  # nothing is reported before the arrival is
             try:
-                self._register(job)
+                self._registry.add(job, self._dispatcher.enter)
             except BaseException:
                 if callable(sink):
                     opened.abort()
@@ -116,41 +136,26 @@ class Engine:
             job.emit()
         return job.job_id
 
-    def _register(self, job: Job) -> None:
-        with self._changed:
-            if self._closed:
-                raise ResourceError("the engine is closed", action="start another")
-            if job.job_id in self._jobs or job.job_id in self._finished:
-                raise InputError(f"{job.job_id} is taken", expected="a new id", field="job_id")
-            self._jobs[job.job_id] = job
-            self._changed.notify_all()
-
     def cancel(self, job_id: str) -> None:
         """End a job at its next chunk or step; no effect on a finished one. Raises NotFoundError.
 
         The sink is aborted and the final event comes from the stepping thread.
         """
-        with self._changed:
-            if job_id in self._jobs:
-                self._jobs[job_id].cancel_requested = True
-                self._changed.notify_all()
-            elif job_id not in self._finished:
-                raise _unknown(job_id)
+        self._registry.cancel(job_id)
 
     def summary(self, job_id: str) -> JobSummary:
         """State, error, and time and memory of each stage. Raises NotFoundError."""
-        with self._changed:
-            if job_id in self._jobs:
-                return self._jobs[job_id].summary()
-            if job_id in self._finished:
-                return self._finished[job_id]
-        raise _unknown(job_id)
+        return self._registry.summary(job_id)
+
+    def preview(self, job_id: str) -> Future[NDArray[np.uint8]]:
+        """Small pictures of what a job's next denoising step brings forth, uint8
+        [F, height / 8, width / 8, 3]; see `preview_pictures`. Cancelled when the job ends before.
+        Raises NotFoundError for a job that is over or unknown."""
+        return self._registry.live_job(job_id).ask_for_preview()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Sleep until there is work, or the time is over; True if there is work."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or bool(self._jobs), timeout_s)
-            return bool(self._jobs)
+        """Sleep until `step` has something to do, or the time is over; True if it has."""
+        return self._registry.wait(timeout_s)
 
     def step(self) -> bool:
         """Do one unit of work of one job; False when there was none.
@@ -159,11 +164,13 @@ class Engine:
         """
         with self._stepping:
             self._backend.make_current()
-            unit = self._schedule()
-            if unit is None:
+            self._end_early()
+            turn = self._dispatcher.next()
+            if turn is None:
                 return False
-            job = self._jobs[unit.job_id]
-            self._commit(job, unit, self._run(job, unit))
+            started = time.perf_counter()
+            error = None if turn.job.pending else self._run(turn.job, turn.unit)
+            self._commit(turn, error, time.perf_counter() - started)
             return True
 
     def generate(
@@ -176,11 +183,12 @@ class Engine:
         job_id = uuid.uuid4().hex
         try:
             self.submit(request, sink, on_event, job_id)
-            job = self._jobs[job_id]
+            job = self._registry.live_job(job_id)
             while not job.state.final:
-                self.step()
+                if not self.step() and not job.state.final:
+                    self.wait()
         except BaseException:
-            if unfinished := self._jobs.get(job_id):
+            if unfinished := self._registry.find(job_id):
                 self._end(unfinished, CancelledError(f"job {job_id} was interrupted"))
             raise
         if job.error is not None:
@@ -189,14 +197,18 @@ class Engine:
 
     def close(self) -> None:
         """Cancel what is unfinished and release the graphs; may be called again."""
-        with self._changed:
-            self._closed = True
-            for job in self._jobs.values():
-                job.cancel_requested = True
-            self._changed.notify_all()
+        self._stop(suspend=False)
+
+    def suspend(self) -> None:
+        """Close, but leave jobs that keep checkpoints to another engine: the newest one is kept,
+        their last event says that they are queued, and their sinks are aborted."""
+        self._stop(suspend=True)
+
+    def _stop(self, suspend: bool) -> None:
+        self._registry.close(suspend)
         with self._stepping:
             self._backend.make_current()
-            self._end_cancelled()
+            self._end_early()
             self._executors.close()
             self._backend.close()
 
@@ -211,89 +223,95 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _schedule(self) -> Unit | None:
-        self._end_cancelled()
-        with self._changed:
-            units = [job.unit for job in self._jobs.values()]
-        return self._scheduler.next(units)
-
-    def _run(self, job: Job, unit: Unit) -> WanTrtError | None:
+    def _run(self, job: Job, unit: Unit) -> WanTrtError | SuspendedError | None:
         """Do the unit; the error that it ended with, typed."""
         job.begin()
         started = time.perf_counter()
         try:
             self._pipeline.run(unit, job)
+        except SuspendedError as error:
+            return error
         except Exception as error:
-            return _typed(error, unit)
+            return typed_failure(error, unit)
         passes = job.passes(unit.step) if unit.step else 1
         job.times.record(unit.stage, time.perf_counter() - started, passes)
         return None
 
-    def _commit(self, job: Job, unit: Unit, error: WanTrtError | None) -> None:
-        """Report the unit and move on, or end the job."""
-        if error is not None:
-            self._end(job, error)
-            return
-        job.emit(unit)
-        if (following := job.following) is not None:
-            job.cursor = following
-            return
-        try:
-            job.sink.close()
-        except Exception as failure:
-            self._end(job, _typed(failure, unit))
-        else:
-            self._finish(job, JobState.DONE, None)
+    def _commit(
+        self, turn: Turn, error: WanTrtError | SuspendedError | None, seconds: float
+    ) -> None:
+        """Keep and report what the unit brought forth and move on; or wait, or end the job."""
+        job, unit = turn.job, turn.unit
+        if error is None:
+            error = self._keep(job, unit)
+        match error:
+            case None if unit.stage is Stage.RESULT:
+                self._finish(job, JobState.DONE, None)
+            case None:
+                job.advance(unit)
+                self._dispatcher.done(turn, seconds)
+                self._show(job, unit)
+            case SuspendedError():
+                pass  # the unit is to be done again, by another engine
+            case StorageFullError():
+                job.pause(error)
+                self._dispatcher.pause(job)
+            case _:
+                self._end(job, error)
 
-    def _end_cancelled(self) -> None:
-        with self._changed:
-            cancelled = [job for job in self._jobs.values() if job.cancel_requested]
-        for job in cancelled:
-            self._end(job, CancelledError(f"job {job.job_id} was cancelled"))
+    def _keep(self, job: Job, unit: Unit) -> WanTrtError | None:
+        """Keep a checkpoint where one is due. The unit is pending until that is done."""
+        job.pending = unit
+        following = job.following
+        if job.keep is not None and following is not None and job.keep_due(unit):
+            try:
+                job.keep.save(self._pipeline.snapshot(following, job))
+            except Exception as error:
+                return typed_failure(error, unit)
+        job.pending = None
+        return None
+
+    def _show(self, job: Job, unit: Unit) -> None:
+        """Make the previews that were asked for."""
+        if unit.stage is Stage.DENOISE and job.preview_wanted:
+            job.show(preview_pictures(self._pipeline.clean_estimate(job)))
+
+    def _end_early(self) -> None:
+        """End, or leave to another engine, the jobs that are not to go on."""
+        for job in self._registry.live():
+            try:
+                job.check()
+            except SuspendedError:
+                self._suspend(job)
+            except (CancelledError, DeadlineError) as error:
+                self._end(job, without_frames(error))
+
+    def _suspend(self, job: Job) -> None:
+        if job.keep is not None and job.tensors is not None and job.resume is None:
+            cursor = job.cursor if job.pending is None else job.following
+            assert cursor is not None, "the last unit is not kept"
+            try:
+                job.keep.save(self._pipeline.snapshot(cursor, job))
+            except Exception:  # the one before is still there
+                _log.exception("job %s goes back to its last checkpoint", job.job_id)
+        self._abort(job)
+        job.finish(JobState.QUEUED)
+        self._dispatcher.leave(job)
+        self._registry.drop(job)
 
     def _end(self, job: Job, error: WanTrtError) -> None:
         """End a job early: nothing of it stays behind."""
+        self._abort(job)
+        cancelled = isinstance(error, CancelledError)
+        self._finish(job, JobState.CANCELLED if cancelled else JobState.FAILED, error)
+
+    def _abort(self, job: Job) -> None:
         try:
             job.sink.abort()
         except Exception:
             _log.exception("the sink of job %s failed to abort", job.job_id)
-        cancelled = isinstance(error, CancelledError)
-        self._finish(job, JobState.CANCELLED if cancelled else JobState.FAILED, error)
 
     def _finish(self, job: Job, state: JobState, error: WanTrtError | None) -> None:
         job.finish(state, error)
-        with self._changed:
-            self._jobs.pop(job.job_id, None)
-            self._finished[job.job_id] = job.summary()
-            while len(self._finished) > REMEMBERED_JOBS:
-                self._finished.popitem(last=False)
-
-
-def _unknown(job_id: str) -> NotFoundError:
-    return NotFoundError(f"no job {job_id!r}", action="check the id; old jobs are forgotten")
-
-
-def _typed(error: Exception, unit: Unit) -> WanTrtError:
-    """Any failure of a job as one of the tree's errors, to keep: without a traceback or a cause,
-    which go to the log."""
-    if isinstance(error, WanTrtError):
-        _note(logging.DEBUG, error, unit)
-        return without_frames(error)
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or isinstance(error, MemoryError):
-        _note(logging.DEBUG, error, unit)
-        return ResourceError(
-            f"{describe(unit)}: {error or 'out of memory'}",
-            action="make room, or use another machine",
-        )
-    _note(logging.ERROR, error, unit)
-    return ExecutionError(
-        f"{describe(unit)}: {type(error).__name__}: {error}",
-        action="report this with the request",
-    )
-
-
-def _note(level: int, error: Exception, unit: Unit) -> None:
-    """Log a job's failure as text: a handler that keeps records must not keep frames."""
-    text = "".join(traceback.format_exception(error))
-    _log.log(level, "job %s, %s\n%s", unit.job_id, describe(unit), text)
+        self._dispatcher.leave(job)
+        self._registry.finish(job)

@@ -8,6 +8,8 @@
     |   `-- LoraError       an adapter does not fit the model
     |-- NotFoundError       no such job                                    exit 2
     |-- ResourceError       this machine cannot do it now, another may     exit 3
+    |   |-- StorageFullError  the disk is full: a job waits until it is not
+    |   `-- DeadlineError     the time given to a job was over before the job was
     |-- CancelledError      the job was cancelled or interrupted           exit 4
     |-- GateError           a bundle is not as good as its reference       exit 5
     `-- ExecutionError      the engine failed while running a valid job    exit 1
@@ -111,6 +113,44 @@ class ResourceError(WanTrtError):
     """Memory, disk, a port or a queue place is not to be had here and now."""
 
     exit_code = 3
+
+
+class StorageFullError(ResourceError):
+    """There is no room on the disk for what a job has to keep. `retry_after_s`: when to look
+    again."""
+
+    def __init__(
+        self,
+        given: str,
+        *,
+        retry_after_s: float = 10.0,
+        expected: str = "",
+        action: str = "",
+        field: str | None = None,
+    ) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(given, expected=expected, action=action, field=field)
+
+
+class AdmissionError(ResourceError):
+    """A job is not let in, because it could not be done in time. `possible_in_s`: how long it would
+    take from now on."""
+
+    def __init__(
+        self,
+        given: str,
+        *,
+        possible_in_s: float = 0.0,
+        expected: str = "",
+        action: str = "",
+        field: str | None = None,
+    ) -> None:
+        self.possible_in_s = possible_in_s
+        super().__init__(given, expected=expected, action=action, field=field)
+
+
+class DeadlineError(ResourceError):
+    """A job was given a time to be done by, and is not."""
 
 
 class CancelledError(WanTrtError):

@@ -110,8 +110,8 @@ class Executor(Protocol):
         """Compute the outputs from the inputs. On a CPU, where `stream` is None, it returns when
         they are ready; on a GPU it enqueues that on the stream and neither waits nor allocates.
 
-        Raises ExecutionError when the backend fails, ValueError for bindings of another executor
-        or when it is closed.
+        Raises ExecutionError when the backend fails, ValueError for bindings of another kind of
+        executor, or when it is closed.
         """
         ...
 

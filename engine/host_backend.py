@@ -110,6 +110,7 @@ class HostBackend:
     def __init__(self, threads: int | None = None, load: Load | None = None) -> None:
         """`threads` for each graph, None: all cores that the process may use. Graphs are loaded
         by `load(bundle, graph, weight_set)`, or by ONNX Runtime where that is None."""
+        self.name = "cpu"
         self.space = HostSpace()
         pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // PAGE_NBYTES
         self.memory = TensorMemory(Arena(HostPages(), pages), self.space)

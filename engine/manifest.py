@@ -16,7 +16,7 @@ from wan_trt.engine.plan_entry import PlanEntry
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.strict_json import parse
 
-SCHEMA = 4
+SCHEMA = 5
 MANIFEST = "manifest.json"
 SHARED = "shared"
 
@@ -54,7 +54,8 @@ class Fold:
 @dataclass(frozen=True)
 class Scale:
     """A parameter that is the scale of E4M3 values: a greatest magnitude / 448. Of an input it is
-    that of `range`; without one it is that of each column of the matrix that the recipe makes."""
+    that of `range`; without one it is that of each column of the matrix that the recipe makes, or
+    the one that calibration found for it."""
 
     range: float | None = None
 
@@ -64,8 +65,8 @@ class Recipe:
     """How a parameter's bytes are made: read from the part `part` of the checkpoint, folded, laid
     out as the graph wants them, and rounded to `dtype`; `float8_e4m3fn` after division by the
     scale of each column. With a `scale` the parameter is that, not the values. `fitted` is the
-    sha256 of float32 numbers that calibration gave: for an FP8 matrix and its scales the greatest
-    magnitude of each column, for a bias what is added to it.
+    sha256 of float32 numbers that calibration gave: for an FP8 matrix and its scales the scale of
+    each column, for a bias what is added to it.
 
     For the same parameter of the same checkpoint equal recipes give equal bytes.
     """
@@ -134,14 +135,14 @@ class SourceFile:
 @dataclass(frozen=True)
 class Provenance:
     """Where a bundle comes from. `checkpoint` has the files by their path inside it; `loras` what
-    each expert's stack was; `ranges` the hash of the ranges that were measured for each expert
-    (input_scales.py), where something is FP8."""
+    each expert's stack was; `calibration` the hash of what was measured for each expert
+    (calibration_record.py), where something is FP8."""
 
     tool: str
     checkpoint: Mapping[str, SourceFile]
     loras: tuple[Mapping[str, Any], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
-    ranges: Mapping[str, str] = field(default_factory=dict)
+    calibration: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

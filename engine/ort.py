@@ -9,31 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from onnxruntime.capi import (  # type: ignore[import-untyped]
-    onnxruntime_pybind11_state as ort_state,
-)
 
+from wan_trt.engine.binding import bound_tensor, bound_tensors
 from wan_trt.engine.bundle import Bundle
-from wan_trt.engine.errors import BundleError, ExecutionError, ResourceError, WanTrtError
+from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.executor import Bindings, GraphSpec, TensorSpec
-from wan_trt.engine.ort_graph import cpu_graph
+from wan_trt.engine.ort_graph import session_graph
+from wan_trt.engine.ort_session import OrtSession, read_graph, session_options
 
-# The extension module declares its exceptions at run time, as plain subclasses of Exception.
-_ORT_ERRORS: tuple[type[Exception], ...] = (
-    RuntimeError,
-    MemoryError,
-    *(
-        kind
-        for kind in vars(ort_state).values()
-        if isinstance(kind, type) and issubclass(kind, Exception)
-    ),
-)
-_LOAD_ERRORS: tuple[type[Exception], ...] = (*_ORT_ERRORS, DecodeError, OSError)
-_OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate", "out of memory", "Cannot allocate memory")
-_FATAL = 4
 _OWN_MAPPING_NBYTES = 1 << 20
 
 
@@ -61,21 +45,15 @@ class OrtBindings:
     """Arrays that ONNX Runtime reads and writes in place."""
 
     def __init__(
-        self,
-        session: onnxruntime.InferenceSession,
-        inputs: dict[str, NDArray[Any]],
-        outputs: dict[str, NDArray[Any]],
+        self, session: OrtSession, inputs: dict[str, NDArray[Any]], outputs: dict[str, NDArray[Any]]
     ) -> None:
         self.inputs: Mapping[str, NDArray[Any]] = inputs
         self.outputs: Mapping[str, NDArray[Any]] = outputs
-        self._binding = session.io_binding()
+        self.binding = session.open.io_binding()
         for name, array in inputs.items():
-            self._binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+            self.binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         for name, array in outputs.items():
-            self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-
-    def run(self, session: onnxruntime.InferenceSession) -> None:
-        session.run_with_iobinding(self._binding)
+            self.binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
 
 class OrtExecutor:
@@ -101,80 +79,44 @@ class OrtExecutor:
         they do not fit into memory.
         """
         self.spec = spec
-        self._name = graph.stem
-        options = onnxruntime.SessionOptions()
+        settings = {
+            # Packed copies of the weights would be as large as the model, for a few percent.
+            "session.disable_prepacking": "1",
+            # Idle threads of one graph must not spin while another graph runs.
+            "session.force_spinning_stop": "1",
+        }
+        options = session_options(weights, settings)
         options.intra_op_num_threads = threads or available_threads()
         options.inter_op_num_threads = 1
-        options.log_severity_level = _FATAL  # errors arrive as exceptions
         # Activations are large and few: they go back to the system instead of into an arena that
         # every graph would keep at its peak.
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
-        for key, value in {
-            "session.model_external_initializers_file_folder_path": str(weights.resolve()),
-            # Packed copies of the weights would be as large as the model, for a few percent.
-            "session.disable_prepacking": "1",
-            # Quantised and unquantised arithmetic must be the graph's own, not a fusion's.
-            "session.disable_quant_qdq": "1",
-            # Idle threads of one graph must not spin while another graph runs.
-            "session.force_spinning_stop": "1",
-        }.items():
-            options.add_session_config_entry(key, value)
-        try:
-            session = onnxruntime.InferenceSession(
-                cpu_graph(graph, files), options, providers=["CPUExecutionProvider"]
-            )
-        except _LOAD_ERRORS as error:
-            raise _translate(error, f"loading {graph}", BundleError) from error
-        self._session: onnxruntime.InferenceSession | None = session
-        self._check_interface(graph, session)
-
-    def _check_interface(self, graph: Path, session: onnxruntime.InferenceSession) -> None:
-        for kind, found, specs in (
-            ("inputs", session.get_inputs(), self.spec.inputs),
-            ("outputs", session.get_outputs(), self.spec.outputs),
-        ):
-            names = [value.name for value in found]
-            expected = [spec.name for spec in specs]
-            if sorted(names) != sorted(expected):
-                raise BundleError(
-                    f"{graph} has {kind} {names}",
-                    expected=f"{expected} as its manifest says",
-                    action="export the bundle again",
-                )
+        model = read_graph(graph, lambda: session_graph(graph, files))
+        self._session = OrtSession(
+            graph, model.SerializeToString(), spec, options, ["CPUExecutionProvider"]
+        )
 
     def bind(
         self, sizes: Mapping[str, int], tensors: Mapping[str, NDArray[Any]] | None = None
     ) -> OrtBindings:
-        """See `Executor.bind`. Raises ValueError for a tensor of another shape or dtype."""
-        given = dict(tensors or {})
-        inputs = {s.name: bound_array(s, sizes, given) for s in self.spec.inputs}
-        outputs = {s.name: bound_array(s, sizes, given) for s in self.spec.outputs}
-        if given:
-            raise ValueError(f"{self._name} has no tensors {sorted(given)}")
-        return OrtBindings(self._open_session(), inputs, outputs)
+        """See `Executor.bind`; arrays that are not given are new."""
+        inputs, outputs = bound_tensors(self._session.name, self.spec, sizes, tensors, allocate)
+        return OrtBindings(self._session, inputs, outputs)
 
     def launch(self, bindings: Bindings, stream: int | None = None) -> None:
         """See `Executor.launch`; there are no streams on a CPU."""
         if not isinstance(bindings, OrtBindings) or stream is not None:
             raise ValueError("an ORT executor launches its own bindings, without a stream")
-        try:
-            bindings.run(self._open_session())
-        except _ORT_ERRORS as error:
-            raise _translate(error, f"running {self._name}", ExecutionError) from error
-
-    def close(self) -> None:
-        """Release the weights."""
-        self._session = None
+        self._session.run(bindings.binding)
 
     def require_open(self) -> None:
         """Raises ValueError once it is closed."""
-        self._open_session()
+        _ = self._session.open
 
-    def _open_session(self) -> onnxruntime.InferenceSession:
-        if self._session is None:
-            raise ValueError(f"the executor of {self._name} is closed")
-        return self._session
+    def close(self) -> None:
+        """Release the weights."""
+        self._session.close()
 
 
 def load_executor(
@@ -195,25 +137,5 @@ def bound_array(
 ) -> NDArray[Any]:
     """The array of a tensor in a binding: taken out of `given`, or new. Raises ValueError for one
     of another shape or dtype, ResourceError without memory."""
-    shape = spec.shape(sizes)
-    array = given.pop(spec.name, None)
-    if array is None:
-        return allocate(shape, spec.dtype)
-    if array.shape != shape or array.dtype != spec.dtype or not array.flags.c_contiguous:
-        raise ValueError(
-            f"{spec.name} must be contiguous {spec.dtype} {shape}, not {array.dtype} {array.shape}"
-        )
+    array: NDArray[Any] = bound_tensor(spec, sizes, given, allocate)
     return array
-
-
-def _translate(error: Exception, doing: str, kind: type[WanTrtError]) -> WanTrtError:
-    """ONNX Runtime's untyped failures as one of ours."""
-    text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY):
-        return ResourceError(
-            f"out of memory {doing} ({text})",
-            action="use a smaller size, or a machine with more memory",
-        )
-    if kind is BundleError:
-        return BundleError(f"{doing}: {text}", action="copy or export the bundle again")
-    return ExecutionError(f"{doing}: {text}", action="report this with the request")

@@ -1,8 +1,9 @@
-"""What of a bundle's standard graph is put differently to ONNX Runtime's CPU provider.
+"""What of a bundle's standard graph is put differently to ONNX Runtime.
 
-Its kernel for the standard Attention operator writes the whole score matrix to memory; the one for
-its own MultiHeadAttention works through it block by block and is up to twice as fast at video
-lengths, with the same result. Only the graph in memory changes, never the bundle.
+The CPU provider's kernel for the standard Attention operator writes the whole score matrix to
+memory; the one for ONNX Runtime's own MultiHeadAttention works through it block by block and is up
+to twice as fast at video lengths, with the same result; a GPU's provider has had it for longer.
+Only the graph in memory changes, never the bundle.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ _QUERY_KEY_VALUE = 3
 _PLAIN = {"q_num_heads", "kv_num_heads"}
 
 
-def cpu_graph(path: Path, files: Mapping[str, str] | None = None) -> bytes:
-    """The graph in `path`, without its weights, as the CPU provider runs it fastest. `files` says
+def session_graph(path: Path, files: Mapping[str, str] | None = None) -> onnx.ModelProto:
+    """The graph in `path`, without its weights, as ONNX Runtime runs it fastest. `files` says
     where each parameter's data lie, if not where the graph says.
 
     Raises what `onnx.load` raises for a file that is no graph, and BundleError for a parameter
@@ -34,8 +35,7 @@ def cpu_graph(path: Path, files: Mapping[str, str] | None = None) -> bytes:
     changed = [_use_blockwise_attention(node) for node in model.graph.node]
     if any(changed):
         model.opset_import.append(onnx.helper.make_opsetid(_DOMAIN, 1))
-    graph: bytes = model.SerializeToString()
-    return graph
+    return model
 
 
 def _use_blockwise_attention(node: onnx.NodeProto) -> bool:

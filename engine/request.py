@@ -32,8 +32,11 @@ class ExpertName(StrEnum):
 
 
 class JobState(StrEnum):
+    """`PAUSED`: begun, and waiting for what it lacks, which the event's error tells."""
+
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -201,7 +204,7 @@ class Event:
     `stage` names what was just finished ("conditioning", "denoise", "decode"). It is empty for pure
     state changes and where a segment begins, which is then being conditioned. `frames` is how many
     frames are written so far. `eta_s` is None before there is something to estimate from. `error`
-    is set on failure.
+    says why a job failed, or is paused.
     """
 
     sequence: int

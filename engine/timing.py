@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wan_trt.engine.scheduler import Stage
+from wan_trt.engine.scheduling.unit import Stage
 
 _STATM = Path("/proc/self/statm")
 

@@ -48,6 +48,7 @@ from wan_trt.export.prompts import PROMPTS, encode_prompts
 from wan_trt.export.quantize import nodes
 from wan_trt.export.quantize.choice import Choice, choose
 from wan_trt.export.quantize.evidence import SENSITIVITY
+from wan_trt.export.quantize.rounding import NOTHING, Rounding
 from wan_trt.export.source_files import describe, require_unchanged
 from wan_trt.export.tensor_plan import TensorPlan, WeightSource, plan_tensors
 from wan_trt.export.tensor_store import TensorStore
@@ -142,7 +143,7 @@ def export_bundle(
                     "allow_unmatched": options.allow_unmatched,
                     **(fp8.record() if fp8 else {}),
                 },
-                ranges=fp8.scales.digests if fp8 else {},
+                calibration=fp8.scales.digests if fp8 else {},
             ),
         )
         staged = _write_manifest(stage, manifest)
@@ -171,9 +172,9 @@ def _plan_tensors(
     return modules, plans
 
 
-def _rounded(graph: str, fp8: Choice | None) -> frozenset[str]:
+def _rounded(graph: str, fp8: Choice | None) -> Rounding:
     """What is rounded to E4M3 in a graph."""
-    return fp8.rounded.get(graph, frozenset()) if fp8 else frozenset()
+    return fp8.rounded.get(graph, NOTHING) if fp8 else NOTHING
 
 
 _Reused = Mapping[TensorPlan, tuple[StoredTensor, Path]]
@@ -201,7 +202,7 @@ def _write_graph(
     name: str,
     module: ExportModule,
     dtypes: Mapping[str, str],
-    rounded: frozenset[str],
+    rounded: Rounding,
     reuse: Iterable[PreviousBundle],
 ) -> None:
     file = stage / "graphs" / f"{name}.onnx"

@@ -2,21 +2,22 @@
 
 At bf16 the matrices of linears and embeddings are bfloat16, as the checkpoints have them; norms,
 biases, modulation and convolutions stay float32, and so do the VAE and the motion encoder whole.
-fp8 is bf16 but for the linears that a policy names: their matrices are E4M3, with scales.
-What enters them, and what FP8 attention reads, is rounded to E4M3 by scales that are parameters.
+fp8 is bf16 but for the linears that a policy names: their matrices are E4M3, with scales. What
+enters those of the denoiser, and what FP8 attention reads, is rounded to E4M3 by scales that are
+parameters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 
 import torch
 from torch import nn
 
 from wan_trt.export.modeling.module import ExportModule, Linear
-from wan_trt.export.quantize.attention_inputs import AttentionInput
 from wan_trt.export.quantize.e4m3_nodes import input_scale, weight_scale
+from wan_trt.export.quantize.rounding import NOTHING, Rounding
 
 FLOAT32 = "float32"
 BFLOAT16 = "bfloat16"
@@ -38,10 +39,9 @@ class Precision(StrEnum):
 
 
 def stored_dtypes(
-    module: ExportModule, precision: Precision, rounded: Collection[str] = ()
+    module: ExportModule, precision: Precision, rounded: Rounding = NOTHING
 ) -> dict[str, str]:
-    """What each parameter of a module is stored as, the scales of what is `rounded`
-    included: the inputs of linears and of attentions."""
+    """What each parameter of a module is stored as, the scales of what is `rounded` included."""
     matrices = {
         f"{name}.weight"
         for name, child in module.named_modules()
@@ -49,8 +49,6 @@ def stored_dtypes(
     }
     narrow = set() if precision is Precision.FP32 or module.precise else matrices
     dtypes = {name: BFLOAT16 if name in narrow else FLOAT32 for name in module.state_dict()}
-    for name in rounded:
-        dtypes[input_scale(name)] = FLOAT32
-        if AttentionInput.parse(name) is None:
-            dtypes |= {f"{name}.weight": FLOAT8, weight_scale(name): FLOAT32}
-    return dtypes
+    for linear in rounded.weights:
+        dtypes |= {f"{linear}.weight": FLOAT8, weight_scale(linear): FLOAT32}
+    return dtypes | {input_scale(name): FLOAT32 for name in rounded.inputs}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -19,6 +19,7 @@ from wan_trt.export.precision import FLOAT8, FLOAT32, TORCH_DTYPES, Precision, s
 from wan_trt.export.quantize import e4m3
 from wan_trt.export.quantize.e4m3_nodes import input_scale, weight_scale
 from wan_trt.export.quantize.fitted import Fitted
+from wan_trt.export.quantize.rounding import NOTHING, Rounding
 
 # Larger tensors that are neither folded nor laid out anew pass through memory in rows: UMT5's
 # token embedding would be 4 GB of float32.
@@ -72,10 +73,10 @@ class TensorPlan:
         return self.recipe.dtype == FLOAT8 or self.recipe.scale == Scale()
 
     @property
-    def column_ranges(self) -> NDArray[np.float32] | None:
-        """Of an FP8 matrix, float32 [out]; None: each column's greatest magnitude."""
+    def column_scales(self) -> NDArray[np.float32] | None:
+        """Of an FP8 matrix, float32 [out]; None: each column's greatest magnitude / 448."""
         fitted = self.sources[0].fitted.get(self.matrix.removesuffix(_WEIGHT))
-        return None if fitted is None else fitted.column_ranges
+        return None if fitted is None else fitted.column_scales
 
 
 def plan_tensors(
@@ -83,11 +84,10 @@ def plan_tensors(
     module: ExportModule,
     sources: Mapping[str, WeightSource],
     precision: Precision,
-    rounded: Collection[str] = (),
+    rounded: Rounding = NOTHING,
 ) -> list[TensorPlan]:
-    """All tensors of a graph in which these inputs of linears and attentions are `rounded`;
-    {weight set: source}. Weight sets whose tensors are all the same become the set "shared", others
-    share what they have in common."""
+    """All tensors of a graph of which this is `rounded`; {weight set: source}. Weight sets whose
+    tensors are all the same become the set "shared", others share what they have in common."""
     dtypes = stored_dtypes(module, precision, rounded)
     plans: list[TensorPlan] = []
     for parameter, (rule, shape) in _parameters(module).items():
@@ -102,7 +102,7 @@ def plan_tensors(
             names, of = tuple(users), tuple(users.values())
             plan = TensorPlan(graph, parameter, names, of, rules[recipe], shape, recipe, parameter)
             plans += [plan, _channel_scales(plan)] if plan.of_e4m3 else [plan]
-    for name in rounded:
+    for name in sorted(rounded.inputs):
         plans += _input_scales(graph, name, sources)
     if all(len(plan.weight_sets) == len(sources) for plan in plans):
         return [replace(plan, weight_sets=(SHARED,)) for plan in plans]
@@ -147,16 +147,16 @@ def _recipe(source: WeightSource, rule: WeightRule, dtype: str, fitted: str | No
 def _fitted(
     source: WeightSource, parameter: str, rule: WeightRule, shape: tuple[int, ...]
 ) -> tuple[WeightRule, str | None]:
-    """The parameter's rule and the digest of what calibration has for it: column ranges for the
+    """The parameter's rule and the digest of what calibration has for it: column scales for the
     matrix of an FP8 linear, for its bias a shift, which is added. Raises InputError where that is
     not for these columns."""
     linear, dot, kind = parameter.rpartition(".")
     fitted = source.fitted.get(linear)
     if fitted is None:
         return rule, None
-    if len(fitted.column_ranges) != shape[-1]:
+    if len(fitted.column_scales) != shape[-1]:
         raise InputError(
-            f"the scales have {len(fitted.column_ranges)} columns of {parameter}",
+            f"the scales have {len(fitted.column_scales)} columns of {parameter}",
             expected=f"{shape[-1]}",
             action="calibrate again with this checkpoint",
             field="scales",

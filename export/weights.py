@@ -74,8 +74,8 @@ def _write(plans: Sequence[TensorPlan], store: TensorStore) -> Stored:
             names = {first: store.put(_rows(first))}
         elif first.of_e4m3:
             tensor, norms = _make(first, read)
-            ranges = first.column_ranges
-            quantised = e4m3.quantise(tensor, None if ranges is None else torch.from_numpy(ranges))
+            scales = first.column_scales
+            quantised = e4m3.quantise(tensor, None if scales is None else torch.from_numpy(scales))
             del tensor
             names = {
                 plan: store.put([quantised.scales if plan.recipe.scale else quantised.values])

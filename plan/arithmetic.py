@@ -8,10 +8,11 @@ takes every type as it is written, and its fused attention wants 16 bits, so typ
     bfloat16       bfloat16, summed in float32   bfloat16              float32
     E4M3           E4M3, result bfloat16         bfloat16              float32
 
-A product is narrow where one of its operands is stored so. "All else" is the residual stream,
-norms, modulation, rotary embedding and softmax's inside: what upstream computes in float32 too. A
-product over one row - the timestep's embedding, from which all modulation comes - stays float32: it
-costs nothing.
+A product is narrow where one of its operands is stored so. An E4M3 matrix whose other operand is
+not rounded, as in a context, is widened to bfloat16 and multiplied as such a one. "All else" is the
+residual stream, norms, modulation, rotary embedding and softmax's inside: what upstream computes in
+float32 too. A product over one row - the timestep's embedding, from which all modulation comes -
+stays float32: it costs nothing.
 
 A Cast stands only where something of the other kind begins; each tensor is cast once. Weights keep
 the type that they are stored as, so that they are mapped from their files.

@@ -4,6 +4,8 @@
     MatMul(DQ(query8), DQ(key8)) -> Softmax -> Q -> DQ -> MatMul(., DQ(value8))     FP8 attention
     MatMul(DQ(input8), DQ(weight8))                                                 FP8 linear
 
+A linear of which only the matrix is E4M3 is a product in bfloat16, and none of these.
+
 TensorRT names the ONNX nodes that a layer was made of, so these have the names of nodes.
 """
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from wan_trt.engine.errors import GateError
@@ -23,6 +22,7 @@ from wan_trt.engine.executor import TensorSpec
 from wan_trt.engine.geometry import Geometry
 from wan_trt.engine.plan_entry import ParityRecord
 from wan_trt.engine.rope import rope_tables
+from wan_trt.plan.arithmetic import is_narrow
 from wan_trt.plan.static_graph import StaticGraph
 from wan_trt.plan.targets import Target
 
@@ -47,11 +47,11 @@ _E4M3 = ParityBounds(0.998, 0.065)
 
 
 def bounds_of(graph: StaticGraph) -> ParityBounds:
-    """The bounds for a graph by the narrowest type that it stores."""
-    stored = {tensor.data_type for tensor in graph.model.graph.initializer}
-    if onnx.TensorProto.FLOAT8E4M3FN in stored:
+    """The bounds for a graph by the narrowest type that it rounds something to. E4M3 matrices are
+    the same on both sides; inputs that are rounded are not."""
+    if any(node.op_type == "QuantizeLinear" for node in graph.model.graph.node):
         return _E4M3
-    return _BFLOAT16 if onnx.TensorProto.BFLOAT16 in stored else _FLOAT32
+    return _BFLOAT16 if is_narrow(graph) else _FLOAT32
 
 
 def parity_inputs(

@@ -43,6 +43,14 @@ class OncePerKey(Generic[_Result]):
             mine.set_exception(error)
         return mine.result()
 
+    def remember(self, key: str, content: bytes, result: _Result) -> None:
+        """A first run with this key, which another process has made."""
+        if key:
+            done: Future[_Result] = Future()
+            done.set_result(result)
+            with self._lock:
+                self._done[key] = content, done
+
     def forget(self, key: str) -> None:
         """The next run with this key is a first one again."""
         with self._lock:

@@ -1,66 +1,92 @@
-"""The registry of jobs: submissions in, records out.
+"""The registry of jobs: submissions in, records out; all of it in a folder that outlives it.
 
-    DATA/uploads/...            see uploads.py
-    DATA/jobs/<id>/result.mp4   or result.safetensors
-
-It lives in memory: a server that is started again knows none of its earlier jobs, and of finished
-jobs only the last so many are known, though the results of all stay in the folder.
+A job is accepted when its row is in the job store: then its inputs are in its folder, and a server
+that is started again takes it up. See docs/jobs.md.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import threading
+import time
 import uuid
-from collections import deque
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 from wan_trt.engine.engine import Engine
-from wan_trt.engine.errors import NotFoundError, ResourceError, WanTrtError
-from wan_trt.engine.frames import FrameSink
-from wan_trt.engine.request import Event
+from wan_trt.engine.errors import (
+    ExecutionError,
+    NotFoundError,
+    ResourceError,
+    StorageFullError,
+    WanTrtError,
+)
+from wan_trt.engine.request import Event, JobState
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.idempotency import OncePerKey
+from wan_trt.server.intake import Intake
 from wan_trt.server.job_record import JobRecord
-from wan_trt.server.opened import OpenedSubmission, open_submission
+from wan_trt.server.messages import submission_from_wire
+from wan_trt.server.proto import wan_trt_v1_pb2 as wire
+from wan_trt.server.retention import FinishedJob, Retention, jobs_to_forget
+from wan_trt.server.store.data_folder import DataFolder
+from wan_trt.server.store.room import Room
+from wan_trt.server.store.store import StoredJob
 from wan_trt.server.submission import Submission
 from wan_trt.server.uploads import Uploads
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """At most `max_unfinished` jobs wait or run. A checkpoint is kept each `checkpoint_steps`
+    denoising steps, with 0 only where a segment ends."""
+
+    max_unfinished: int = 100
+    checkpoint_steps: int = 4
+    retention: Retention = field(default_factory=Retention)
 
 
 class Jobs:
     """All jobs of one server; safe to use from any thread."""
 
     def __init__(
-        self,
-        engine: Engine,
-        uploads: Uploads,
-        folder: Path,
-        max_unfinished: int,
-        remembered: int,
+        self, engine: Engine, data: DataFolder, uploads: Uploads, room: Room, options: JobOptions
     ) -> None:
-        """`folder` gets one folder a job; at most `max_unfinished` jobs wait or run, and the last
-        `remembered` that are over are known, with their events and idempotency keys."""
+        """Call `recover` before anything else."""
         self._engine = engine
+        self._data = data
         self._uploads = uploads
-        self._folder = folder
-        self._max_unfinished = max_unfinished
-        self._remembered = remembered
-        self._lock = threading.Lock()
+        self._options = options
+        self._intake = Intake(
+            engine, data, uploads, room, options.checkpoint_steps, on_event=self._note
+        )
+        self._lock = threading.RLock()
         self._records: dict[str, JobRecord] = {}
-        self._unfinished: set[str] = set()
-        self._finished: deque[JobRecord] = deque()  # the first is the next to be forgotten
+        self._places: set[str] = set()  # of those that wait or run
+        self._finished: dict[str, FinishedJob] = {}
         self._by_key: OncePerKey[JobRecord] = OncePerKey()
         self._refusal: UnavailableError | None = None
 
-    def submit(self, submission: Submission, content: bytes) -> JobRecord:
-        """Check a submission and queue its job. `content` tells requests with one key apart.
+    def recover(self) -> None:
+        """Know the jobs of earlier processes; those that are not finished go on where they were,
+        in the order of their arrival. One that cannot go on ends with an error."""
+        jobs = self._data.store.jobs()
+        self._data.remove_unknown({job.job_id for job in jobs})
+        for job in jobs:
+            self._take_up(job)
+        self.tidy()
+
+    def submit(self, submission: Submission, request: bytes) -> JobRecord:
+        """Check a submission and queue its job. `request` is the message that it came as; it tells
+        submissions with one key apart.
 
         Raises InputError for what cannot be done, ResourceError when too many jobs wait,
         UnavailableError once the server is stopping.
         """
         return self._by_key.run(
-            submission.idempotency_key, content, lambda: self._start(submission)
+            submission.idempotency_key,
+            hashlib.sha256(request).digest(),
+            lambda: self._start(submission, request),
         )
 
     def get(self, job_id: str) -> JobRecord:
@@ -70,7 +96,7 @@ class Jobs:
                 return self._records[job_id]
         raise NotFoundError(
             f"no job {job_id[:100]!r}",
-            expected="an id that Submit returned since this server was started",
+            expected="an id that Submit returned",
             action="check it; old jobs are forgotten",
             field="job_id",
         )
@@ -79,8 +105,20 @@ class Jobs:
         """Have the engine end a job; one that is over stays as it is. Raises NotFoundError."""
         record = self.get(job_id)
         if not record.latest.state.final:
+            with contextlib.suppress(StorageFullError):  # this process will end it anyway
+                self._data.store.cancel(job_id)
             self._engine.cancel(job_id)
         return record
+
+    def mark_fetched(self, job_id: str) -> None:
+        """Somebody has the whole result: it need not be kept for long."""
+        with self._lock:
+            job = self._finished.get(job_id)
+            if job is None or not job.wanted:
+                return
+            with contextlib.suppress(StorageFullError):
+                self._data.store.mark_fetched(job_id)
+                self._finished[job_id] = replace(job, wanted=False)
 
     def refuse(self, error: UnavailableError) -> None:
         """Answer every further submission with `error`."""
@@ -88,79 +126,143 @@ class Jobs:
             self._refusal = error
 
     def unfinished(self) -> list[JobRecord]:
-        """Jobs that wait or run."""
+        """Jobs whose end is not in the store."""
         with self._lock:
-            return [self._records[i] for i in self._unfinished if i in self._records]
+            return [r for job_id, r in self._records.items() if job_id not in self._finished]
 
     def fail_unfinished(self, error: WanTrtError) -> None:
         """End all jobs in an engine that can no longer do it."""
         for record in self.unfinished():
             record.fail(error)
-        with self._lock:
-            self._unfinished.clear()
 
-    def _start(self, submission: Submission) -> JobRecord:
-        job_id = uuid.uuid4().hex
-        self._reserve(job_id)
+    def leave_unfinished(self, error: UnavailableError) -> None:
+        """Leave jobs to the next process; whoever watches them gets `error`."""
+        self._intake.close_all()
+        for record in self.unfinished():
+            record.leave(error)
+
+    def tidy(self) -> None:
+        """Store what waited for room, and forget what is old."""
+        for record in self.unfinished():
+            record.flush()
+        self._forget_old()
+        self._uploads.remove_older(self._options.retention.age_s)
+
+    def _forget_old(self) -> None:
+        with self._lock:
+            finished = list(self._finished.values())
+            for job in jobs_to_forget(finished, self._options.retention, time.time()):
+                self._forget(job.job_id)
+
+    def _forget(self, job_id: str) -> None:
         try:
-            opened = open_submission(submission, self._uploads, self._engine.bundle.manifest.model)
-            try:
-                return self._queue(job_id, submission, opened)
-            except BaseException:
-                opened.close()
-                raise
+            self._data.store.remove(job_id)
+        except StorageFullError:
+            return  # not now
+        del self._finished[job_id]
+        record = self._records.pop(job_id)
+        self._by_key.forget(record.idempotency_key)
+        self._data.job(job_id).remove()
+
+    def _start(self, submission: Submission, request: bytes) -> JobRecord:
+        now = time.time()
+        stored = StoredJob(
+            job_id=uuid.uuid4().hex,
+            idempotency_key=submission.idempotency_key,
+            request=request,
+            bundle=self._intake.bundle,
+            submitted=now,
+            deadline=None if submission.timeout_s is None else now + submission.timeout_s,
+        )
+        self._reserve(stored.job_id)
+        record = self._record(stored, submission)
+        try:
+            self._intake.begin(stored, record, submission)
         except BaseException as error:
             with self._lock:
-                self._unfinished.discard(job_id)
+                self._places.discard(stored.job_id)
+                self._records.pop(stored.job_id, None)
             if isinstance(error, WanTrtError):
                 raise self._uploads.retell(error) from error
             raise
+        return record
 
     def _reserve(self, job_id: str) -> None:
         with self._lock:
             if self._refusal is not None:
                 raise self._refusal
-            if len(self._unfinished) >= self._max_unfinished:
+            if len(self._places) >= self._options.max_unfinished:
                 raise ResourceError(
-                    f"{len(self._unfinished)} jobs wait already",
+                    f"{len(self._places)} jobs wait already",
                     action="try again when some are done, or use another server",
                 )
-            self._unfinished.add(job_id)
+            self._places.add(job_id)
 
-    def _queue(self, job_id: str, submission: Submission, opened: OpenedSubmission) -> JobRecord:
-        folder = self._folder / job_id
-        path = folder / f"result{opened.output_format.suffix}"
-        record = JobRecord(job_id, opened.output_format, path, submission.idempotency_key)
+    def _record(self, stored: StoredJob, submission: Submission) -> JobRecord:
+        return JobRecord(
+            stored.job_id,
+            submission.output_format,
+            self._data.job(stored.job_id).path / submission.output_format.result_name,
+            self._data.store,
+            self._settle,
+            stored.idempotency_key,
+        )
 
-        def open_sink() -> FrameSink:
-            folder.mkdir(parents=True)
-            return opened.open_sink(record.path)
-
-        try:
-            self._engine.submit(
-                opened.request, open_sink, lambda event: self._note(record, opened, event), job_id
+    def _take_up(self, stored: StoredJob) -> None:
+        submission = submission_from_wire(wire.SubmitRequest.FromString(stored.request))
+        record = self._record(stored, submission)
+        self._records[stored.job_id] = record
+        content = hashlib.sha256(stored.request).digest()
+        self._by_key.remember(stored.idempotency_key, content, record)
+        if stored.finished is not None:
+            self._clear(record, record.latest)
+            self._finished[stored.job_id] = FinishedJob(
+                stored.job_id, stored.finished, stored.result_nbytes, _wanted(stored, record)
             )
-        except BaseException:
-            with contextlib.suppress(OSError):  # nothing is there before the sink is opened
-                folder.rmdir()
-            raise
-        return record
+            return
+        self._places.add(stored.job_id)
+        try:
+            self._intake.resume(stored, record, submission)
+        except ResourceError:
+            raise  # the machine's fault, not the job's
+        except WanTrtError as error:
+            record.fail(self._uploads.retell(error))
+        except Exception as error:
+            record.fail(
+                ExecutionError(
+                    f"job {stored.job_id} cannot be taken up ({type(error).__name__}: {error})",
+                    action="submit it again",
+                )
+            )
 
-    def _note(self, record: JobRecord, opened: OpenedSubmission, event: Event) -> None:
+    def _note(self, record: JobRecord, event: Event) -> None:
         """Take an event from the engine; the first one makes the job known, the last frees it."""
         if isinstance(event.error, WanTrtError):
             event = replace(event, error=self._uploads.retell(event.error))
         if event.state.final:
-            opened.close()
-            with contextlib.suppress(OSError):  # stays where there is a result
-                record.path.parent.rmdir()
-        record.add(event)
+            self._intake.close(record.job_id)
         with self._lock:
             self._records[record.job_id] = record
-            if event.state.final:
-                self._unfinished.discard(record.job_id)
-                self._finished.append(record)
-            while len(self._finished) > self._remembered:
-                forgotten = self._finished.popleft()
-                del self._records[forgotten.job_id]
-                self._by_key.forget(forgotten.idempotency_key)
+        record.add(event)
+
+    def _settle(self, record: JobRecord, event: Event) -> None:
+        """The job is over, and the store knows it; nobody else does yet."""
+        self._clear(record, event)
+        with self._lock:
+            self._places.discard(record.job_id)
+            self._finished[record.job_id] = FinishedJob(
+                record.job_id, time.time(), record.nbytes(event), event.state is JobState.DONE
+            )
+        self._forget_old()
+
+    def _clear(self, record: JobRecord, event: Event) -> None:
+        """Nothing is kept of a job but its result."""
+        folder = self._data.job(record.job_id)
+        if event.state is JobState.DONE:
+            folder.keep_result(record.path)
+        else:
+            folder.remove()
+
+
+def _wanted(stored: StoredJob, record: JobRecord) -> bool:
+    return record.latest.state is JobState.DONE and not stored.fetched

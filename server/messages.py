@@ -30,6 +30,7 @@ _FORMATS = {
 _STATES = {
     wire.JOB_STATE_QUEUED: JobState.QUEUED,
     wire.JOB_STATE_RUNNING: JobState.RUNNING,
+    wire.JOB_STATE_PAUSED: JobState.PAUSED,
     wire.JOB_STATE_DONE: JobState.DONE,
     wire.JOB_STATE_FAILED: JobState.FAILED,
     wire.JOB_STATE_CANCELLED: JobState.CANCELLED,
@@ -59,6 +60,7 @@ def submission_to_wire(submission: Submission) -> wire.SubmitRequest:
             area=choices.area,
             output_format=_number(_FORMATS, submission.output_format),
             idempotency_key=submission.idempotency_key,
+            timeout_s=submission.timeout_s,
         )
     except (ValueError, TypeError) as error:
         raise InputError(
@@ -87,6 +89,7 @@ def submission_from_wire(message: wire.SubmitRequest) -> Submission:
         ),
         output_format=_choice(_FORMATS, message.output_format, OutputFormat.MP4, "output_format"),
         idempotency_key=message.idempotency_key,
+        timeout_s=_timeout_s(message),
     )
 
 
@@ -149,6 +152,13 @@ def status_from_wire(message: wire.Job) -> JobStatus:
         result_nbytes=message.result_nbytes,
         latest=event_from_wire(message.latest),
     )
+
+
+def _timeout_s(message: wire.SubmitRequest) -> float | None:
+    timeout_s: float | None = _optional(message, "timeout_s")
+    if timeout_s is not None and not 0 < timeout_s < float("inf"):
+        raise InputError(f"{timeout_s} seconds", expected="more than 0", field="timeout_s")
+    return timeout_s
 
 
 def _guidance(guidance: tuple[float, float] | None) -> wire.Guidance | None:

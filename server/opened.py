@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from wan_trt.engine.frames import FrameSink
+import numpy as np
+
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import Request
-from wan_trt.media import RequestFiles, open_pixel_writer, open_request, open_sink
-from wan_trt.media.sinks import PixelSink
+from wan_trt.media import RequestFiles, open_pixel_writer, open_request
+from wan_trt.media.tensor_writer import TensorWriter
+from wan_trt.server.store.result_writer import ResultFile
+from wan_trt.server.store.spool import SpoolFormat
 from wan_trt.server.submission import OutputFormat, Submission
-from wan_trt.server.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -28,38 +31,52 @@ class OpenedSubmission:
         """Close the files; may be called again."""
         self.resources.close()
 
-    def open_sink(self, path: Path) -> FrameSink:
-        """Where the result goes. Raises MediaError or ResourceError."""
+    @property
+    def spool_format(self) -> SpoolFormat:
+        request = self.request
+        float32 = self.output_format is OutputFormat.FLOAT32
+        dtype = np.dtype(np.float32 if float32 else np.uint8)
+        return SpoolFormat(request.height, request.width, dtype, request.segment_frames)
+
+    def open_result(self, path: Path) -> ResultFile:
+        """Where the result goes: numbers as the spool has them. Raises MediaError or
+        ResourceError."""
         request = self.request
         height, width, count = request.height, request.width, request.frame_count
-        if self.output_format is OutputFormat.UINT8:
-            return PixelSink(open_pixel_writer(path, height=height, width=width, frame_count=count))
-        return open_sink(
-            path,
-            height=height,
-            width=width,
-            frame_count=count,
-            rate=request.rate,
-            audio_from=self.sound,
-        )
+        match self.output_format:
+            case OutputFormat.MP4:
+                return open_pixel_writer(
+                    path,
+                    height=height,
+                    width=width,
+                    frame_count=count,
+                    rate=request.rate,
+                    audio_from=self.sound,
+                )
+            case OutputFormat.FLOAT32 | OutputFormat.UINT8:
+                return TensorWriter(
+                    path,
+                    height=height,
+                    width=width,
+                    frame_count=count,
+                    dtype=self.spool_format.dtype.type,
+                )
 
 
-def open_submission(submission: Submission, uploads: Uploads, model: ModelName) -> OpenedSubmission:
-    """Raises MediaError for unusable files, InputError for what does not fit the model,
-    NotFoundError for unknown upload ids."""
-
-    def path(upload_id: str | None, field: str) -> Path | None:
-        return uploads.path(upload_id, field) if upload_id else None
-
-    pose = path(submission.pose, "pose")
+def open_submission(
+    submission: Submission, inputs: Mapping[str, Path], model: ModelName
+) -> OpenedSubmission:
+    """`inputs` are the files by the field that names them. Raises MediaError for unusable files,
+    InputError for what does not fit the model."""
+    pose = inputs.get("pose")
     files = RequestFiles(
-        reference=uploads.path(submission.reference, "reference"),
+        reference=inputs["reference"],
         pose=pose,
-        face=path(submission.face, "face"),
-        background=path(submission.background, "background"),
-        mask=path(submission.mask, "mask"),
-        last_frame=path(submission.last_frame, "last_frame"),
-        noise=path(submission.noise, "noise"),
+        face=inputs.get("face"),
+        background=inputs.get("background"),
+        mask=inputs.get("mask"),
+        last_frame=inputs.get("last_frame"),
+        noise=inputs.get("noise"),
     )
     with ExitStack() as resources:
         request = open_request(model, files, submission.choices, resources)

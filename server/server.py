@@ -5,7 +5,8 @@
         ...                       until it is to end
         server.drain()            no more submissions; `server.busy` tells whether jobs are left
 
-Leaving the block cancels what is unfinished.
+Leaving the block leaves what is unfinished to the next server of the same folder; a folder that
+is not durable has none, and the jobs are cancelled.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import contextlib
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,17 +24,19 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from wan_trt.engine.engine import REMEMBERED_JOBS, Engine
+from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import InputError
 from wan_trt.server.address import Address
 from wan_trt.server.errors import UnavailableError
-from wan_trt.server.jobs import Jobs
+from wan_trt.server.jobs import JobOptions, Jobs
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
 from wan_trt.server.service import VideoService
 from wan_trt.server.status import error_from_wire, error_to_wire
+from wan_trt.server.store.data_folder import DataFolder
+from wan_trt.server.store.room import RESERVE_NBYTES, Room
 from wan_trt.server.uploads import Uploads
-from wan_trt.server.worker import Worker
+from wan_trt.server.worker import Tidier, Worker
 
 SERVICE_NAME: str = wire.DESCRIPTOR.services_by_name["VideoService"].full_name
 MAX_MESSAGE_NBYTES = 2 << 20
@@ -49,15 +53,15 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """`max_unfinished` limits waiting and running jobs; the last `remembered` jobs that are over
-    are known, the files of all stay. `calls` limits the RPCs at one time, of which `streams` may
-    be uploads, watchers and fetches; `farewell_s` is what open calls get to end after the last
-    job."""
+    """`durable`: jobs survive the server. Jobs pause rather than take the last `reserve_nbytes` of
+    the disk. `calls` limits the RPCs at one time, of which `streams` may be uploads, watchers and
+    fetches; `farewell_s` is what open calls get to end after the last job."""
 
     listen: Address
+    durable: bool = True
+    jobs: JobOptions = field(default_factory=JobOptions)
+    reserve_nbytes: int = RESERVE_NBYTES
     max_upload_nbytes: int = 8 << 30
-    max_unfinished: int = 100
-    remembered: int = REMEMBERED_JOBS
     calls: int = 64
     streams: int = 48
     farewell_s: float = 5.0
@@ -67,12 +71,22 @@ class Server:
     """Listens from the start of the `with` block to its end. Closes the engine."""
 
     def __init__(self, engine: Engine, folder: Path, options: ServerOptions) -> None:
-        """`folder` takes uploads and results. Raises InputError for an address that is taken or
-        not of this machine, and for a folder that cannot be written."""
+        """`folder` takes uploads, jobs and results. Raises InputError for an address that is taken
+        or not of this machine, and for a folder that cannot be written, or that another server
+        uses."""
         _require_free(options.listen)
-        uploads, results = _folders(folder, options)
+        with ExitStack() as opened:
+            self._data = DataFolder(folder, options.durable)
+            opened.callback(self._data.close)
+            self._build(engine, options)
+            opened.pop_all()
+
+    def _build(self, engine: Engine, options: ServerOptions) -> None:
+        uploads = Uploads(self._data.uploads, options.max_upload_nbytes)
+        self.room = Room(self._data.path, options.reserve_nbytes)
         self._options = options
-        self._jobs = Jobs(engine, uploads, results, options.max_unfinished, options.remembered)
+        self._jobs = Jobs(engine, self._data, uploads, self.room, options.jobs)
+        self._tidier = Tidier(self._jobs.tidy)
         self._worker = Worker(engine, self._crashed)
         self._health = health.HealthServicer()
         self._threads = ThreadPoolExecutor(options.calls, thread_name_prefix="rpc")
@@ -97,7 +111,9 @@ class Server:
         return bool(self._jobs.unfinished())
 
     def __enter__(self) -> Server:
+        self._jobs.recover()
         self._worker.start()
+        self._tidier.start()
         self._grpc.start()
         for name in ("", SERVICE_NAME):
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -117,24 +133,18 @@ class Server:
         traceback: TracebackType | None,
     ) -> None:
         self.drain()
-        self._worker.stop()
+        self._worker.stop(suspend=self._options.durable)
+        self._tidier.stop()
+        self._jobs.leave_unfinished(
+            UnavailableError("the server was stopped", action="watch again when it is back")
+        )
         self._grpc.stop(self._options.farewell_s).wait()
         self._threads.shutdown()
+        self._data.close()
 
     def _crashed(self, error: Exception) -> None:
         self.drain()
         self._jobs.fail_unfinished(error_from_wire(error_to_wire(error)))
-
-
-def _folders(folder: Path, options: ServerOptions) -> tuple[Uploads, Path]:
-    try:
-        results = folder.absolute() / "jobs"
-        results.mkdir(parents=True, exist_ok=True)
-        return Uploads(folder.absolute() / "uploads", options.max_upload_nbytes), results
-    except OSError as error:
-        raise InputError(
-            f"{folder}: {error.strerror}", expected="a folder that can be written", field="data"
-        ) from None
 
 
 def _require_free(address: Address) -> None:

@@ -82,6 +82,7 @@ class VideoService(wire_grpc.VideoServiceServicer):
                 while chunk := file.read(MAX_CHUNK_NBYTES):
                     yield wire.FetchResponse(offset=offset, chunk=chunk, nbytes=nbytes)
                     offset += len(chunk)
+                self._jobs.mark_fetched(request.job_id)
 
     @contextmanager
     def _stream(self) -> Iterator[None]:

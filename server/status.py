@@ -18,6 +18,7 @@ from wan_trt.engine.errors import (
     BundleError,
     CancelledError,
     CheckpointError,
+    DeadlineError,
     ExecutionError,
     GateError,
     InputError,
@@ -25,6 +26,7 @@ from wan_trt.engine.errors import (
     MediaError,
     NotFoundError,
     ResourceError,
+    StorageFullError,
     WanTrtError,
 )
 from wan_trt.server.errors import ConflictError, NotReadyError, UnavailableError
@@ -43,6 +45,8 @@ CODES: dict[type[WanTrtError], grpc.StatusCode] = {
     ConflictError: grpc.StatusCode.ALREADY_EXISTS,
     NotFoundError: grpc.StatusCode.NOT_FOUND,
     ResourceError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    StorageFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
     CancelledError: grpc.StatusCode.CANCELLED,
     ExecutionError: grpc.StatusCode.INTERNAL,

@@ -24,6 +24,11 @@ class OutputFormat(StrEnum):
     def suffix(self) -> str:
         return ".mp4" if self is OutputFormat.MP4 else ".safetensors"
 
+    @property
+    def result_name(self) -> str:
+        """What the server calls the file."""
+        return f"result{self.suffix}"
+
     @staticmethod
     def for_path(path: Path, field: str) -> OutputFormat:
         """The format that a file name asks for. Raises InputError; `field` names the option."""
@@ -44,7 +49,8 @@ class OutputFormat(StrEnum):
 @dataclass(frozen=True)
 class Submission:
     """One video to make out of uploaded files. Media fields hold upload ids; which are needed and
-    what the choices' defaults are depends on the server's model."""
+    what the choices' defaults are depends on the server's model. A job that is not done
+    `timeout_s` after it was submitted fails."""
 
     reference: str
     pose: str | None = None
@@ -56,6 +62,7 @@ class Submission:
     choices: RequestChoices = field(default_factory=RequestChoices)
     output_format: OutputFormat = OutputFormat.MP4
     idempotency_key: str = ""
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True)

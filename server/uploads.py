@@ -3,22 +3,26 @@
     DATA/uploads/<sha256><suffix>
 
 The name of the stored file is the upload id: nothing of what a client calls its file reaches the
-file system but a checked suffix, and sending the same file again finds it already there.
+file system but a checked suffix, and sending the same file again finds it already there. A job
+that uses a file has a link of its own to it, so uploads may be removed at any time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import re
 import secrets
 import shutil
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from wan_trt.engine.errors import InputError, NotFoundError, ResourceError, WanTrtError
+from wan_trt.media.partial_output import sync
 
 MAX_CHUNK_NBYTES = 1 << 20
 REMEMBERED_NAMES = 10_000  # a file whose name is forgotten is told by its id
@@ -37,7 +41,11 @@ class Uploads:
         self._max_nbytes = max_nbytes
         self._names: OrderedDict[str, str] = OrderedDict()
         self._naming = threading.Lock()
-        self._stored = re.compile(f"{re.escape(str(folder))}/({_UPLOAD_ID.pattern})")
+        # Of an upload, or of a job's link to one, which lies beside: jobs/ID/inputs/UPLOAD.
+        places = f"(?:{re.escape(folder.name)}|jobs/[0-9a-f]+/inputs)"
+        self._stored = re.compile(
+            f"{re.escape(str(folder.parent))}/{places}/({_UPLOAD_ID.pattern})"
+        )
 
     def receive(self, name: str, nbytes: int, sha256: str, chunks: Iterable[bytes]) -> str:
         """Store a file and return its upload id.
@@ -51,11 +59,14 @@ class Uploads:
         self._remember(upload_id, _shown(name))
         target = self._folder / upload_id
         if target.is_file():
+            target.touch()  # not one of the old ones that are removed
             return upload_id
         partial = self._folder / f".{secrets.token_hex(8)}.partial"
         try:
             _write(partial, name, nbytes, sha256, chunks)
+            sync(partial)
             partial.replace(target)
+            sync(self._folder)
         except OSError as error:
             raise _disk_error(error) from error
         finally:
@@ -75,6 +86,14 @@ class Uploads:
         if not path.is_file():
             raise NotFoundError(f"no upload {upload_id!r}", action="upload the file", field=field)
         return path
+
+    def remove_older(self, age_s: float) -> None:
+        """Remove files that were last sent longer ago."""
+        before = time.time() - age_s
+        for file in self._folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if file.stat().st_mtime < before:
+                    file.unlink()
 
     def retell(self, error: WanTrtError) -> WanTrtError:
         """The same error with the client's file names instead of the paths of stored files."""

@@ -1,4 +1,5 @@
-"""The one thread that runs the engine: steps while there is work, sleeps while there is none."""
+"""The threads behind the calls: one runs the engine, steps while there is work and sleeps while
+there is none; one tidies now and then."""
 
 from __future__ import annotations
 
@@ -24,10 +25,12 @@ class Worker:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        """End after the unit of work that runs now. The engine is closed: that wakes the thread
-        and ends what is left."""
+    def stop(self, suspend: bool) -> None:
+        """End within the unit of work that runs now. The engine is closed: that wakes the thread
+        and ends what is left, or with `suspend` leaves it to be taken up again."""
         self._stopping.set()
+        if suspend:
+            self._engine.suspend()
         self._engine.close()
         self._thread.join()
 
@@ -39,3 +42,27 @@ class Worker:
         except Exception as error:
             _log.exception("the engine stopped by a bug")
             self._on_crash(error)
+
+
+class Tidier:
+    """Calls `tidy` again and again. What it raises is logged: the next time may do better."""
+
+    def __init__(self, tidy: Callable[[], None], every_s: float = 10.0) -> None:
+        self._tidy = tidy
+        self._every_s = every_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tidier")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._every_s):
+            try:
+                self._tidy()
+            except Exception:
+                _log.exception("tidying failed")

@@ -51,16 +51,31 @@ def with_swapped_experts(bundle: Bundle, folder: Path) -> Bundle:
     return _rewritten(copy, graphs, copy.manifest.files)
 
 
-def with_swapped_input_scales(bundle: Bundle, folder: Path) -> Bundle:
-    """Each expert has the other's input scales, and its own weights."""
+def with_exchanged_tensors(bundle: Bundle, folder: Path, suffix: str) -> Bundle:
+    """Each expert's denoiser has the other's tensors that are named so, and its own others."""
     copy = copy_bundle(bundle, folder)
     denoiser = copy.manifest.graphs["denoiser"]
     high, low = denoiser.weights["high"], denoiser.weights["low"]
     swapped = {
-        name: dict(own) | {p: t for p, t in other.items() if p.endswith(".input_scale")}
+        name: dict(own) | {p: t for p, t in other.items() if p.endswith(suffix)}
         for name, own, other in (("high", high, low), ("low", low, high))
     }
     graphs = {**copy.manifest.graphs, "denoiser": replace(denoiser, weights=swapped)}
+    return _rewritten(copy, graphs, copy.manifest.files)
+
+
+def with_plain_recipes(bundle: Bundle, folder: Path, suffix: str) -> Bundle:
+    """The denoiser's tensors that are named so are said not to be fitted."""
+    copy = copy_bundle(bundle, folder)
+    denoiser = copy.manifest.graphs["denoiser"]
+    weights = {
+        name: {
+            p: replace(t, made=replace(t.made, fitted=None)) if p.endswith(suffix) else t
+            for p, t in tensors.items()
+        }
+        for name, tensors in denoiser.weights.items()
+    }
+    graphs = {**copy.manifest.graphs, "denoiser": replace(denoiser, weights=weights)}
     return _rewritten(copy, graphs, copy.manifest.files)
 
 

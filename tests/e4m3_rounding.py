@@ -40,14 +40,17 @@ def by_head(x: torch.Tensor, heads: int) -> torch.Tensor:
     return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
-def round_linears(module: nn.Module, ranges: Mapping[str, float]) -> None:
-    """Weights and inputs of these linears as FP8 holds them, in float32."""
-    for name, greatest in ranges.items():
+def round_linears(module: nn.Module, linears: Collection[str], ranges: Mapping[str, float]) -> None:
+    """Weights of these linears, and inputs of those that have a range, as FP8 holds them, in
+    float32."""
+    for name in linears:
         linear = module.get_submodule(name)
         assert isinstance(linear, Linear)
         weight = linear.weight.data
         linear.weight.data = rounded(weight, weight.abs().amax(0) / 448)
-        scale = torch.tensor(greatest) / 448
+        if name not in ranges:
+            continue
+        scale = torch.tensor(ranges[name]) / 448
 
         def round_input(
             _: nn.Module, args: tuple[torch.Tensor], scale: torch.Tensor = scale

@@ -18,6 +18,7 @@ from wan_trt.export.modeling.module import ExportModule
 from wan_trt.export.parameters import refer
 from wan_trt.export.precision import Precision, stored_dtypes
 from wan_trt.export.quantize import nodes
+from wan_trt.export.quantize.rounding import NOTHING, Rounding
 from wan_trt.export.tensor_plan import WeightSource, plan_tensors
 from wan_trt.export.tensor_store import TensorStore
 from wan_trt.export.tensors import TensorSource
@@ -45,17 +46,17 @@ def export_module(
     source: TensorSource,
     folder: Path,
     precision: Precision = Precision.FP32,
+    rounded: Rounding = NOTHING,
     ranges: Mapping[str, float] | None = None,
 ) -> OrtExecutor:
     """The module as an executor, by the path that the bundle takes; `ranges` of what is
     rounded in it."""
-    ranges = ranges or {}
     model = trace(module)
-    nodes.insert(model, ranges.keys())
-    refer(model, stored_dtypes(module, precision, ranges))
+    nodes.insert(model, rounded)
+    refer(model, stored_dtypes(module, precision, rounded))
     onnx_ir.save(model, folder / "module.onnx")
-    sources = {SHARED: WeightSource("part", FoldedTensors(source), ranges)}
-    plans = plan_tensors("module", module, sources, precision, ranges)
+    sources = {SHARED: WeightSource("part", FoldedTensors(source), ranges or {})}
+    plans = plan_tensors("module", module, sources, precision, rounded)
     stored = write_weights(plans, TensorStore(folder / "weights"), lambda _: None)
     files = {plan.parameter: tensor.sha256 for plan, tensor in stored.items()}
     return OrtExecutor(folder / "module.onnx", folder / "weights", module.spec, files=files)

@@ -20,7 +20,8 @@ from wan_trt.export import graphs
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.lora.fold import FoldedTensors
 from wan_trt.export.precision import Precision
-from wan_trt.export.quantize.policy import Policy, candidates, flat
+from wan_trt.export.quantize.policy import Policy, candidates
+from wan_trt.export.quantize.rounding import NOTHING, Rounding
 from wan_trt.export.synthetic.sizes import ANIMATE_14B
 from wan_trt.export.tensor_plan import TensorPlan, WeightSource, plan_tensors
 
@@ -38,7 +39,7 @@ def full_size_manifest(
         expert.value: WeightSource(
             f"dit.{expert}" if two_experts else "dit",
             FoldedTensors(dit.tensors),
-            dict.fromkeys(flat(rounded), 1.0),
+            dict.fromkeys(Rounding.of_all(rounded).inputs, 1.0),
         )
         for expert, dit in checkpoint.experts.items()
     }
@@ -47,7 +48,7 @@ def full_size_manifest(
         source = WeightSource(checkpoint.part(graph.source), FoldedTensors(graph.source))
         plans += plan_tensors(graph.name, graph.module, {SHARED: source}, precision)
     for name, module in contents.expert.items():
-        chosen = rounded.get(name, ()) if precision is Precision.FP8 else ()
+        chosen = rounded.get(name, NOTHING) if precision is Precision.FP8 else NOTHING
         plans += plan_tensors(name, module, experts, precision, chosen)
     modules = {graph.name: graph.module for graph in contents.shared} | dict(contents.expert)
     return Manifest(

@@ -11,9 +11,10 @@ import pytest
 from fake_virtual_memory import FakeVirtualMemory, QueuedWork
 from host_kernels import compile_for_host
 
+from wan_trt.engine.binding import bound_tensors
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.capture import REPLAYED, CapturedExecutor
-from wan_trt.engine.cuda.backend import CudaBackend
+from wan_trt.engine.cuda.backend import CudaBackend, LoadOnGpu
 from wan_trt.engine.cuda.device_tensor import DeviceTensor
 from wan_trt.engine.cuda.driver import Device, Kernel
 from wan_trt.engine.cuda.nvrtc import KernelSource
@@ -44,19 +45,12 @@ class QueuedGraph:
     def bind(
         self, sizes: Mapping[str, int], tensors: Mapping[str, DeviceTensor] | None = None
     ) -> QueuedBindings:
-        given = tensors or {}
-        names = [spec.name for spec in (*self.spec.inputs, *self.spec.outputs)]
-        if missing := sorted(set(names) - set(given)):
-            raise ValueError(f"no tensors are given for {missing}")
-        if loose := sorted(name for name, tensor in given.items() if not tensor.contiguous):
-            raise ValueError(f"{loose[0]} must be contiguous")
-        arrays = {name: array_at(t.address, t.shape, t.dtype) for name, t in given.items()}
-        bound = self._executor.bind(sizes, arrays)
-        return QueuedBindings(
-            {spec.name: given[spec.name] for spec in self.spec.inputs},
-            {spec.name: given[spec.name] for spec in self.spec.outputs},
-            bound,
-        )
+        inputs, outputs = bound_tensors("a queued graph", self.spec, sizes, tensors)
+        arrays = {
+            name: array_at(tensor.address, tensor.shape, tensor.dtype)
+            for name, tensor in (inputs | outputs).items()
+        }
+        return QueuedBindings(inputs, outputs, self._executor.bind(sizes, arrays))
 
     def launch(self, bindings: Bindings, stream: int | None = None) -> None:
         if not isinstance(bindings, QueuedBindings) or stream is None:
@@ -85,18 +79,15 @@ class MadeUpGpu:
         pytest.importorskip("cuda.bindings.driver", reason="needs cuda-bindings (extra `cuda`)")
         self.cuda = FakeVirtualMemory(MEMORY_NBYTES)
 
-    def backend(self) -> CudaBackend:
-        """Denoiser and VAE are captured and replayed."""
-        return CudaBackend(Device(bindings=self.cuda), self._load, self._load_kernel)
+    def backend(self, load: LoadOnGpu | None = None) -> CudaBackend:
+        """Denoiser and VAE are captured and replayed, unless `load` makes the executors."""
+        return CudaBackend(Device(bindings=self.cuda), load or self.load, self._load_kernel)
 
-    def _load(
-        self, bundle: Bundle, graph: str, weight_set: str, device: Device, stream: int
-    ) -> Executor:
-        assert stream, "everything runs on one stream of its own"
+    def load(self, bundle: Bundle, graph: str, weight_set: str, backend: CudaBackend) -> Executor:
         queued = QueuedGraph(load_executor(bundle, graph, weight_set, threads=1), self.cuda)
         if graph not in REPLAYED:
             return queued
-        self.captured.append(CapturedExecutor(queued, device, graph))
+        self.captured.append(CapturedExecutor(queued, backend.device, graph))
         return self.captured[-1]
 
     def _load_kernel(self, device: Device, source: KernelSource) -> Kernel:

@@ -22,22 +22,14 @@ def with_plan(
         bundle.tensor_files(graph, weight_set),
         bundle.weights_folder,
     )
-    symbols = {name: SymbolRange.fixed(value) for name, value in sizes.items()}
-    file = f"plans/sm90/{plan_name(graph, weight_set, symbols)}.plan"
-    (bundle.path / file).parent.mkdir(parents=True, exist_ok=True)
-    (bundle.path / file).write_bytes(plan)
-    entry = PlanEntry(
-        graph=graph,
-        weight_set=weight_set,
-        symbols=symbols,
-        file=file,
-        model=f"graphs/{graph}.onnx",
+    entry = replace(
+        plan_entry(graph, sizes, weight_set),
         sha256=hashlib.sha256(plan).hexdigest(),
         nbytes=len(plan),
-        gpu=Gpu("Fake H100", "9.0", "none"),
-        tensorrt=fake_tensorrt.__version__,
-        scratch_nbytes=fake_tensorrt.SCRATCH_NBYTES,
     )
+    file = entry.file
+    (bundle.path / file).parent.mkdir(parents=True, exist_ok=True)
+    (bundle.path / file).write_bytes(plan)
     manifest = replace(
         bundle.manifest,
         plans=(*bundle.manifest.plans, entry),
@@ -45,3 +37,20 @@ def with_plan(
     )
     (bundle.path / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
     return Bundle.open(bundle.path)
+
+
+def plan_entry(graph: str, sizes: Mapping[str, int], weight_set: str = "shared") -> PlanEntry:
+    """A plan for the GPU of `fake_cuda` and the made-up TensorRT, before it has a file."""
+    symbols = {name: SymbolRange.fixed(value) for name, value in sizes.items()}
+    return PlanEntry(
+        graph=graph,
+        weight_set=weight_set,
+        symbols=symbols,
+        file=f"plans/sm90/{plan_name(graph, weight_set, symbols)}.plan",
+        model=f"graphs/{graph}.onnx",
+        sha256="",
+        nbytes=0,
+        gpu=Gpu("Fake H100", "9.0", "none"),
+        tensorrt=fake_tensorrt.__version__,
+        scratch_nbytes=fake_tensorrt.SCRATCH_NBYTES,
+    )

@@ -64,7 +64,8 @@ def test_only_folders_of_that_name_import_tensorrt(package: str) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        *("engine", "engine.capture", "engine.cuda.step", "media", "preprocess", "server"),
+        *("engine", "engine.capture", "engine.cuda.step", "engine.cuda.opening"),
+        *("media", "preprocess", "server"),
         *("cli.main", "calibration.gate.gate", "calibration.report.page"),
         *("doctor.gather", "doctor.report"),
         *("plan.build", "plan.dry_run"),

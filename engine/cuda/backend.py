@@ -21,8 +21,8 @@ from wan_trt.engine.memory.cuda import CudaPages
 from wan_trt.engine.memory.residency import RESERVE_NBYTES
 from wan_trt.engine.memory.tensors import TensorMemory
 
-LoadOnGpu = Callable[[Bundle, str, str, Device, int], Executor]
-"""(bundle, graph, weight set, device, stream) -> executor on that device and stream."""
+LoadOnGpu = Callable[[Bundle, str, str, "CudaBackend"], Executor]
+"""(bundle, graph, weight set, backend) -> executor on the backend's device and stream."""
 
 LoadKernel = Callable[[Device, KernelSource], Kernel]
 
@@ -39,9 +39,12 @@ class CudaBackend:
         """`load` makes the executors. Raises ResourceError where the GPU lacks what is needed,
         ExecutionError where kernels cannot be made; the device is then the caller's still."""
         self.device = device
+        self.name = device.gpu.name
         self._load = load
         self._noise = DeviceNoise(device, load_kernel(device, PHILOX_NORMAL))
         self._solver_update = load_kernel(device, SOLVER_UPDATE)
+        self.resources = ExitStack()
+        """Freed at the end, after all work: what executors have in common."""
         self._units: list[int] = []
         self._closed = False
         with ExitStack() as undo:
@@ -59,7 +62,7 @@ class CudaBackend:
 
     def load(self, bundle: Bundle, graph: str, weight_set: str) -> Executor:
         """See `Backend.load`."""
-        return self._load(bundle, graph, weight_set, self.device, self.space.stream)
+        return self._load(bundle, graph, weight_set, self)
 
     def new_update(self, tensors: StepTensors[Any]) -> StepUpdate:
         return StepUpdate(self.device, self._solver_update, tensors)
@@ -83,6 +86,8 @@ class CudaBackend:
         if self._closed:
             return
         self._closed = True
+        self.space.wait()
+        self.resources.close()
         self.memory.close()
         self.space.close()
         for event in self._units:

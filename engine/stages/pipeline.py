@@ -1,18 +1,22 @@
-"""Does one unit of a job's work: conditioning, a denoising step, or decoding."""
+"""Does one unit of a job's work: conditioning, a denoising step, decoding, or the result."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wan_trt.engine.backend import Backend, StepTensors
 from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.checkpoint import Checkpoint
+from wan_trt.engine.cursor import Cursor
 from wan_trt.engine.errors import ExecutionError
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.job import Job, JobTensors
 from wan_trt.engine.memory.tensors import Holding
 from wan_trt.engine.request import AnimateRequest, ImageToVideoRequest, Request, Step, is_guided
 from wan_trt.engine.rope import rope_tables
-from wan_trt.engine.scheduler import Stage, Unit
+from wan_trt.engine.scheduling.unit import Stage, Unit
+from wan_trt.engine.snapshot import clean_estimate, restore_carried, restore_latents, take_snapshot
 from wan_trt.engine.stages.animate import AnimateConditioning
 from wan_trt.engine.stages.branches import Branches, branches_of
 from wan_trt.engine.stages.conditioning import Conditioning, Tensors
@@ -49,25 +53,51 @@ class Pipeline:
 
     def run(self, unit: Unit, job: Job) -> None:
         """Raises a WanTrtError, or whatever the job's sources and sink raise."""
-        if unit.stage is Stage.CONDITIONING:
-            self._condition(job)
-        elif unit.step is not None:
-            self._denoise(job, unit.step)
-        else:
-            self._decode(job)
+        match unit.stage:
+            case Stage.CONDITIONING:
+                self._condition(job)
+            case Stage.DENOISE:
+                assert unit.step is not None, "a denoising unit has a step"
+                self._denoise(job, unit.step)
+            case Stage.DECODE:
+                self._decode(job)
+            case Stage.RESULT:
+                job.sink.close()
         self._backend.pace()
 
+    def snapshot(self, cursor: Cursor, job: Job) -> Checkpoint:
+        """What the job's units from `cursor` on need. Raises ExecutionError for latents that are
+        not finite."""
+        tensors = self._running(job)
+        checkpoint = take_snapshot(cursor, tensors, self._space)
+        _require_finite(job, tensors)
+        return checkpoint
+
+    def clean_estimate(self, job: Job) -> NDArray[np.float32]:
+        """What the step just done takes the video's latents to be, float32 [16, F, h, w]."""
+        latents = clean_estimate(self._running(job), self._space)
+        return latents[:, job.request.reference_latents :]
+
     def _condition(self, job: Job) -> None:
-        if job.tensors is None:
-            job.tensors = self._tensors(job)
-        tensors, segment = job.tensors, job.segment
+        tensors, segment = self._running(job), job.segment
+        if job.resume is not None:
+            restore_carried(job.resume, tensors)
         tensors.conditioning.encode(segment, tensors.carried, job.check)
+        if job.resume is not None and job.resume.cursor.step:
+            restore_latents(job.resume, tensors, self._space)
+            return
         latents = tensors.step.latents
         if job.request.noise is None:
             self._backend.draw_noise(job.request.seed, segment.index, latents)
         else:
             self._space.write(latents, read_noise(job.request, segment.index, latents.shape))
         tensors.update.begin_segment()
+
+    def _running(self, job: Job) -> JobTensors:
+        """The job's tensors; with what all segments share, where it only begins."""
+        if job.tensors is None:
+            job.tensors = self._tensors(job)
+        return job.tensors
 
     def _tensors(self, job: Job) -> JobTensors:
         """All memory of a job, and what does not change from segment to segment in it."""
@@ -121,17 +151,19 @@ class Pipeline:
                 return ImageToVideoConditioning(request, self._encoders, tensors, check)
 
     def _denoise(self, job: Job, step: Step) -> None:
-        tensors, stream = _running(job), self._space.stream
+        tensors, stream = self._running(job), self._space.stream
         guidance = job.request.guidance(step.expert)
         tensors.update.write(step.timestep, job.coefficients(step), guidance, stream)
         tensors.denoiser.launch(step.expert, guidance, version=step.segment)
         tensors.update.enqueue(stream)
-        _require_finite(job)
+        _require_finite(job, tensors)
 
     def _decode(self, job: Job) -> None:
-        tensors = _running(job)
+        tensors = self._running(job)
+        if job.resume is not None:
+            restore_latents(job.resume, tensors, self._space)
         self._space.wait()
-        _require_finite(job)
+        _require_finite(job, tensors)
         decode_segment(
             self._vae,
             tensors.step.latents,
@@ -143,9 +175,9 @@ class Pipeline:
         )
 
 
-def _require_finite(job: Job) -> None:
+def _require_finite(job: Job, tensors: JobTensors) -> None:
     """Of the steps that are done: on a GPU the last ones may still run."""
-    index = _running(job).update.first_bad_step
+    index = tensors.update.first_bad_step
     if index is None:
         return
     step = job.step(index)
@@ -155,8 +187,3 @@ def _require_finite(job: Job) -> None:
         expected="finite values",
         action="lower the guidance or shift, or check the bundle's weights",
     )
-
-
-def _running(job: Job) -> JobTensors:
-    assert job.tensors is not None, "a segment is conditioned before it is denoised"
-    return job.tensors

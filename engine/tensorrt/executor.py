@@ -12,9 +12,10 @@ from typing import Protocol
 
 import tensorrt as trt
 
+from wan_trt.engine.binding import bound_tensors
 from wan_trt.engine.cuda.device_tensor import DeviceTensor
 from wan_trt.engine.errors import BundleError
-from wan_trt.engine.executor import Bindings, GraphSpec, TensorSpec
+from wan_trt.engine.executor import Bindings, GraphSpec
 from wan_trt.engine.tensorrt.logger import Logger
 
 EngineFor = Callable[[Mapping[str, int]], trt.ICudaEngine]
@@ -24,11 +25,7 @@ _ACTION = "build the plan again with `wan-trt build`, or report this with the re
 
 
 class Memory(Protocol):
-    """Where an executor's tensors and its contexts' scratch lie."""
-
-    def tensor(self, shape: tuple[int, ...], dtype: str) -> DeviceTensor:
-        """New memory. Raises ResourceError without room."""
-        ...
+    """Where contexts' scratch lies."""
 
     def scratch(self, nbytes: int) -> int:
         """Address of at least `nbytes` bytes that hold nothing between two launches, the same for
@@ -70,15 +67,11 @@ class TensorRtExecutor:
     def bind(
         self, sizes: Mapping[str, int], tensors: Mapping[str, DeviceTensor] | None = None
     ) -> TensorRtBindings:
-        """See `Executor.bind`. Raises ValueError for a tensor of another shape or dtype,
-        BundleError where no plan serves the sizes or the plan is of another graph."""
+        """See `Executor.bind`; all tensors are given. Raises BundleError where no plan serves the
+        sizes or the plan is of another graph."""
         engine = self._open()(sizes)
         self._check_interface(engine)
-        given = dict(tensors or {})
-        inputs = {spec.name: self._tensor(spec, sizes, given) for spec in self.spec.inputs}
-        outputs = {spec.name: self._tensor(spec, sizes, given) for spec in self.spec.outputs}
-        if given:
-            raise ValueError(f"{self._name} has no tensors {sorted(given)}")
+        inputs, outputs = bound_tensors(self._name, self.spec, sizes, tensors)
         return TensorRtBindings(self._context(engine, inputs, outputs), inputs, outputs)
 
     def launch(self, bindings: Bindings, stream: int | None = None) -> None:
@@ -111,19 +104,6 @@ class TensorRtExecutor:
                     expected=f"{[spec.name for spec in specs]} as the manifest says",
                     action="build the plan again with `wan-trt build`",
                 )
-
-    def _tensor(
-        self, spec: TensorSpec, sizes: Mapping[str, int], given: dict[str, DeviceTensor]
-    ) -> DeviceTensor:
-        shape = spec.shape(sizes)
-        tensor = given.pop(spec.name, None)
-        if tensor is None:
-            return self._memory.tensor(shape, spec.dtype)
-        if tensor.shape != shape or tensor.dtype != spec.dtype:
-            raise ValueError(
-                f"{spec.name} must be {spec.dtype} {shape}, not {tensor.dtype} {tensor.shape}"
-            )
-        return tensor
 
     def _context(
         self,

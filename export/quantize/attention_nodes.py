@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import onnx_ir
 
-from wan_trt.engine.input_scales import E4M3_MAX
+from wan_trt.engine.calibration_record import E4M3_MAX
 from wan_trt.export.modeling.attention import query_scale
 from wan_trt.export.quantize.attention_inputs import (
     KEY,

@@ -14,17 +14,18 @@ from wan_trt.export.expert_stack import ExpertStack
 from wan_trt.export.graphs import BundlePlan
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.quantize.origin import lora_uses
-from wan_trt.export.quantize.policy import Policy, candidates, flat
+from wan_trt.export.quantize.policy import Policy, candidates
+from wan_trt.export.quantize.rounding import Rounding
 from wan_trt.export.quantize.scales import Scales, ScalesOrigin
 from wan_trt.export.tensor_plan import WeightSource
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What is `rounded` by graph, the inputs of linears and of attentions, and by which ranges."""
+    """What is `rounded` by graph, and by which ranges."""
 
     policy: Policy
-    rounded: Mapping[str, frozenset[str]]
+    rounded: Mapping[str, Rounding]
     scales: Scales
 
     def require_made_for(
@@ -45,7 +46,7 @@ class Choice:
             boundary=boundary,
             policy=self.policy.digest,
         )
-        self.scales.require(wanted, flat(self.rounded))
+        self.scales.require(wanted, Rounding.of_all(self.rounded))
 
     def with_ranges(
         self, stacks: Mapping[ExpertName, ExpertStack]

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
-from wan_trt.engine.input_scales import E4M3_MAX
+from wan_trt.engine.calibration_record import E4M3_MAX
 
 # Below it float32 has fewer digits, and a quotient could exceed 448 by far.
-_LEAST_SCALE = torch.finfo(torch.float32).tiny
+LEAST_SCALE = torch.finfo(torch.float32).tiny
 _BLOCK_NBYTES = 1 << 20  # stays in a core's cache
 
 
@@ -26,28 +26,39 @@ class E4M3Matrix:
     scales: torch.Tensor
 
 
-def quantise(matrix: torch.Tensor, ranges: torch.Tensor | None = None) -> E4M3Matrix:
-    """A finite float32 matrix [in, out], whose columns get a scale each: `ranges` float32 [out],
-    or else the greatest magnitude, / 448. What is greater than a column's range saturates.
-
-    A column of zeros has scale 1 and stays zero; so does one whose scale would be below float32's
-    least normal number, 1.2e-38.
+def quantise(matrix: torch.Tensor, scales: torch.Tensor | None = None) -> E4M3Matrix:
+    """A finite float32 matrix [in, out], whose columns get a scale each: `scales` float32 [out], or
+    else `scales_for` their greatest magnitudes. What is beyond 448 of a column's scale saturates.
     """
     rows = matrix.t()  # as the checkpoint has it: an output's weights lie side by side
     values = torch.empty(rows.shape, dtype=torch.float8_e4m3fn)
-    scales = torch.empty(len(rows))
+    used = torch.empty(len(rows))
     step = max(1, _BLOCK_NBYTES // max(1, 4 * rows.shape[1]))
     for first in range(0, len(rows), step):
         block = slice(first, first + step)
-        greatest = rows[block].abs().amax(1) if ranges is None else ranges[block]
-        scale = greatest / E4M3_MAX
-        scale[scale < _LEAST_SCALE] = 1.0
-        scales[block] = scale
+        scale = scales_for(rows[block].abs().amax(1)) if scales is None else scales[block]
+        used[block] = scale
         quotient = rows[block] / scale[:, None]
         # Beyond 448 the conversion has NaN.
-        values[block] = quotient if ranges is None else quotient.clamp_(-E4M3_MAX, E4M3_MAX)
+        values[block] = quotient if scales is None else quotient.clamp_(-E4M3_MAX, E4M3_MAX)
     turned = values.view(torch.uint8).t().contiguous().view(torch.float8_e4m3fn)
-    return E4M3Matrix(turned, scales)
+    return E4M3Matrix(turned, used)
+
+
+def rounded(values: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """float32 `values` as E4M3 with these scales holds them; what is beyond 448 saturates."""
+    narrow = (values / scales).clamp_(-E4M3_MAX, E4M3_MAX).to(torch.float8_e4m3fn)
+    return narrow.float() * scales
+
+
+def scales_for(ranges: torch.Tensor) -> torch.Tensor:
+    """float32: what maps these magnitudes to 448.
+
+    Of 0 it is 1, which keeps a column of zeros; and so it is where it would be below float32's
+    least normal number, 1.2e-38: that column becomes zero.
+    """
+    scales = ranges / E4M3_MAX
+    return torch.where(scales < LEAST_SCALE, 1.0, scales)
 
 
 def input_scale(magnitude: float) -> torch.Tensor:

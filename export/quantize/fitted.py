@@ -1,4 +1,4 @@
-"""What calibration found for one FP8 linear beside the range of its input.
+"""What calibration found for one FP8 linear beside the range of its input, if that has one.
 
 Two corrections that cost nothing when the model runs. A column's scale may be up to twice the
 least one that holds it: E4M3's steps double from one power of two to the next, so where the
@@ -21,29 +21,29 @@ from wan_trt.engine.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """`column_ranges` float32 [out]: the magnitude that maps to 448, by output channel, 0 for a
-    column of zeros; `bias_shift` float32 [out] is added to the bias, None where there is none.
+    """`column_scales` float32 [out], normal and > 0: by output channel, what E4M3 numbers are
+    multiplied by; `bias_shift` float32 [out] is added to the bias, None where there is none.
     Raises InputError for other arrays."""
 
-    column_ranges: NDArray[np.float32]
+    column_scales: NDArray[np.float32]
     bias_shift: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         shift = self.bias_shift
-        given = [self.column_ranges] + ([] if shift is None else [shift])
+        given = [self.column_scales] + ([] if shift is None else [shift])
         if any(array.dtype != np.float32 or array.ndim != 1 for array in given):
             raise _error("not a row of float32")
-        if any(len(array) != len(self.column_ranges) for array in given):
-            raise _error(f"{len(self.column_ranges)} columns and a bias of {len(given[-1])}")
+        if any(len(array) != len(self.column_scales) for array in given):
+            raise _error(f"{len(self.column_scales)} columns and a bias of {len(given[-1])}")
         if not all(np.isfinite(array).all() for array in given):
             raise _error("NaN or infinity")
-        if (self.column_ranges < 0).any():
-            raise _error("a range below 0")
+        if (self.column_scales < np.finfo(np.float32).tiny).any():
+            raise _error("a scale that is 0, negative or subnormal")
 
     @property
     def columns_digest(self) -> str:
-        """sha256 of the column ranges."""
-        return _digest(self.column_ranges)
+        """sha256 of the column scales: the name of the file that a bundle has them in."""
+        return _digest(self.column_scales)
 
     @property
     def shift_digest(self) -> str | None:
@@ -68,7 +68,7 @@ def _digest(array: NDArray[np.float32]) -> str:
 def _error(given: str) -> InputError:
     return InputError(
         given,
-        expected="a finite number >= 0 for each column, and for its bias one",
+        expected="a finite number > 0 for each column, and one for its bias",
         action="calibrate again",
         field="scales",
     )

@@ -30,8 +30,8 @@ from typing import Any
 from wan_trt.engine.errors import BundleError, InputError
 from wan_trt.engine.models import DENOISER
 from wan_trt.export.modeling.module import ExportModule, Linear
-from wan_trt.export.quantize.attention_inputs import attention_inputs
 from wan_trt.export.quantize.evidence import Evidence
+from wan_trt.export.quantize.rounding import Rounding
 
 _PRESETS = Path(__file__).parent / "presets"
 _CANDIDATE = re.compile(
@@ -84,13 +84,15 @@ class Quantised:
     attention: frozenset[int]
 
     @property
-    def rounded(self) -> dict[str, frozenset[str]]:
-        """The names of what needs ranges by graph: linears, and the inputs of attentions."""
-        rounded = dict(self.linears)
+    def rounded(self) -> dict[str, Rounding]:
+        """By graph, for graphs of which something is FP8."""
+        graphs = dict(self.linears)
         if self.attention:
-            inputs = attention_inputs(self.attention)
-            rounded[DENOISER] = rounded.get(DENOISER, frozenset()) | inputs
-        return rounded
+            graphs.setdefault(DENOISER, frozenset())
+        return {
+            graph: Rounding.of_graph(graph, linears, self.attention)
+            for graph, linears in graphs.items()
+        }
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,22 @@
-"""Activation ranges of the FP8 linears, and what they were measured on.
+"""What calibration found for the FP8 linears and attentions, and what it was measured on.
 
-One safetensors file: float32 scalars EXPERT/MODULE, the greatest magnitude that the input of the
-linear MODULE of that expert is to hold (the scale is this / 448). Its metadata holds, as JSON, the
-origin, and a hash of the ranges of each expert that follows them into the bundle. Beside a range
-lie EXPERT/MODULE:column_ranges and EXPERT/MODULE:bias_shift where the linears were fitted
-(`fitted.py`); without them a column's range is its own greatest magnitude.
+One safetensors file, float32:
+
+    EXPERT/NAME                   [], the greatest magnitude that this input is to hold (its scale
+                                  is that / 448), where it is rounded
+    EXPERT/LINEAR:column_scales   [out], see fitted.py; without it a column's scale is its greatest
+                                  magnitude / 448
+    EXPERT/LINEAR:bias_shift      [out], beside column scales of a linear with a bias
+
+Its metadata holds, as JSON, the origin, and a hash of what was found for each expert, all of it,
+that follows it into the bundle.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,19 +26,21 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from wan_trt.engine.calibration_record import E4M3_MAX, input_scale_sha256, record_digest
 from wan_trt.engine.errors import BundleError, InputError
-from wan_trt.engine.input_scales import E4M3_MAX, ranges_digest
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.strict_json import parse
 from wan_trt.export.quantize.attention_inputs import linears_of
+from wan_trt.export.quantize.e4m3_nodes import input_scale, weight_scale
 from wan_trt.export.quantize.fitted import Fitted
+from wan_trt.export.quantize.rounding import Rounding
 from wan_trt.media.partial_output import whole_file
 
 # Below it the scale would be no normal float32.
 LEAST_RANGE = E4M3_MAX * float(np.finfo(np.float32).tiny)
 _METADATA, _DIGESTS = "wan_trt.scales", "wan_trt.scales.sha256"
-_COLUMNS, _SHIFT = "column_ranges", "bias_shift"
+_COLUMNS, _SHIFT = "column_scales", "bias_shift"
 _FIELD = "scales"
 
 
@@ -65,7 +72,7 @@ class ScalesOrigin:
 
 @dataclass(frozen=True)
 class Scales:
-    """`ranges[expert][module]` >= LEAST_RANGE, finite. `fitted` has all linears of an expert, or
+    """`ranges[expert][name]` >= LEAST_RANGE, finite. `fitted` has all linears of an expert, or
     none. Raises InputError for others."""
 
     origin: ScalesOrigin
@@ -78,15 +85,24 @@ class Scales:
                 if not LEAST_RANGE <= value < math.inf:
                     raise _error(f"the range of {expert}/{module} is {value}")
         for expert, linears in self.fitted.items():
-            if odd := sorted(set(linears_of(self.ranges[expert])) ^ linears.keys()):
-                raise _error(f"{expert}/{odd[0]} has either a range or column ranges, not both")
+            if odd := sorted(set(linears_of(self.ranges[expert])) - linears.keys()):
+                raise _error(f"{expert}/{odd[0]} has a range and no column scales, unlike others")
 
     @property
     def digests(self) -> dict[str, str]:
-        """A hash of the ranges of each expert, by which it can be told whose they are."""
-        return {
-            expert.value: ranges_digest(ranges) for expert, ranges in self.ranges.items() if ranges
+        """A hash of what was found for each expert, by which it can be told whose it is."""
+        found = {expert: self._by_parameter(expert) for expert in ExpertName}
+        return {expert.value: record_digest(own) for expert, own in found.items() if own}
+
+    def _by_parameter(self, expert: ExpertName) -> dict[str, str]:
+        """The hashes of the tensors that an export stores, or adds to a bias."""
+        ranges, fitted = self.ranges.get(expert, {}), self.fitted.get(expert, {})
+        scales = {input_scale(name): input_scale_sha256(x) for name, x in ranges.items()}
+        columns = {weight_scale(linear): own.columns_digest for linear, own in fitted.items()}
+        shifts = {
+            f"{linear}.bias": own.shift_digest for linear, own in fitted.items() if own.shift_digest
         }
+        return scales | columns | shifts
 
     def write(self, path: Path) -> None:
         """The file appears, or is replaced, when it is complete. Raises MediaError or
@@ -98,7 +114,7 @@ class Scales:
         }
         for expert, linears in self.fitted.items():
             for module, fitted in linears.items():
-                tensors[f"{expert}/{module}:{_COLUMNS}"] = fitted.column_ranges
+                tensors[f"{expert}/{module}:{_COLUMNS}"] = fitted.column_scales
                 if fitted.bias_shift is not None:
                     tensors[f"{expert}/{module}:{_SHIFT}"] = fitted.bias_shift
         metadata = {
@@ -129,12 +145,13 @@ class Scales:
         except InputError as error:
             raise _error(f"{path}: {error.given}") from None
         if scales.digests != digests:
-            raise _error(f"{path} has other ranges, or another expert's, than its record of them")
+            raise _error(f"{path} has other numbers, or another expert's, than its record of them")
         return scales
 
-    def require(self, origin: ScalesOrigin, modules: Collection[str]) -> None:
+    def require(self, origin: ScalesOrigin, rounding: Rounding) -> None:
         """Raise InputError unless they were measured on this checkpoint with these LoRAs, this
-        boundary and this policy, and hold a range for each of `modules` and no other."""
+        boundary and this policy, hold a range for each of the inputs that are rounded and no
+        other, and where an expert's linears were fitted just the FP8 ones."""
         mine = self.origin
         for what, given, wanted in (
             ("another model", mine.model, origin.model),
@@ -146,13 +163,16 @@ class Scales:
             if given != wanted:
                 raise _error(f"the scales were measured with {what}: {given}", f"{wanted}")
         for expert in ExpertName:
-            ranges = self.ranges.get(expert, {})
+            ranges, fitted = self.ranges.get(expert, {}), self.fitted.get(expert, {})
+            linears = rounding.weights if fitted else frozenset()
             for problem, names in (
-                ("lack", sorted(set(modules) - ranges.keys())),
-                ("have ranges that nothing uses:", sorted(ranges.keys() - set(modules))),
+                ("lack", rounding.inputs - ranges.keys()),
+                ("have ranges that nothing uses:", ranges.keys() - rounding.inputs),
+                ("lack column scales of", linears - fitted.keys()),
+                ("have column scales that nothing uses:", fitted.keys() - linears),
             ):
                 if names:
-                    shown = ", ".join(names[:5]) + (", .." if len(names) > 5 else "")
+                    shown = ", ".join(sorted(names)[:5]) + (", .." if len(names) > 5 else "")
                     raise _error(f"the scales of the {expert}-noise expert {problem} {shown}")
 
 
@@ -175,7 +195,7 @@ def _from_tensors(origin: ScalesOrigin, tensors: Mapping[str, NDArray[Any]]) -> 
             except InputError as error:
                 raise _error(f"the columns of {expert}/{module}: {error.given}") from None
         elif f"{expert}/{module}:{_COLUMNS}" not in tensors:
-            raise _error(f"{name} without column ranges")
+            raise _error(f"{name} without column scales")
     return Scales(origin, ranges, fitted)
 
 

@@ -13,7 +13,8 @@ from wan_trt.export.lora.spec import LoraStacks
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.outline import boundary_of
 from wan_trt.export.quantize.origin import lora_uses
-from wan_trt.export.quantize.policy import Policy, candidates, flat
+from wan_trt.export.quantize.policy import Policy, candidates
+from wan_trt.export.quantize.rounding import Rounding
 from wan_trt.export.quantize.scales import Scales, ScalesOrigin
 from wan_trt.export.source_files import describe
 
@@ -34,7 +35,7 @@ def synthetic_scales(
     opened = Checkpoint.open(checkpoint)
     contents = graphs.plan(opened)
     found = policy.apply(candidates(contents.expert), contents.geometry.layers)
-    rounded = sorted(flat(found.rounded))
+    rounded = sorted(Rounding.of_all(found.rounded).inputs)
     sources = describe(opened.path, opened.files, {}, lambda _: None)
     numbers = random.Random(seed)
     return Scales(

@@ -58,7 +58,13 @@ def run(
     with ExitStack() as resources:
         memory = TrialMemory(device, resources)
         executor = TensorRtExecutor("the plan", spec, lambda _sizes: engine, memory, logger)
-        bindings = executor.bind({})
+        bindings = executor.bind(
+            {},
+            {
+                tensor.name: memory.tensor(tensor.shape({}), tensor.dtype)
+                for tensor in (*spec.inputs, *spec.outputs)
+            },
+        )
         stream = device.new_stream()
         resources.callback(device.destroy_stream, stream)
         staging = Staging(device)

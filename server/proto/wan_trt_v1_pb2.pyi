@@ -35,6 +35,7 @@ class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_STATE_DONE: _ClassVar[JobState]
     JOB_STATE_FAILED: _ClassVar[JobState]
     JOB_STATE_CANCELLED: _ClassVar[JobState]
+    JOB_STATE_PAUSED: _ClassVar[JobState]
 
 class Expert(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -58,6 +59,7 @@ JOB_STATE_RUNNING: JobState
 JOB_STATE_DONE: JobState
 JOB_STATE_FAILED: JobState
 JOB_STATE_CANCELLED: JobState
+JOB_STATE_PAUSED: JobState
 EXPERT_UNSPECIFIED: Expert
 EXPERT_HIGH: Expert
 EXPERT_LOW: Expert
@@ -109,7 +111,7 @@ class Sampling(_message.Message):
     def __init__(self, steps: _Optional[int] = ..., solver: _Optional[_Union[Solver, str]] = ..., shift: _Optional[float] = ..., guidance: _Optional[_Union[Guidance, _Mapping]] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
-    __slots__ = ("reference", "pose", "face", "background", "mask", "mode", "prompt", "negative_prompt", "sampling", "seed", "noise", "segment_frames", "overlap", "output_format", "idempotency_key", "last_frame", "frames", "area")
+    __slots__ = ("reference", "pose", "face", "background", "mask", "mode", "prompt", "negative_prompt", "sampling", "seed", "noise", "segment_frames", "overlap", "output_format", "idempotency_key", "last_frame", "frames", "area", "timeout_s")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     POSE_FIELD_NUMBER: _ClassVar[int]
     FACE_FIELD_NUMBER: _ClassVar[int]
@@ -128,6 +130,7 @@ class SubmitRequest(_message.Message):
     LAST_FRAME_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     AREA_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     reference: str
     pose: str
     face: str
@@ -146,7 +149,8 @@ class SubmitRequest(_message.Message):
     last_frame: str
     frames: int
     area: int
-    def __init__(self, reference: _Optional[str] = ..., pose: _Optional[str] = ..., face: _Optional[str] = ..., background: _Optional[str] = ..., mask: _Optional[str] = ..., mode: _Optional[_Union[Mode, str]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., seed: _Optional[int] = ..., noise: _Optional[str] = ..., segment_frames: _Optional[int] = ..., overlap: _Optional[int] = ..., output_format: _Optional[_Union[OutputFormat, str]] = ..., idempotency_key: _Optional[str] = ..., last_frame: _Optional[str] = ..., frames: _Optional[int] = ..., area: _Optional[int] = ...) -> None: ...
+    timeout_s: float
+    def __init__(self, reference: _Optional[str] = ..., pose: _Optional[str] = ..., face: _Optional[str] = ..., background: _Optional[str] = ..., mask: _Optional[str] = ..., mode: _Optional[_Union[Mode, str]] = ..., prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., seed: _Optional[int] = ..., noise: _Optional[str] = ..., segment_frames: _Optional[int] = ..., overlap: _Optional[int] = ..., output_format: _Optional[_Union[OutputFormat, str]] = ..., idempotency_key: _Optional[str] = ..., last_frame: _Optional[str] = ..., frames: _Optional[int] = ..., area: _Optional[int] = ..., timeout_s: _Optional[float] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("job_id", "state", "output_format", "result_nbytes", "latest")

@@ -64,18 +64,17 @@ def test_max_ranges_are_those_of_plain_hooks(
             greatest[name] = max(greatest.get(name, 0.0), float(x.abs().max()))
 
         handles = [
-            eager[graph]
+            eager[DENOISER]
             .get_submodule(name)
             .register_forward_pre_hook(lambda _module, inputs, name=name: note(name, inputs[0]))
-            for graph, names in candidates(eager).items()
-            for name in names
+            for name in candidates(eager)[DENOISER]
         ]
         for call in calls:
             repeat(eager, call)
         for handle in handles:
             handle.remove()
         ranges = calibration.found.scales.ranges[expert]
-        assert ranges.keys() == set(flat(candidates(eager)))
+        assert ranges.keys() == set(candidates(eager)[DENOISER])
         assert ranges == pytest.approx(greatest, rel=1e-6)
 
 
@@ -104,9 +103,19 @@ def test_guidance_and_chained_segments_are_seen(calibration: GoldenCalibration) 
 
 def test_a_context_of_both_experts_counts_for_both(calibration: GoldenCalibration) -> None:
     """The golden checkpoint is both experts' without LoRAs: its contexts run once."""
-    high, low = (calibration.found.scales.ranges[expert] for expert in ExpertName)
-    for name, graph in calibration.found.graphs.graph_of.items():
-        assert (high[name] == low[name]) or graph == DENOISER
+    high, low = (calibration.found.scales.fitted[expert] for expert in ExpertName)
+    same = {name for name, fitted in high.items() if fitted == low[name]}
+    graphs_of = calibration.found.graphs.candidates
+    assert same == set(flat(graphs_of)) - set(graphs_of[DENOISER])
+
+
+def test_what_contexts_read_has_no_range(calibration: GoldenCalibration) -> None:
+    """It is not rounded; their linears are fitted all the same."""
+    scales = calibration.found.scales
+    linears = calibration.found.graphs.candidates
+    for expert in ExpertName:
+        assert scales.ranges[expert].keys() == set(linears[DENOISER])
+        assert scales.fitted[expert].keys() == set(flat(linears))
 
 
 def test_a_job_with_torch_graphs_gives_the_official_latents(

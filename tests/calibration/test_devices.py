@@ -15,6 +15,7 @@ from wan_trt.export.graphs import plan
 from wan_trt.export.modeling.attention import attention
 from wan_trt.export.modeling.denoiser import Denoiser
 from wan_trt.export.quantize.policy import candidates
+from wan_trt.export.quantize.rounding import Rounding
 
 
 def test_a_denoiser_makes_nothing_on_another_device(tiny_checkpoint: Path) -> None:
@@ -31,7 +32,9 @@ def test_a_denoiser_makes_nothing_on_another_device(tiny_checkpoint: Path) -> No
             for spec in module.spec.inputs
         ]
     assert module(*inputs).device.type == "meta"
-    with fake_quantised(module, dict.fromkeys(candidates({"denoiser": module})["denoiser"], 2.0)):
+    linears = candidates({"denoiser": module})["denoiser"]
+    rounding = Rounding.of_graph("denoiser", linears)
+    with fake_quantised(module, rounding, dict.fromkeys(linears, 2.0)):
         assert module(*inputs).device.type == "meta"
 
 

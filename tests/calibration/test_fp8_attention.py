@@ -24,8 +24,8 @@ from wan_trt.export.modeling.attention import rotate
 from wan_trt.export.modeling.denoiser import SelfAttention
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.precision import Precision
-from wan_trt.export.quantize.attention_inputs import attention_inputs
 from wan_trt.export.quantize.policy import Policy
+from wan_trt.export.quantize.rounding import Rounding
 
 BLOCK = 1
 STEM = f"blocks.{BLOCK}.self_attn"
@@ -36,7 +36,7 @@ def test_ranges_are_of_what_is_rounded(calibration: GoldenCalibration, method: M
     """The query after norm, rotary embedding and scaling, the key after norm and rotary embedding;
     computed here from what the self attention reads."""
     graphs, origin = calibration.found.graphs, calibration.found.scales.origin
-    rounded = {DENOISER: attention_inputs([BLOCK])}
+    rounded = {DENOISER: Rounding.of_graph(DENOISER, (), [BLOCK])}
     observers = Observers(rounded, Method(method), origin.boundary)
     greatest: dict[ExpertName, dict[str, float]] = {}
     for expert, calls in calibration.recording.spread(origin.boundary, 2).items():

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from calibration_samples import write_gate_sample
-from changed_bundles import with_scaled_tensor, with_swapped_experts, with_swapped_input_scales
+from changed_bundles import (
+    with_exchanged_tensors,
+    with_plain_recipes,
+    with_scaled_tensor,
+    with_swapped_experts,
+)
 
 from wan_trt.calibration.calibrate import CalibrationOptions, calibrate
 from wan_trt.calibration.gate.gate import gate
@@ -28,7 +35,8 @@ from wan_trt.export.synthetic.lora import write_musubi_lora
 from wan_trt.export.synthetic.sizes import TINY
 
 HIGH, LOW = ExpertName.HIGH, ExpertName.LOW
-Ranges = Mapping[ExpertName, Mapping[str, float]]
+OF_ANOTHER = "of the high-noise expert that were not measured for it"
+TEXT_SCALE = "blocks.1.cross_attn.k.weight_scale", 8.0
 HIDDEN = [f"blocks.{block}.ffn.2" for block in range(TINY.layers)]
 
 
@@ -42,9 +50,9 @@ class Parted:
     reference: Bundle
     scales: Scales
 
-    def export(self, out: Path, ranges: Ranges | None = None) -> Bundle:
-        """At FP8; `ranges` other than those that were measured, as a faulty calibration's."""
-        scales = self.scales if ranges is None else replace(self.scales, ranges=ranges)
+    def export(self, out: Path, **changes: Any) -> Bundle:
+        """At FP8; `changes` of the scales, as of a faulty calibration."""
+        scales = replace(self.scales, **changes)
         options = replace(self.options, precision=Precision.FP8, scales=scales)
         return export_bundle(self.checkpoint, out, options)
 
@@ -88,10 +96,10 @@ def test_right_scales_pass(parted: Parted, bundle: Bundle) -> None:
     assert failures(parted.judge(bundle)) == set()
 
 
-def test_a_weight_scale_8_times_too_large_fails(
-    parted: Parted, bundle: Bundle, tmp_path: Path
-) -> None:
-    broken = with_scaled_tensor(bundle, "blocks.1.ffn.0.weight_scale", 8, tmp_path / "bundle")
+def test_a_weight_scale_8_times_too_large_fails(parted: Parted, tmp_path: Path) -> None:
+    """One that calibration has not fitted; of those that it has, a bundle cannot be opened."""
+    plain = parted.export(tmp_path / "plain", fitted={})
+    broken = with_scaled_tensor(plain, "blocks.1.ffn.0.weight_scale", 8, tmp_path / "bundle")
     assert {"velocity.cosine.high", "velocity.cosine.low"} <= failures(parted.judge(broken))
 
 
@@ -99,14 +107,14 @@ def test_ranges_8_times_too_small_fail(parted: Parted, tmp_path: Path) -> None:
     """The inputs of one layer saturate, as by a faulty calibration."""
     layer = HIDDEN[1]
     ranges = {e: {**own, layer: own[layer] / 8} for e, own in parted.scales.ranges.items()}
-    broken = parted.export(tmp_path / "bundle", ranges)
+    broken = parted.export(tmp_path / "bundle", ranges=ranges)
     assert "velocity.relative_error.low" in failures(parted.judge(broken))
 
 
 def test_ranges_measured_for_the_other_expert_fail(parted: Parted, tmp_path: Path) -> None:
     """A calibration that confuses the experts: the louder one saturates."""
     ranges = parted.scales.ranges
-    broken = parted.export(tmp_path / "bundle", {HIGH: ranges[LOW], LOW: ranges[HIGH]})
+    broken = parted.export(tmp_path / "bundle", ranges={HIGH: ranges[LOW], LOW: ranges[HIGH]})
     failed = failures(parted.judge(broken))
     assert {"velocity.cosine.low", "velocity.relative_error.low"} <= failed
     assert "velocity.cosine.high" not in failed, "too large a range does no harm"
@@ -123,10 +131,33 @@ def test_ranges_measured_for_the_other_expert_fail(parted: Parted, tmp_path: Pat
             lambda b, out: with_scaled_tensor(b, "blocks.1.ffn.2.input_scale", 1 / 8, out),
             r"another tensor as blocks\.1\.ffn\.2\.input_scale",
         ),
-        (with_swapped_input_scales, "of the high-noise expert that were not measured for it"),
-        (with_swapped_experts, "of the high-noise expert that were not measured for it"),
+        (
+            lambda b, out: with_scaled_tensor(b, "blocks.1.ffn.2.weight_scale", 8, out),
+            r"another tensor as blocks\.1\.ffn\.2\.weight_scale of graph denoiser \(high-noise",
+        ),
+        (
+            lambda b, out: with_scaled_tensor(b, *TEXT_SCALE, out, "text_context"),
+            r"another tensor as blocks\.1\.cross_attn\.k\.weight_scale of graph text_context",
+        ),
+        (partial(with_exchanged_tensors, suffix=".input_scale"), OF_ANOTHER),
+        (partial(with_exchanged_tensors, suffix="ffn.0.weight_scale"), "another tensor as"),
+        (partial(with_exchanged_tensors, suffix=".bias"), OF_ANOTHER),
+        (partial(with_plain_recipes, suffix=".bias"), OF_ANOTHER),
+        (partial(with_plain_recipes, suffix=".weight_scale"), "another tensor as"),
+        (with_swapped_experts, OF_ANOTHER),
     ],
-    ids=["8 times", "an eighth", "swapped", "swapped with weights"],
+    ids=[
+        "input's, 8 times",
+        "input's, an eighth",
+        "columns', 8 times",
+        "a context's columns', 8 times",
+        "inputs', of the other expert",
+        "columns', of the other expert",
+        "biases of the other expert",
+        "biases that were not fitted",
+        "columns that were not fitted",
+        "all of the other expert",
+    ],
 )
 def test_stored_scales_are_those_that_were_measured(
     bundle: Bundle, tmp_path: Path, change: Callable[[Bundle, Path], Bundle], said: str
@@ -139,7 +170,7 @@ def test_the_gate_refuses_swapped_scales(
     parted: Parted, bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(BundleError):
-        with_swapped_input_scales(bundle, tmp_path / "bundle")
+        with_exchanged_tensors(bundle, tmp_path / "bundle", suffix=".input_scale")
     words = [str(tmp_path / "bundle"), "--against", str(parted.reference.path)]
     assert main(["gate", *words]) == 2
     assert "not measured for it; expected those of its own" in capsys.readouterr().err

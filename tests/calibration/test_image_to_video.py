@@ -11,6 +11,7 @@ from wan_trt.calibration.calibrate import CalibrationOptions, calibrate
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.options import ExportOptions
+from wan_trt.export.quantize.rounding import Rounding
 
 PARTS = (
     "self_attn.q",
@@ -35,6 +36,8 @@ def test_two_checkpoints(i2v_checkpoint: Path, i2v_bundle: Bundle, tmp_path: Pat
     options = CalibrationOptions(export=ExportOptions(reuse=(i2v_bundle.path,), boundary=0.95))
     scales = calibrate(i2v_checkpoint, sample.parent, tmp_path, options)
     modules = {f"blocks.{block}.{part}" for block in range(4) for part in PARTS}
-    scales.require(scales.origin, modules)
+    inputs = {name for name in modules if not name.endswith(("cross_attn.k", "cross_attn.v"))}
+    scales.require(scales.origin, Rounding(frozenset(modules), frozenset(inputs)))
+    assert scales.fitted[ExpertName.HIGH].keys() == modules
     high, low = (scales.ranges[expert] for expert in ExpertName)
     assert high != low

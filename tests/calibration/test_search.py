@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from calibration_samples import GoldenCalibration, write_small_sample
+from e4m3_rounding import rounded
 from numpy.typing import NDArray
 
 from wan_trt.calibration.calibrate import CalibrationOptions
@@ -24,9 +25,11 @@ from wan_trt.export.modeling.module import ExportModule, Linear
 from wan_trt.export.quantize.evidence import worst
 from wan_trt.export.quantize.policy import Policy, flat
 from wan_trt.export.quantize.policy_text import policy_text
+from wan_trt.export.quantize.rounding import Rounding
 
 CALLS = 1
 FIRST = "blocks.0.self_attn.q"
+ROUNDING = Rounding(frozenset([FIRST]), frozenset([FIRST]))
 CPU = torch.device("cpu")
 
 
@@ -47,22 +50,22 @@ def quantised_by(policy: Policy, calibration: GoldenCalibration) -> set[str]:
     return set(flat(policy.apply(calibration.found.graphs.candidates, layers=10).linears))
 
 
-def e4m3(x: torch.Tensor, greatest: torch.Tensor) -> torch.Tensor:
-    # Multiplied, as ModelOpt does it: a division would break ties otherwise.
-    scale = 448 / greatest
-    return (x * scale).clamp(-448, 448).to(torch.float8_e4m3fn).float() / scale
-
-
-def test_a_fake_quantised_linear_is_torch_s_own_float8(denoiser: ExportModule) -> None:
+@pytest.mark.parametrize("input_too", [True, False])
+def test_a_fake_quantised_linear_is_torch_s_own_float8(
+    denoiser: ExportModule, input_too: bool
+) -> None:
+    """With an input that is rounded, and as in a context with one that is not."""
     linear = denoiser.get_submodule(FIRST)
     assert isinstance(linear, Linear)
     weight, bias = linear.weight.clone(), linear.bias
     assert bias is not None
     x = torch.randn(7, weight.shape[0], generator=torch.Generator().manual_seed(0))
-    expected = e4m3(x, torch.tensor(1.5)) @ e4m3(weight, weight.abs().amax(0)) + bias
+    read = rounded(x, torch.tensor(1.5) / 448) if input_too else x
+    expected = read @ rounded(weight, weight.abs().amax(0) / 448) + bias
+    rounding = ROUNDING if input_too else Rounding(frozenset([FIRST]))
     with torch.no_grad():
         plain = linear(x)
-        with fake_quantised(denoiser, {FIRST: 1.5}):
+        with fake_quantised(denoiser, rounding, {FIRST: 1.5}):
             torch.testing.assert_close(linear(x), expected, atol=1e-5, rtol=1e-5)
         assert torch.equal(linear(x), plain)
     assert torch.equal(linear.weight, weight)
@@ -72,7 +75,7 @@ def test_a_linear_that_fails_keeps_its_weight(denoiser: ExportModule) -> None:
     linear = denoiser.get_submodule(FIRST)
     assert isinstance(linear, Linear)
     weight = linear.weight.clone()
-    with fake_quantised(denoiser, {FIRST: 1.0}), pytest.raises(RuntimeError):
+    with fake_quantised(denoiser, ROUNDING, {FIRST: 1.0}), pytest.raises(RuntimeError):
         linear(torch.ones(2, 3))
     assert torch.equal(linear.weight, weight)
 
@@ -97,10 +100,10 @@ def test_the_error_is_that_of_the_velocity(
 
     def velocity(call: Call, quantised: str) -> NDArray[np.float64]:
         def run(name: str, inputs: Arrays) -> Arrays:
-            ranges = {linear: found.scales.ranges[expert][linear]}
             module = found.graphs.of_expert(name, expert)
-            fitted = found.scales.fitted[expert]
-            with fake_quantised(module, ranges if name == quantised else {}, fitted):
+            ranges, fitted = found.scales.ranges[expert], found.scales.fitted[expert]
+            rounding = Rounding.of_graph(name, [linear] if name == quantised else [])
+            with fake_quantised(module, rounding, ranges, fitted):
                 return run_module(module, inputs, CPU)
 
         inputs = dict(call.inputs)

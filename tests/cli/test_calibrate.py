@@ -12,6 +12,7 @@ from wan_trt.engine.bundle import Bundle, sha256_file
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.lora.spec import LoraStacks
 from wan_trt.export.quantize.policy import Policy
+from wan_trt.export.quantize.rounding import Rounding
 from wan_trt.export.quantize.scales import LoraUse, Scales
 
 
@@ -51,7 +52,7 @@ def test_scales_belong_to_the_checkpoint_and_its_loras(
     assert origin.policy == Policy.read("narrow").digest
     parts = ("cross_attn.o", "cross_attn.q", "ffn.0", "ffn.2")
     modules = {f"blocks.{block}.{part}" for block in range(4) for part in parts}
-    scales.require(origin, modules)
+    scales.require(origin, Rounding.of_graph("denoiser", modules))
     assert scales.ranges[ExpertName.HIGH] != scales.ranges[ExpertName.LOW]
 
 

@@ -28,7 +28,7 @@ from wan_trt.engine.host_backend import HostBackend
 from wan_trt.engine.job import Job, JobTensors
 from wan_trt.engine.ort import load_executor
 from wan_trt.engine.rope import rope_tables
-from wan_trt.engine.scheduler import Stage
+from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.engine.stages.image_to_video import ImageToVideoConditioning
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.stills import still

@@ -48,10 +48,10 @@ def test_nothing_large_stays_of_a_job_that_ended_early(
     events: list[Event] = []
     job_id = engine.submit(make_request(), Ending(), events.append)
     engine.step()
-    tensors = engine._jobs[job_id].tensors
+    tensors = engine._registry.live_job(job_id).tensors
     assert tensors is not None
     left: list[weakref.ref[object]] = [
-        weakref.ref(held) for held in (tensors, tensors.denoiser, engine._jobs[job_id])
+        weakref.ref(held) for held in (tensors, tensors.denoiser, engine._registry.live_job(job_id))
     ]
     del tensors
     run_to_end(engine)

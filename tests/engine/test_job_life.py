@@ -8,7 +8,7 @@ from toy_jobs import MakeRequest, Sink, run_to_end
 
 from wan_trt.engine import Engine, Event, ExpertName, JobState, Sampling
 from wan_trt.engine.errors import InputError
-from wan_trt.engine.scheduler import Stage
+from wan_trt.engine.scheduling.unit import Stage
 
 
 def test_generates_as_many_frames_as_the_driver_has(
@@ -27,6 +27,7 @@ def test_generates_as_many_frames_as_the_driver_has(
         Stage.CONDITIONING: 3,
         Stage.DENOISE: 9,
         Stage.DECODE: 3,
+        Stage.RESULT: 1,
     }
 
 

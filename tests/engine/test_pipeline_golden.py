@@ -8,13 +8,14 @@ frames put in, judged tightly in every intermediate tensor.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from executor_rigs import open_cuda_provider
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from toy_jobs import velocities
@@ -31,11 +32,12 @@ from wan_trt.engine import (
     SolverName,
 )
 from wan_trt.engine import pixels as pixels_module
+from wan_trt.engine.backend import Backend
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.host_backend import HostBackend
 from wan_trt.engine.job import Job, JobTensors
 from wan_trt.engine.ort import load_executor
-from wan_trt.engine.scheduler import Stage
+from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.engine.stages import decode as decode_module
 from wan_trt.engine.stages.animate import AnimateConditioning
 from wan_trt.engine.stages.pipeline import Pipeline
@@ -119,11 +121,20 @@ def step_through(
         job.cursor = following
 
 
+DEVICES = [
+    pytest.param(HostBackend, id="cpu"),
+    pytest.param(open_cuda_provider, id="cuda", marks=pytest.mark.gpu),
+]
+
+
+@pytest.mark.parametrize("open_backend", DEVICES)
 @pytest.mark.parametrize("name", CASES)
-def test_free_run(golden: Path, golden_bundle: Bundle, name: str) -> None:
+def test_free_run(
+    golden: Path, golden_bundle: Bundle, name: str, open_backend: Callable[[], Backend]
+) -> None:
     case = Case.load(golden, name)
     sink = CollectedFrames()
-    with Engine(golden_bundle) as engine:
+    with Engine(golden_bundle, backend=open_backend()) as engine:
         engine.generate(case.request, sink)
     difference = sink.frames.transpose(3, 0, 1, 2) - case.outputs["frames"]
     first = difference[:, : case.request.segment_frames]

@@ -1,4 +1,4 @@
-"""Small pure parts: rotary tables, noise, prompts, the scheduler, a job's cursor, forecasts."""
+"""Small pure parts: rotary tables, noise, prompts, a job's cursor, forecasts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wan_trt.engine.errors import BundleError
 from wan_trt.engine.noise import SeededNoise
 from wan_trt.engine.prompts import PromptTokenizer, clean_prompt
 from wan_trt.engine.rope import rope_tables
-from wan_trt.engine.scheduler import Scheduler, Stage, Unit
+from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.engine.timing import StageTimes, forecast, resident_nbytes
 
 
@@ -98,12 +98,6 @@ def test_token_ids_golden(golden: Path) -> None:
         ids = tokenizer.token_ids(prompt)
         length = int(tensors[f"p{number}.length"])
         np.testing.assert_array_equal(ids, tensors[f"p{number}.ids"][:length])
-
-
-def test_first_come_first_served() -> None:
-    units = [Unit(name, Stage.DENOISE, 0) for name in "abc"]
-    assert Scheduler().next(units) == units[0]
-    assert Scheduler().next([]) is None
 
 
 def test_a_cursor_walks_through_conditioning_steps_and_decoding() -> None:

@@ -29,6 +29,7 @@ from wan_trt.export.modeling.module import ExportModule, Linear, WeightRule, def
 from wan_trt.export.precision import Precision
 from wan_trt.export.quantize import nodes
 from wan_trt.export.quantize.attention_inputs import OPERANDS, AttentionInput, attention_inputs
+from wan_trt.export.quantize.rounding import Rounding
 from wan_trt.export.tensors import MemoryTensors
 
 HEADS, WIDTH = 3, 16
@@ -71,7 +72,8 @@ def test_one_attention_rounds_as_torch_does(tmp_path: Path, tokens: int) -> None
     stem = "blocks.0.self_attn"
     source = MemoryTensors({f"{stem}.o.weight": torch.eye(DIM), f"{stem}.o.bias": torch.zeros(DIM)})
     named = {f"{stem}.attention.{name}": greatest for name, greatest in ranges.items()}
-    executor = export_module(OneAttention(), source, tmp_path, Precision.FP8, named)
+    rounding = Rounding(inputs=frozenset(named))
+    executor = export_module(OneAttention(), source, tmp_path, Precision.FP8, rounding, named)
     (found,) = run_exported(executor, {"tokens": tokens}, query, key, value)
     error = (found - rounded_attention(query, key, value, HEADS, ranges)).abs()
     # Where float32 differs in its last digit a weight may become the E4M3 number beside.
@@ -137,7 +139,8 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     ranges = measured(loaded(checkpoint), sorted(LINEARS | attention_inputs(BLOCKS)))
     folder = tmp_path_factory.mktemp("fp8_attention")
     source = checkpoint.experts[ExpertName.HIGH].tensors
-    executor = export_module(loaded(checkpoint), source, folder, Precision.FP8, ranges)
+    rounding = Rounding.of_graph("denoiser", LINEARS, BLOCKS)
+    executor = export_module(loaded(checkpoint), source, folder, Precision.FP8, rounding, ranges)
     graph = onnx.load(folder / "module.onnx", load_external_data=False).graph
     return Case(checkpoint, ranges, executor, graph)
 
@@ -150,7 +153,7 @@ def test_a_denoiser_rounds_as_torch_does(
     plain, fake = loaded(case.checkpoint), loaded(case.checkpoint)
     for module in (plain, fake):
         narrow_others(module, LINEARS)
-        round_linears(module, {name: case.ranges[name] for name in LINEARS})
+        round_linears(module, LINEARS, case.ranges)
     for block in BLOCKS:
         attention = fake.get_submodule(f"blocks.{block}.self_attn.attention")
         assert isinstance(attention, Attention)
@@ -233,5 +236,5 @@ def test_half_an_attention_is_refused() -> None:
     names = attention_inputs([0])
     for name in names:
         with pytest.raises(RuntimeError, match="whole or not at all"):
-            nodes.insert(model, names - {name})
+            nodes.insert(model, Rounding(inputs=names - {name}))
     assert [node.op_type for node in model.graph if "Quantize" in node.op_type] == []

@@ -17,13 +17,15 @@ from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.manifest import SHARED, Scale, StoredTensor
 from wan_trt.engine.request import ExpertName
+from wan_trt.export import graphs
 from wan_trt.export.bundle_writer import export_bundle
+from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.lora.spec import LoraStacks
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.precision import Precision
 from wan_trt.export.progress import Progress, Stage
 from wan_trt.export.quantize.fitted import Fitted
-from wan_trt.export.quantize.policy import Policy
+from wan_trt.export.quantize.policy import Policy, candidates
 from wan_trt.export.quantize.scales import Scales
 from wan_trt.export.synthetic.scales import synthetic_scales
 
@@ -112,7 +114,24 @@ def test_input_scales_are_those_of_each_expert(bundle: Bundle, scales: Scales) -
             assert _values(bundle, tensor) == np.float32(greatest) / np.float32(448)
 
 
-def test_only_the_policy_s_linears_are_fp8(bundle: Bundle, scales: Scales) -> None:
+def _fp8_linears(bundle: Bundle) -> set[str]:
+    return {
+        name.removesuffix(".weight")
+        for name, tensor in _by_parameter(bundle, HIGH).items()
+        if tensor.made.dtype == "float8_e4m3fn"
+    }
+
+
+def test_contexts_round_no_inputs(bundle: Bundle, scales: Scales) -> None:
+    """What runs once for a job or a segment has E4M3 matrices alone."""
+    for name in NARROWED:
+        for tensors in bundle.manifest.graphs[name].weights.values():
+            inputs = {p for p, t in tensors.items() if t.made.scale and t.made.scale.range}
+            assert bool(inputs) == (name == "denoiser")
+    assert scales.ranges[HIGH].keys() < _fp8_linears(bundle)
+
+
+def test_only_the_policy_s_linears_are_fp8(tiny_checkpoint: Path, bundle: Bundle) -> None:
     found: dict[str, set[str]] = {}
     for name, graph in bundle.manifest.graphs.items():
         for tensors in graph.weights.values():
@@ -120,10 +139,13 @@ def test_only_the_policy_s_linears_are_fp8(bundle: Bundle, scales: Scales) -> No
             if narrow:
                 found[name] = narrow
     assert set(found) == set(NARROWED)
-    assert set.union(*found.values()) == {f"{linear}.weight" for linear in scales.ranges[HIGH]}
+    policy = Policy.read("wide")
+    contents = graphs.plan(Checkpoint.open(tiny_checkpoint))
+    wanted = policy.apply(candidates(contents.expert), contents.geometry.layers).linears
+    assert found == {graph: {f"{linear}.weight" for linear in own} for graph, own in wanted.items()}
     assert SHARED in bundle.manifest.graphs["text_encoder"].weights
     options = bundle.manifest.provenance.options
-    assert options["policy"] == {"name": "wide", "sha256": Policy.read("wide").digest}
+    assert options["policy"] == {"name": "wide", "sha256": policy.digest}
     assert options["scales"]["method"] == "made up"
     bundle.verify()
 
@@ -134,8 +156,8 @@ def _made(
     """The bundle, the parameters that were made, and the graphs that are there."""
     said: list[Progress] = []
     bundle = export_bundle(checkpoint, out, options, said.append)
-    graphs = {path.name: path.stat().st_size for path in (out / "graphs").iterdir()}
-    return bundle, {p.text for p in said if p.stage is Stage.WEIGHTS}, graphs
+    traced = {path.name: path.stat().st_size for path in (out / "graphs").iterdir()}
+    return bundle, {p.text for p in said if p.stage is Stage.WEIGHTS}, traced
 
 
 def test_another_range_makes_its_scale_again(
@@ -191,14 +213,14 @@ def test_another_policy_asks_for_other_scales(
     with pytest.raises(InputError, match="measured with another policy"):
         export_bundle(tiny_checkpoint, tmp_path / "bundle", options)
     options = replace(options, scales=synthetic_scales(tiny_checkpoint, tiny_loras, narrow))
-    found, made, graphs = _made(tiny_checkpoint, tmp_path / "bundle", options)
+    found, made, traced = _made(tiny_checkpoint, tmp_path / "bundle", options)
     parameters = {text.partition(" ")[2] for text in made}
     kept = (".ffn.0", ".ffn.2", ".cross_attn.q", ".cross_attn.o")
     assert {p for p in parameters if p.endswith(".weight")} == {
-        f"{linear}.weight" for linear in scales.ranges[HIGH] if not linear.endswith(kept)
+        f"{linear}.weight" for linear in _fp8_linears(bundle) if not linear.endswith(kept)
     }
     before = {path.name: path.stat().st_size for path in (bundle.path / "graphs").iterdir()}
-    changed = {name for name in graphs if graphs[name] != before[name]}
+    changed = {name for name in traced if traced[name] != before[name]}
     assert changed == {f"{graph}.onnx" for graph in NARROWED}
     assert (
         "blocks.0.self_attn.q.input_scale" not in found.manifest.graphs["denoiser"].weights["low"]
@@ -314,31 +336,32 @@ def test_fitted_linears_store_the_columns_and_biases_of_calibration(
     random = np.random.default_rng(7)
     fitted: dict[ExpertName, dict[str, Fitted]] = {HIGH: {}, LOW: {}}
     for expert, linears in fitted.items():
-        for linear in scales.ranges[expert]:
+        for linear in _fp8_linears(bundle):
             weight = _values(tiny_bundle, plain[expert][f"{linear}.weight"])
-            # The last column's range is too small: it saturates.
-            ranges = np.abs(weight).max(0) * np.float32(1.25)
-            ranges[-1] /= 2
-            shift = random.normal(0, 0.1, len(ranges)).astype(np.float32)
-            linears[linear] = Fitted(ranges, shift)
+            # The last column's scale is too small: it saturates.
+            columns = np.abs(weight).max(0) * np.float32(1.25 / 448)
+            columns[-1] /= 2
+            shift = random.normal(0, 0.1, len(columns)).astype(np.float32)
+            linears[linear] = Fitted(columns, shift)
     options = _options(tiny_loras, replace(scales, fitted=fitted), bundle.path)
     found, made, _ = _made(tiny_checkpoint, tmp_path / "bundle", options)
     for expert, linears in fitted.items():
         stored = _by_parameter(found, expert)
         for linear, wanted in linears.items():
             weight = _values(tiny_bundle, plain[expert][f"{linear}.weight"])
-            scale = wanted.column_ranges / np.float32(448)
+            scale = wanted.column_scales
             expected = np.clip(weight / scale, -448, 448).astype(ml_dtypes.float8_e4m3fn)
             matrix = stored[f"{linear}.weight"]
             assert _values(found, matrix).tobytes() == expected.tobytes()
             assert matrix.made.fitted == wanted.columns_digest
             channels = stored[f"{linear}.weight_scale"]
             assert np.array_equal(_values(found, channels), scale)
+            assert channels.sha256 == wanted.columns_digest
             bias = _values(tiny_bundle, plain[expert][f"{linear}.bias"]) + wanted.bias_shift
             shifted = stored[f"{linear}.bias"]
             assert np.array_equal(_values(found, shifted), bias)
             assert shifted.made.fitted == wanted.shift_digest
-    fp8 = set(scales.ranges[HIGH])
+    fp8 = _fp8_linears(bundle)
     assert {name.split()[1].rpartition(".")[0] for name in made} == fp8
 
     short = Fitted(np.ones(3, np.float32))

@@ -20,6 +20,7 @@ from wan_trt.export.graphs import plan
 from wan_trt.export.modeling.module import ExportModule, Linear, WeightRule, default_rules
 from wan_trt.export.precision import Precision
 from wan_trt.export.quantize.policy import candidates
+from wan_trt.export.quantize.rounding import Rounding
 from wan_trt.export.tensors import MemoryTensors
 
 SIZES = {"frames": 3, "latents": 2, "rows": 4, "columns": 5}
@@ -39,6 +40,7 @@ class Case:
     name: str
     checkpoint: Checkpoint
     inputs: tuple[torch.Tensor, ...]
+    rounding: Rounding
     ranges: dict[str, float]
     outputs: tuple[torch.Tensor, ...]
     graph: onnx.GraphProto
@@ -63,7 +65,8 @@ def _case(name: str, tiny_checkpoint: Path, folder: Path) -> Case:
         for spec in module.spec.inputs
     )
     ranges: dict[str, float] = {}
-    for linear in candidates({name: module})[name]:
+    rounding = Rounding.of_graph(name, candidates({name: module})[name])
+    for linear in rounding.inputs:
 
         def note(_: nn.Module, args: tuple[torch.Tensor], linear: str = linear) -> None:
             ranges[linear] = float(args[0].abs().amax()) * 0.9  # some values saturate
@@ -71,10 +74,12 @@ def _case(name: str, tiny_checkpoint: Path, folder: Path) -> Case:
         module.get_submodule(linear).register_forward_pre_hook(note)
     module(*inputs)
     source = checkpoint.experts[ExpertName.HIGH].tensors
-    executor = export_module(_module(name, checkpoint), source, folder, Precision.FP8, ranges)
+    executor = export_module(
+        _module(name, checkpoint), source, folder, Precision.FP8, rounding, ranges
+    )
     outputs = run_exported(executor, SIZES, *inputs)
     graph = onnx.load(folder / "module.onnx", load_external_data=False).graph
-    return Case(name, checkpoint, inputs, ranges, outputs, graph)
+    return Case(name, checkpoint, inputs, rounding, ranges, outputs, graph)
 
 
 def _rounded_and_plain(case: Case) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
@@ -82,8 +87,8 @@ def _rounded_and_plain(case: Case) -> tuple[tuple[torch.Tensor, ...], tuple[torc
     are bfloat16."""
     plain, fake = case.module(), case.module()
     for module in (plain, fake):
-        narrow_others(module, case.ranges)
-    round_linears(fake, case.ranges)
+        narrow_others(module, case.rounding.weights)
+    round_linears(fake, case.rounding.weights, case.ranges)
     return _outputs(fake, case.inputs), _outputs(plain, case.inputs)
 
 
@@ -106,9 +111,16 @@ def test_it_computes_what_rounding_in_torch_gives(case: Case) -> None:
 def test_contexts_compute_what_rounding_in_torch_gives(
     name: str, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
+    """Their matrices are rounded, what they read is not."""
     case = _case(name, tiny_checkpoint, tmp_path)
-    quantises = [node for node in case.graph.node if node.op_type == "QuantizeLinear"]
-    assert len(quantises) == len(case.ranges) > 0
+    kinds = [node.op_type for node in case.graph.node]
+    assert "QuantizeLinear" not in kinds
+    assert kinds.count("DequantizeLinear") == len(case.rounding.weights) > 0
+    stored = {tensor.name: tensor.data_type for tensor in case.graph.initializer}
+    for linear in case.rounding.weights:
+        assert stored[f"{linear}.weight"] == onnx.TensorProto.FLOAT8E4M3FN
+        assert f"{linear}.weight_scale" in stored
+    assert not [parameter for parameter in stored if parameter.endswith(".input_scale")]
     for found, expected, without in zip(case.outputs, *_rounded_and_plain(case), strict=True):
         error, rounding = (found - expected).abs(), (without - expected).abs()
         assert (error < 5e-5).float().mean() > 0.9
@@ -155,12 +167,13 @@ def test_a_linear_rounds_as_torch_does(tmp_path: Path) -> None:
         }
     )
     ranges = {"first": 448.0, "second": 700.0}
-    executor = export_module(TwoLinears(), source, tmp_path, Precision.FP8, ranges)
+    rounding = Rounding(frozenset(ranges), frozenset(ranges))
+    executor = export_module(TwoLinears(), source, tmp_path, Precision.FP8, rounding, ranges)
     (found,) = run_exported(executor, {"tokens": x.shape[1]}, x)
     fake = TwoLinears()
     fake.load(source)
     fake.second.weight.data[0, 3] = 1.0
-    round_linears(fake, ranges)
+    round_linears(fake, ranges, ranges)
     fake.second.weight.data[:, 3] = 0.0
     assert torch.equal(found, fake(x))
     assert (found[..., 3] == 0).all()

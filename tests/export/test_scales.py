@@ -17,6 +17,7 @@ from wan_trt.engine.errors import InputError
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
 from wan_trt.export.quantize.fitted import Fitted
+from wan_trt.export.quantize.rounding import Rounding
 from wan_trt.export.quantize.scales import LoraUse, Scales, ScalesOrigin
 
 HIGH, LOW = ExpertName.HIGH, ExpertName.LOW
@@ -33,6 +34,14 @@ ORIGIN = ScalesOrigin(
 )
 RANGES = {HIGH: {"blocks.0.ffn.0": 3.5, "blocks.0.ffn.2": 0.125}, LOW: {"blocks.0.ffn.0": 7.0}}
 BOTH = {HIGH: {"a": 1.0, "b": 2.0}, LOW: {"a": 3.0, "b": 4.0}}
+
+
+def rounding(inputs: str, weights: str = "") -> Rounding:
+    """Of linears named by a letter; `weights` are more of which the matrix alone is rounded."""
+    return Rounding(frozenset(inputs + weights), frozenset(inputs))
+
+
+AB = rounding("ab")
 
 
 def _changed(path: Path, tensors: dict[str, Any], metadata: dict[str, str] | None = None) -> Path:
@@ -95,7 +104,7 @@ def test_tensors_that_are_no_ranges(file: Path, tensors: dict[str, Any], said: s
 
 
 def test_what_was_fitted_is_read_again(file: Path) -> None:
-    high = Fitted(np.array([1.5, 0], np.float32), np.array([0.1, -0.2], np.float32))
+    high = Fitted(np.array([1.5, 0.1], np.float32), np.array([0.1, -0.2], np.float32))
     low = Fitted(np.array([2.5, 1], np.float32))
     fitted = {HIGH: {"a": high, "b": low}, LOW: {"a": low, "b": high}}
     Scales(ORIGIN, BOTH, fitted).write(file)
@@ -106,12 +115,13 @@ def test_what_was_fitted_is_read_again(file: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("high/a:column_ranges", [1.0, math.nan], "columns of high/a: NaN"),
-        ("high/a:column_ranges", [1.0, -1.0], "columns of high/a: a range below 0"),
+        ("high/a:column_scales", [1.0, math.nan], "columns of high/a: NaN"),
+        ("high/a:column_scales", [1.0, -1.0], "columns of high/a: a scale that is 0, negative"),
+        ("high/a:column_scales", [1.0, 0.0], "columns of high/a: a scale that is 0"),
+        ("high/a:column_scales", [1.0, 1e-39], "columns of high/a: a scale .* or subnormal"),
         ("high/a:bias_shift", [1.0], "columns of high/a: 2 columns and a bias of 1"),
         ("high/a:bias_shift", [1.0, math.inf], "columns of high/a: NaN or infinity"),
-        ("low/a:bias_shift", [1.0], "low/a:bias_shift without column ranges"),
-        ("high/c:column_ranges", [1.0], "high/c"),
+        ("low/a:bias_shift", [1.0], "low/a:bias_shift without column scales"),
         ("high/a:colour", [1.0], "unknown tensor high/a:colour"),
     ],
 )
@@ -147,14 +157,32 @@ def test_ranges_that_were_measured_otherwise(file: Path) -> None:
     swapped = {name: before["low/blocks.0.ffn.0"], "low/blocks.0.ffn.0": before[name]}
     for wrong in ({name: before[name] * 8}, swapped):
         Scales(ORIGIN, RANGES).write(file)
-        with pytest.raises(InputError, match="other ranges, or another expert's"):
+        with pytest.raises(InputError, match="other numbers, or another expert's"):
+            Scales.read(_changed(file, wrong))
+
+
+@pytest.mark.parametrize("kind", ["column_scales", "bias_shift"])
+def test_fits_that_were_found_otherwise(file: Path, kind: str) -> None:
+    """One that was changed, and those of two linears or of the experts swapped."""
+    fits = [Fitted(np.full(2, x, np.float32), np.full(2, x / 10, np.float32)) for x in (1, 2, 3, 4)]
+    fitted = {HIGH: {"a": fits[0], "b": fits[1]}, LOW: {"a": fits[2], "b": fits[3]}}
+    Scales(ORIGIN, BOTH, fitted).write(file)
+    before = load_file(file)
+    first, second, other = (f"{name}:{kind}" for name in ("high/a", "high/b", "low/a"))
+    for wrong in (
+        {first: before[first] * np.float32(1.001)},
+        {first: before[second], second: before[first]},
+        {first: before[other], other: before[first]},
+    ):
+        Scales(ORIGIN, BOTH, fitted).write(file)
+        with pytest.raises(InputError, match="other numbers, or another expert's"):
             Scales.read(_changed(file, wrong))
 
 
 def test_they_fit_what_they_were_measured_on() -> None:
     scales = Scales(ORIGIN, BOTH)
-    scales.require(ORIGIN, {"a", "b"})
-    scales.require(replace(ORIGIN, method="percentile", tools={}, inputs={}), {"a", "b"})
+    scales.require(ORIGIN, AB)
+    scales.require(replace(ORIGIN, method="percentile", tools={}, inputs={}), AB)
 
 
 @pytest.mark.parametrize(
@@ -177,19 +205,35 @@ def test_they_fit_what_they_were_measured_on() -> None:
 )
 def test_they_fit_nothing_else(origin: ScalesOrigin, said: str) -> None:
     with pytest.raises(InputError, match=f"measured with {said}") as raised:
-        Scales(ORIGIN, BOTH).require(origin, {"a", "b"})
+        Scales(ORIGIN, BOTH).require(origin, AB)
     assert raised.value.exit_code == 2
     assert "calibrate again" in raised.value.action
 
 
 def test_modules_without_range_and_ranges_without_module() -> None:
     with pytest.raises(InputError, match="high-noise expert lack c"):
-        Scales(ORIGIN, BOTH).require(ORIGIN, {"a", "b", "c"})
+        Scales(ORIGIN, BOTH).require(ORIGIN, rounding("abc"))
     with pytest.raises(InputError, match="high-noise expert have ranges that nothing uses: b"):
-        Scales(ORIGIN, BOTH).require(ORIGIN, {"a"})
+        Scales(ORIGIN, BOTH).require(ORIGIN, rounding("a"))
     with pytest.raises(InputError, match="low-noise expert lack b"):
-        Scales(ORIGIN, {HIGH: {"a": 1.0, "b": 2.0}, LOW: {"a": 3.0}}).require(ORIGIN, {"a", "b"})
+        Scales(ORIGIN, {HIGH: {"a": 1.0, "b": 2.0}, LOW: {"a": 3.0}}).require(ORIGIN, AB)
     with pytest.raises(InputError, match="low-noise expert lack a"):
-        Scales(ORIGIN, {HIGH: {"a": 1.0}}).require(ORIGIN, {"a"})
+        Scales(ORIGIN, {HIGH: {"a": 1.0}}).require(ORIGIN, rounding("a"))
     with pytest.raises(InputError, match=r"lack a, b, c, d, e, \.\."):
-        Scales(ORIGIN, {HIGH: {}, LOW: {}}).require(ORIGIN, set("abcdef"))
+        Scales(ORIGIN, {HIGH: {}, LOW: {}}).require(ORIGIN, rounding("abcdef"))
+
+
+def test_linears_without_ranges_are_fitted_too() -> None:
+    """Those of contexts: their inputs are not rounded."""
+    fit = Fitted(np.ones(2, np.float32))
+    scales = Scales(ORIGIN, BOTH, {expert: dict.fromkeys("abc", fit) for expert in ExpertName})
+    scales.require(ORIGIN, rounding("ab", weights="c"))
+    Scales(ORIGIN, BOTH).require(ORIGIN, rounding("ab", weights="c"))
+    with pytest.raises(InputError, match="high-noise expert have ranges that nothing uses: b"):
+        scales.require(ORIGIN, rounding("a", weights="bc"))
+    with pytest.raises(InputError, match="have column scales that nothing uses: c"):
+        scales.require(ORIGIN, AB)
+    with pytest.raises(InputError, match="lack column scales of d"):
+        scales.require(ORIGIN, rounding("ab", weights="cd"))
+    with pytest.raises(InputError, match="high/b has a range and no column scales"):
+        Scales(ORIGIN, BOTH, {HIGH: {"a": fit}})

@@ -119,6 +119,18 @@ def test_everything_that_a_graph_must_have_is_asked_for(fp8_bundle: Bundle) -> N
     assert not record.required
 
 
+def test_e4m3_matrices_alone_ask_for_no_kernel(fp8_bundle: Bundle) -> None:
+    """Of a context nothing need be fused: its products read bfloat16."""
+    for name in ("text_context", "image_context", "face_context"):
+        graph = graph_for_tensorrt(fp8_bundle, name)
+        assert "float8e4m3fn" in {
+            graph.types[t.name].dtype_name for t in graph.model.graph.initializer
+        }
+        fusions = expected_fusions(graph)
+        assert fusions.fp8_linears == ()
+        assert inspect((), fusions, required=True).unfused == ()
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"Layers": ["gemm_1", "gemm_2"]}', '{"Layers": [{}]}'])
 def test_json_of_another_form(text: str) -> None:
     """Names only are what less than detailed verbosity gives."""

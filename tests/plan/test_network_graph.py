@@ -71,6 +71,15 @@ def test_what_is_rounded_to_e4m3_becomes_bfloat16_in_its_product(fp8_bundle: Bun
             assert user.op_type == "MatMul"
 
 
+@pytest.mark.parametrize("name", ["text_context", "image_context", "face_context"])
+def test_e4m3_matrices_of_contexts_become_bfloat16(fp8_bundle: Bundle, name: str) -> None:
+    """Their products are bfloat16 like those of bfloat16 matrices, and judged so."""
+    graph = graph_for_tensorrt(fp8_bundle, name)
+    assert not kinds(graph, "QuantizeLinear")
+    assert set(kinds(graph, "DequantizeLinear")) == set(kinds(graph, "MatMul")) == {"bfloat16"}
+    assert bounds_of(graph) == bounds_of(graph_for_tensorrt(fp8_bundle, "segment_context"))
+
+
 @pytest.mark.parametrize("name", WITH_BFLOAT16)
 def test_types_agree_node_by_node(fp8_bundle: Bundle, name: str) -> None:
     """ONNX's own type inference finds what the rewriting noted."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,17 @@ from wan_trt.server.address import Address
 from wan_trt.server.client import Client
 from wan_trt.server.server import Server, ServerOptions
 from wan_trt.server.submission import OutputFormat, Submission
+
+
+@pytest.fixture
+def memory_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose disk is never waited for, where the system has such a place."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory, prefix="wan-trt-test-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +57,7 @@ def make_server(tiny_bundle: Bundle, tmp_path: Path) -> Iterator[MakeServer]:
     """make_server(**options): a started server, stopped at the end of the test."""
     servers: list[Server] = []
 
-    def make(**options: int) -> Server:
+    def make(**options: Any) -> Server:
         engine = Engine(tiny_bundle, threads=1)
         data = tmp_path / f"data{len(servers)}"
         listen = ServerOptions(Address("127.0.0.1", 0), farewell_s=1.0, **options)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +45,16 @@ class Served:
 
 @pytest.fixture
 def served(tiny_bundle: Bundle, tmp_path: Path) -> Iterator[Served]:
+    with serving(tiny_bundle, tmp_path / "data") as served:
+        yield served
+
+
+@contextmanager
+def serving(bundle: Bundle, data: Path) -> Iterator[Served]:
     """`wan-trt serve` in a process of its own."""
     process = start(
-        *("serve", str(tiny_bundle.path), "--listen", "127.0.0.1:0", "--threads", "1"),
-        *("--data", str(tmp_path / "data"), "--grace", "0.2"),
+        *("serve", str(bundle.path), "--listen", "127.0.0.1:0", "--threads", "1"),
+        *("--data", str(data), "--grace", "0.2"),
     )
     watchdog = threading.Timer(TIMEOUT_S, process.kill)
     watchdog.start()
@@ -157,21 +164,27 @@ def test_health(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_server_in_order(
+def test_a_signal_ends_the_server_in_order_and_the_job_goes_on_in_the_next(
     served: Served,
+    tiny_bundle: Bundle,
     media_files: MediaFiles,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
     number: signal.Signals,
 ) -> None:
     assert main(submission(media_files, served.address, steps=1000)) == 0
+    job_id = capsys.readouterr().out.strip()
     served.process.send_signal(number)
     output, error = served.process.communicate(timeout=60)
     assert served.process.returncode == 0, error
     assert output == ""
     assert "Traceback" not in error
-    assert not list((tmp_path / "data" / "jobs").iterdir())
-    capsys.readouterr()
+    assert "the jobs that are left go on when a server is started again" in error
+    with serving(tiny_bundle, tmp_path / "data") as next_one:
+        assert main(["cancel", job_id, "--server", next_one.address]) == 0
+        assert main(["watch", job_id, "--server", next_one.address]) == 4
+    told = capsys.readouterr().out
+    assert told.count("queued") == 3  # submitted, left, taken up
 
 
 def test_a_busy_port(served: Served, tiny_bundle: Bundle) -> None:

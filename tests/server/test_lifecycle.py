@@ -86,10 +86,10 @@ def test_a_data_folder_that_is_a_file_is_bad_input(tiny_bundle: Bundle, tmp_path
         Server(engine, file, ServerOptions(Address("127.0.0.1", 0)))
 
 
-def test_stopping_cancels_what_is_left_and_frees_the_port(
+def test_stopping_cancels_what_cannot_survive_and_frees_the_port(
     tiny_bundle: Bundle, tmp_path: Path, make_submission: MakeSubmission
 ) -> None:
-    options = ServerOptions(Address("127.0.0.1", 0), farewell_s=5)
+    options = ServerOptions(Address("127.0.0.1", 0), durable=False, farewell_s=5)
     server = Server(Engine(tiny_bundle, threads=1), tmp_path / "data", options)
     with server, Client(str(server.address)) as client:
         job_id = client.submit(make_submission(client, steps=1000))

@@ -24,6 +24,7 @@ from wan_trt.engine.errors import (
 )
 from wan_trt.server.client import Client
 from wan_trt.server.errors import NotReadyError, UnavailableError
+from wan_trt.server.jobs import JobOptions
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
 from wan_trt.server.server import Server
@@ -196,7 +197,7 @@ def test_names_of_files_do_not_reach_the_disk(stub: Any, tmp_path: Path) -> None
         content = name.encode() + b"!"
         reply = stub.Upload(iter(upload_of(content, name=name)), timeout=30)
         assert reply.upload_id.startswith(hashlib.sha256(content).hexdigest())
-    stored = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    stored = {path.name for path in tmp_path.glob("data*/uploads/*")}
     assert len(stored) == 7
     assert {name[64:] for name in stored} == {"", ".png", ".mp4"}
 
@@ -231,7 +232,7 @@ def test_watching_from_a_number_that_was_never_sent(
 
 
 def test_too_many_jobs(make_server: MakeServer, make_submission: MakeSubmission) -> None:
-    with Client(str(make_server(max_unfinished=1).address)) as client:
+    with Client(str(make_server(jobs=JobOptions(max_unfinished=1)).address)) as client:
         submission = make_submission(client, steps=1000)
         job_id = client.submit(submission)
         with pytest.raises(ResourceError, match="1 jobs wait"):

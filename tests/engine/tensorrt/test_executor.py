@@ -23,7 +23,7 @@ from wan_trt.engine.errors import BundleError, ExecutionError, ResourceError
 from wan_trt.engine.ort import load_executor
 
 if TYPE_CHECKING:
-    from wan_trt.engine.tensorrt.executor import TensorRtExecutor
+    from wan_trt.engine.tensorrt.executor import TensorRtBindings, TensorRtExecutor
 
 SIZES = {"frames": 3, "latents": 2, "rows": 1, "columns": 2}
 LARGER = {**SIZES, "columns": 4}
@@ -31,16 +31,13 @@ LARGER = {**SIZES, "columns": 4}
 
 @dataclass
 class OneScratch:
-    """Memory of one executor: tensors of their own, scratch and streams shared."""
+    """Scratch and streams of one executor."""
 
     side: DeviceSide
 
     def __post_init__(self) -> None:
         self.asked: list[int] = []
         self._scratch = self.side.empty(fake_tensorrt.SCRATCH_NBYTES, dtype="uint8")
-
-    def tensor(self, shape: tuple[int, ...], dtype: str) -> DeviceTensor:
-        return self.side.empty(*shape, dtype=dtype)
 
     def scratch(self, nbytes: int) -> int:
         self.asked.append(nbytes)
@@ -80,6 +77,22 @@ def executor_of(bundle: Bundle, side: DeviceSide) -> TensorRtExecutor:
     return Plans(bundle, side.device).executor("denoiser", "shared", OneScratch(side))
 
 
+def bind(
+    executor: TensorRtExecutor,
+    side: DeviceSide,
+    sizes: Mapping[str, int],
+    given: Mapping[str, DeviceTensor] | None = None,
+) -> TensorRtBindings:
+    """New tensors for all that are not given."""
+    specs = (*executor.spec.inputs, *executor.spec.outputs)
+    new = {spec.name: side.empty(*spec.shape(sizes), dtype=spec.dtype) for spec in specs}
+    return executor.bind(sizes, {**new, **(given or {})})
+
+
+def tensors_of(bindings: TensorRtBindings) -> dict[str, DeviceTensor]:
+    return {**bindings.inputs, **bindings.outputs}
+
+
 def inputs_of(bundle: Bundle, sizes: Mapping[str, int], seed: int = 0) -> dict[str, NDArray[Any]]:
     generator = np.random.default_rng(seed)
     return {
@@ -101,7 +114,7 @@ def expected(bundle: Bundle, sizes: Mapping[str, int], seed: int = 0) -> NDArray
 def test_a_plan_computes_what_the_graph_does(
     bundle: Bundle, executor: TensorRtExecutor, side: DeviceSide, sizes: dict[str, int]
 ) -> None:
-    bindings = executor.bind(sizes)
+    bindings = bind(executor, side, sizes)
     for name, value in inputs_of(bundle, sizes).items():
         side.put(value, bindings.inputs[name])
     executor.launch(bindings, side.stream)
@@ -111,7 +124,7 @@ def test_a_plan_computes_what_the_graph_does(
 def test_a_launch_only_enqueues(
     bundle: Bundle, executor: TensorRtExecutor, side: DeviceSide, fake: FakeCuda
 ) -> None:
-    bindings = executor.bind(SIZES)
+    bindings = bind(executor, side, SIZES)
     side.device.synchronize(side.stream)
     fake.calls.clear()
     executor.launch(bindings, side.stream)
@@ -124,7 +137,7 @@ def test_launches_can_be_captured(
     bundle: Bundle, executor: TensorRtExecutor, side: DeviceSide
 ) -> None:
     captured = CapturedExecutor(executor, side.device, "denoiser")
-    bindings = captured.bind(SIZES)
+    bindings = captured.bind(SIZES, tensors_of(bind(executor, side, SIZES)))
     for seed in range(4):
         for name, value in inputs_of(bundle, SIZES, seed).items():
             side.put(value, bindings.inputs[name])
@@ -136,15 +149,15 @@ def test_launches_can_be_captured(
 
 
 def test_given_tensors_are_used(executor: TensorRtExecutor, side: DeviceSide) -> None:
-    bindings = executor.bind(SIZES)
+    bindings = bind(executor, side, SIZES)
     latents = side.empty(16, 3, 2, 4)
-    again = executor.bind(SIZES, {"latents": latents})
+    again = bind(executor, side, SIZES, {"latents": latents})
     assert again.inputs["latents"] is latents
     assert again.inputs["tokens"] != bindings.inputs["tokens"]
-    with pytest.raises(ValueError, match="latents must be float32"):
-        executor.bind(LARGER, {"latents": latents})
+    with pytest.raises(ValueError, match="latents must be contiguous float32"):
+        bind(executor, side, LARGER, {"latents": latents})
     with pytest.raises(ValueError, match="no tensors"):
-        executor.bind(SIZES, {"latent": latents})
+        bind(executor, side, SIZES, {"latent": latents})
 
 
 def test_contexts_share_their_scratch(bundle: Bundle, side: DeviceSide) -> None:
@@ -152,8 +165,8 @@ def test_contexts_share_their_scratch(bundle: Bundle, side: DeviceSide) -> None:
 
     memory = OneScratch(side)
     executor = Plans(bundle, side.device).executor("denoiser", "shared", memory)
-    executor.bind(SIZES)
-    executor.bind(LARGER)
+    bind(executor, side, SIZES)
+    bind(executor, side, LARGER)
     assert memory.asked == [fake_tensorrt.SCRATCH_NBYTES] * 2
 
 
@@ -203,7 +216,7 @@ def test_what_tensorrt_reports_is_the_error(
     code: str,
     error: type[Exception],
 ) -> None:
-    bindings = executor.bind(SIZES)
+    bindings = bind(executor, side, SIZES)
 
     def fail(context: Any, _stream: int) -> bool:
         recorder = context.engine.error_recorder
@@ -220,7 +233,7 @@ def test_what_tensorrt_reports_is_the_error(
 def test_a_stream_is_needed_and_a_closed_executor_refuses(
     executor: TensorRtExecutor, side: DeviceSide
 ) -> None:
-    bindings = executor.bind(SIZES)
+    bindings = bind(executor, side, SIZES)
     with pytest.raises(ValueError, match="stream"):
         executor.launch(bindings)
     executor.close()

@@ -1,8 +1,7 @@
-"""Which job's next unit of work runs: decided over plain values, without clock or tensors."""
+"""What the engine does between two decisions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,6 +14,7 @@ class Stage(StrEnum):
     CONDITIONING = "conditioning"
     DENOISE = "denoise"
     DECODE = "decode"
+    RESULT = "result"
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,3 @@ class Unit:
     stage: Stage
     segment: int
     step: Step | None = None
-
-
-class Scheduler:
-    """First come, first served: a job runs to its end before the next one starts."""
-
-    def next(self, units: Sequence[Unit]) -> Unit | None:
-        """The unit to run, out of one for each live job in the order of their arrival."""
-        return units[0] if units else None

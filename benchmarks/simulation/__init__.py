@@ -1,0 +1,1 @@
+"""A simulated machine under the engine's scheduler (docs/scheduling.md)."""

@@ -1,0 +1,48 @@
+"""Where a command runs its graphs: --device and --threads."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from wan_trt.engine.errors import InputError
+
+if TYPE_CHECKING:
+    from wan_trt.engine import Bundle, Engine
+
+DEVICES = ("cpu", "cuda")
+
+
+def add_device_arguments(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default=DEVICES[0],
+        help="cuda: an NVIDIA GPU, by the bundle's TensorRT plans or ONNX Runtime's CUDA provider; "
+        "no GPU has run it yet (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=int,
+        help="CPU threads to use (default: one a core); not with --device cuda",
+    )
+
+
+def open_engine(bundle: Bundle, arguments: argparse.Namespace) -> Engine:
+    """The engine on the device that was asked for. Raises ResourceError for what is missing."""
+    from wan_trt.engine import Engine
+
+    if arguments.device == "cpu":
+        return Engine(bundle, arguments.threads)
+    if arguments.threads is not None:
+        raise InputError(
+            f"{arguments.threads} with --device {arguments.device}",
+            expected="it with the CPU alone",
+            action="leave it out",
+            field="threads",
+        )
+    from wan_trt.engine.cuda.opening import open_cuda
+
+    bundle.require_all_graphs()
+    return Engine(bundle, backend=open_cuda(bundle))

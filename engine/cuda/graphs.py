@@ -1,0 +1,119 @@
+"""The graphs of a bundle on a GPU: TensorRT where there is a plan, else ONNX Runtime.
+
+A plan is used where the manifest has one for this kind of GPU and this TensorRT, at the size that
+is asked for. Graphs that are launched again and again are captured where a plan runs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.capture import REPLAYED, CapturedExecutor
+from wan_trt.engine.cuda.backend import CudaBackend, LoadOnGpu
+from wan_trt.engine.cuda.driver import Device
+from wan_trt.engine.executor import Executor
+from wan_trt.engine.memory.layout import Layout, TensorShape
+from wan_trt.engine.memory.tensors import Holding
+from wan_trt.engine.plan_entry import PlanEntry
+from wan_trt.engine.planned import PlannedExecutor
+
+_log = logging.getLogger(__name__)
+
+
+class PlanMemory:
+    """What contexts of plans have in common: scratch as large as the largest needs, because no two
+    run at a time, and streams beside the backend's."""
+
+    def __init__(self, backend: CudaBackend, scratch_nbytes: int) -> None:
+        self._backend = backend
+        self._nbytes = scratch_nbytes
+        self._scratch: Holding | None = None
+        self._streams: list[int] = []
+
+    def scratch(self, nbytes: int) -> int:
+        """Address of `nbytes`. Raises ResourceError without room."""
+        if self._scratch is None:
+            layout = Layout({"scratch": TensorShape((self._nbytes,), "uint8")})
+            self._scratch = self._backend.memory.hold("scratch", "plans", layout)
+            self._backend.resources.callback(self._scratch.close)
+        if nbytes > self._nbytes:
+            raise ValueError(f"{nbytes} bytes of scratch, where plans said {self._nbytes} at most")
+        return self._scratch.address
+
+    def auxiliary_streams(self, count: int) -> list[int]:
+        device = self._backend.device
+        while len(self._streams) < count:
+            self._streams.append(device.new_stream())
+            self._backend.resources.callback(device.destroy_stream, self._streams[-1])
+        return self._streams[:count]
+
+
+class GpuGraphs:
+    """Loads executors for a `CudaBackend`."""
+
+    def __init__(self, load_other: LoadOnGpu) -> None:
+        """`load_other` serves what no plan does."""
+        self._load_other = load_other
+        self._plans: dict[Path, tuple[Any, PlanMemory]] = {}
+
+    def load(self, bundle: Bundle, graph: str, weight_set: str, backend: CudaBackend) -> Executor:
+        """See `Backend.load`."""
+
+        def load_other() -> Executor:
+            return self._load_other(bundle, graph, weight_set, backend)
+
+        built = plans_for(bundle, backend.device, tensorrt_version())
+        if not any((plan.graph, plan.weight_set) == (graph, weight_set) for plan in built):
+            return load_other()
+        plans, memory = self._plans_of(bundle, backend)
+
+        def serves(sizes: Mapping[str, int]) -> bool:
+            return bool(plans.serves(graph, weight_set, sizes))
+
+        def load_plans() -> Executor:
+            _log.info("%s (%s) runs by its TensorRT plan", graph, weight_set)
+            executor: Executor = plans.executor(graph, weight_set, memory)
+            if graph in REPLAYED:
+                return CapturedExecutor(executor, backend.device, graph)
+            return executor
+
+        return PlannedExecutor(
+            bundle.manifest.graphs[graph].spec,
+            serves,
+            load_plans,
+            load_other,
+            on_close=partial(plans.release, graph, weight_set),
+        )
+
+    def _plans_of(self, bundle: Bundle, backend: CudaBackend) -> tuple[Any, PlanMemory]:
+        if bundle.path not in self._plans:
+            module = importlib.import_module("wan_trt.engine.tensorrt.plans")
+            largest = max(plan.scratch_nbytes for plan in bundle.manifest.plans)
+            memory = PlanMemory(backend, largest)
+            self._plans[bundle.path] = module.Plans(bundle, backend.device), memory
+        return self._plans[bundle.path]
+
+
+def plans_for(bundle: Bundle, device: Device, tensorrt: str | None) -> tuple[PlanEntry, ...]:
+    """A bundle's plans for this kind of GPU and this version of TensorRT, None: none is here."""
+    major, minor = device.gpu.compute_capability
+    return tuple(
+        plan
+        for plan in bundle.manifest.plans
+        if (plan.gpu.compute_capability, plan.tensorrt) == (f"{major}.{minor}", tensorrt)
+    )
+
+
+def tensorrt_version() -> str | None:
+    """Of the TensorRT that loads here; None where none does."""
+    try:
+        return str(importlib.import_module("tensorrt").__version__)
+    except ImportError as error:
+        _log.info("no TensorRT: %s", error)
+        return None

@@ -1,0 +1,182 @@
+"""Between jobs and the scheduler: jobs as it sees them, its decisions as turns, costs measured.
+
+    arrival -> scheduler -> turn -> .. -> result
+                  ^          |
+                  +- pause <-+
+
+Beside the schedule, and before it: a paused job's unit that only has to be kept, and the result of
+a job whose frames are all there. Both are short, and somebody waits for them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from functools import partial
+
+from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.cursor import Cursor
+from wan_trt.engine.errors import AdmissionError
+from wan_trt.engine.job import Job
+from wan_trt.engine.memory.footprint import VideoSize
+from wan_trt.engine.models import DENOISER
+from wan_trt.engine.request import ExpertName
+from wan_trt.engine.scheduling.admission import Refusal
+from wan_trt.engine.scheduling.costs import CostKey, CostTable
+from wan_trt.engine.scheduling.operations import operations
+from wan_trt.engine.scheduling.preference import Policy
+from wan_trt.engine.scheduling.scheduler import Decision, Scheduler
+from wan_trt.engine.scheduling.unit import Stage, Unit
+from wan_trt.engine.scheduling.work import Run, Submission, job_runs
+
+_OPERATIONS_PER_S = 1e12  # until something was measured; only its ratios count then
+
+
+@dataclass(frozen=True)
+class SchedulingOptions:
+    """`admission`: a deadline that cannot be kept is refused at once, as soon as costs are known;
+    without it jobs are let in and end when their time is over."""
+
+    policy: Policy = Policy.DEADLINE
+    admission: bool = True
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A job and the unit that it may do now. `decision` is None for what is not scheduled."""
+
+    job: Job
+    unit: Unit
+    decision: Decision | None
+
+
+class Dispatcher:
+    """Every job that is not over is in the scheduler, paused, or waits for its result to be
+    written. Any thread may call it."""
+
+    def __init__(self, bundle: Bundle, backend: str, options: SchedulingOptions) -> None:
+        """`backend` names the device: what was measured on one says nothing of another."""
+        self._bundle = bundle
+        self._backend = backend
+        self._costs = CostTable(
+            partial(operations, geometry=bundle.manifest.geometry), _OPERATIONS_PER_S
+        )
+        self._admission = options.admission
+        self._scheduler = Scheduler(self._costs, options.policy, admission=options.admission)
+        self._scheduled: dict[str, Job] = {}
+        self._paused: OrderedDict[str, Job] = OrderedDict()
+        self._results: deque[Job] = deque()
+        self._lock = threading.RLock()
+
+    def enter(self, job: Job) -> None:
+        """Let a job in. Raises AdmissionError where it cannot be done by its deadline."""
+        with self._lock:
+            if job.cursor.stage is Stage.RESULT:
+                self._results.append(job)
+            elif refusal := self._submit(job, job.deadline):
+                raise _refused(refusal, job)
+
+    def next(self) -> Turn | None:
+        """Whose turn it is; None where there is nothing to do now."""
+        with self._lock:
+            if turn := self._after_a_pause() or self._result():
+                return turn
+            decision = self._scheduler.next(time.monotonic())
+            if decision is None:
+                return None
+            job = self._scheduled[decision.job_id]
+            assert job.unit.stage is decision.stage, "the schedule is of another unit"
+            return Turn(job, job.unit, decision)
+
+    def done(self, turn: Turn, seconds: float) -> None:
+        """The unit took so long, and the job has moved on to the next one."""
+        with self._lock:
+            if turn.decision is None:  # what a pause was for
+                self._go_on(turn.job)
+            elif not self._scheduler.done(turn.decision, seconds):
+                self._results.append(self._scheduled.pop(turn.job.job_id))
+
+    def pause(self, job: Job) -> None:
+        """The job waits until its `due_at`."""
+        with self._lock:
+            self.leave(job)
+            self._paused[job.job_id] = job
+
+    def leave(self, job: Job) -> None:
+        """The job has ended, or goes elsewhere."""
+        with self._lock:
+            if self._scheduled.pop(job.job_id, None):
+                self._scheduler.cancel(job.job_id)
+            self._paused.pop(job.job_id, None)
+            if job in self._results:
+                self._results.remove(job)
+
+    def _after_a_pause(self) -> Turn | None:
+        now = time.monotonic()
+        for job in [job for job in self._paused.values() if job.due_at <= now]:
+            if job.pending is not None:
+                return Turn(job, job.pending, None)
+            self._go_on(job)
+        return None
+
+    def _go_on(self, job: Job) -> None:
+        """A job that was paused takes its place again. Nothing is promised any more."""
+        del self._paused[job.job_id]
+        if job.cursor.stage is Stage.RESULT:
+            self._results.append(job)
+        else:
+            self._submit(job, deadline=None)
+
+    def _result(self) -> Turn | None:
+        return Turn(self._results[0], self._results[0].unit, None) if self._results else None
+
+    def _submit(self, job: Job, deadline: float | None) -> Refusal | None:
+        now, runs = time.monotonic(), self._runs(job)
+        # What nobody has measured is only guessed: nothing is promised or refused by it.
+        known = all(self._costs.cost(run.key).measured for run in runs)
+        deadline_s = None
+        if deadline is not None and (known or not self._admission):
+            deadline_s = now + deadline - time.time()
+        submission = Submission(job.job_id, runs, job.owner, job.priority, deadline_s)
+        refusal = self._scheduler.submit(submission, now)
+        if refusal is None:
+            self._scheduled[job.job_id] = job
+        return refusal
+
+    def _runs(self, job: Job) -> tuple[Run, ...]:
+        """What is left of a job. One that is taken up in the middle of a segment conditions it
+        first."""
+        steps = [job.step(index) for index in range(job.schedule.steps)]
+        of_job = partial(
+            job_runs,
+            len(job.plan.segments),
+            [(step.expert, job.passes(step)) for step in steps],
+            partial(self._key, job),
+        )
+        if job.resume is None or job.resume.cursor == job.cursor:
+            return of_job(at=job.cursor)
+        (conditioning, *_) = of_job(at=Cursor(job.cursor.segment))
+        return (conditioning, *of_job(at=job.resume.cursor))
+
+    def _key(self, job: Job, stage: Stage, expert: ExpertName | None) -> CostKey:
+        engine = "vae"
+        if expert is not None:
+            engine = f"{DENOISER}.{self._bundle.weight_set(DENOISER, expert)}"
+        size = VideoSize(job.request.height, job.request.width, job.segment.frames)
+        return CostKey(stage, engine, size, self._bundle.manifest.precision, self._backend)
+
+
+def _refused(refusal: Refusal, job: Job) -> AdmissionError:
+    """What the one who asked is told."""
+    assert refusal.possible_s is not None, "only deadlines are refused"
+    in_s = max(0.0, refusal.possible_s - time.monotonic())
+    left_s = max(0.0, (job.deadline or 0.0) - time.time())
+    return AdmissionError(
+        f"the job cannot be done within {left_s:.3g} s: {refusal.reason.value}",
+        expected=f"at least {in_s:.3g} s, as things stand",
+        action="give it more time, or send it later or to another server",
+        field="timeout_s",
+        possible_in_s=in_s,
+    )

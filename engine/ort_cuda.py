@@ -1,0 +1,195 @@
+"""ONNX Runtime's CUDA provider behind the executor contract.
+
+It runs a bundle as it is on any NVIDIA GPU, also where TensorRT or a plan is missing. Tensors are
+bound where they lie in device memory, and everything is enqueued on the stream that the executor
+was made for; the provider's scratch is its own.
+
+Sources: ONNX Runtime's documentation of the CUDA provider, of IO binding, and of its session and
+run options (onnxruntime_session_options_config_keys.h, onnxruntime_run_options_config_keys.h).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]
+
+from wan_trt.engine.binding import bound_tensors
+from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.cuda.backend import CudaBackend
+from wan_trt.engine.cuda.device_tensor import DeviceTensor
+from wan_trt.engine.cuda.driver import Device
+from wan_trt.engine.errors import ExecutionError, ResourceError
+from wan_trt.engine.executor import Bindings, GraphSpec
+from wan_trt.engine.models import DENOISER
+from wan_trt.engine.ort_graph import session_graph
+from wan_trt.engine.ort_placement import (
+    PlacedNode,
+    describe,
+    fallen_back,
+    name_nodes,
+    nodes_of_sizes,
+)
+from wan_trt.engine.ort_session import OrtSession, read_graph, session_options
+
+CUDA = "CUDAExecutionProvider"
+
+SETTINGS: Mapping[str, str] = {
+    # Which provider each node was given to: asked below.
+    "session.record_ep_graph_assignment_info": "1",
+    # Weights are as large as they are, and stay out of the arena, which grows by more.
+    "session.use_device_allocator_for_initializers": "1",
+}
+
+
+def provider_options(ordinal: int, stream: int) -> dict[str, str]:
+    """Of the CUDA provider, for GPU `ordinal` and a stream of its context."""
+    return {
+        "device_id": str(ordinal),
+        "user_compute_stream": str(stream),
+        "do_copy_in_default_stream": "1",
+        # The arena grows by what is asked for, not to the next power of two.
+        "arena_extend_strategy": "kSameAsRequested",
+        # The exhaustive search would try every algorithm at each new shape.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        # Products of float32 in float32.
+        "use_tf32": "0",
+    }
+
+
+def run_settings(ordinal: int, keep_scratch: bool) -> dict[str, str]:
+    """Of one run: it returns when all is enqueued. Without `keep_scratch` the arena gives back
+    afterwards what it took, which waits for the GPU."""
+    settings = {"disable_synchronize_execution_providers": "1"}
+    if not keep_scratch:
+        settings["memory.enable_memory_arena_shrinkage"] = f"gpu:{ordinal}"
+    return settings
+
+
+@dataclass(frozen=True)
+class OrtCudaBindings:
+    """Device tensors, and what ONNX Runtime knows them by."""
+
+    inputs: Mapping[str, DeviceTensor]
+    outputs: Mapping[str, DeviceTensor]
+    binding: Any
+
+
+class OrtCudaExecutor:
+    """One graph with one set of weights on one GPU and one stream."""
+
+    def __init__(
+        self,
+        graph: Path,
+        weights: Path,
+        spec: GraphSpec,
+        device: Device,
+        stream: int,
+        files: Mapping[str, str] | None = None,
+        keep_scratch: bool = False,
+    ) -> None:
+        """`graph`, `weights` and `files` as `OrtExecutor` has them; `keep_scratch` for a graph
+        that is run step after step.
+
+        Raises ResourceError where ONNX Runtime has no usable CUDA provider, ExecutionError where
+        that leaves nodes to the CPU, BundleError where the files do not fit each other or `spec`.
+        """
+        require_provider(onnxruntime.get_available_providers())
+        self.spec = spec
+        self._ordinal = device.ordinal
+        self._stream = stream
+        self._run_options = onnxruntime.RunOptions()
+        for key, value in run_settings(device.ordinal, keep_scratch).items():
+            self._run_options.add_run_config_entry(key, value)
+        model = read_graph(graph, lambda: session_graph(graph, files))
+        name_nodes(model)
+        self._session = OrtSession(
+            graph,
+            model.SerializeToString(),
+            spec,
+            session_options(weights, SETTINGS),
+            [(CUDA, provider_options(device.ordinal, stream))],
+        )
+        # One that cannot be set up, for want of cuDNN for example, is left out without an error.
+        require_provider(self._session.open.get_providers())
+        require_no_fallback(self._session.name, placed_nodes(self._session), nodes_of_sizes(model))
+
+    def bind(
+        self, sizes: Mapping[str, int], tensors: Mapping[str, DeviceTensor] | None = None
+    ) -> OrtCudaBindings:
+        """See `Executor.bind`; all tensors are given."""
+        inputs, outputs = bound_tensors(self._session.name, self.spec, sizes, tensors)
+        binding = self._session.open.io_binding()
+        for bind, bound in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
+            for name, tensor in bound.items():
+                dtype = np.dtype(tensor.dtype)
+                bind(name, "cuda", self._ordinal, dtype, tensor.shape, tensor.address)
+        return OrtCudaBindings(inputs, outputs, binding)
+
+    def launch(self, bindings: Bindings, stream: int | None = None) -> None:
+        """See `Executor.launch`; the stream is the one that the executor was made for."""
+        if not isinstance(bindings, OrtCudaBindings) or stream != self._stream:
+            raise ValueError("an ORT executor on a GPU launches its own bindings on its own stream")
+        self._session.run(bindings.binding, self._run_options)
+
+    def close(self) -> None:
+        """Release weights and scratch."""
+        self._session.close()
+
+
+def require_provider(providers: list[str]) -> None:
+    """Raises ResourceError unless the CUDA provider is among these."""
+    if CUDA not in providers:
+        raise ResourceError(
+            f"ONNX Runtime {onnxruntime.__version__} has no usable CUDA provider here "
+            f"(it has {', '.join(providers)})",
+            expected=CUDA,
+            action="install onnxruntime-gpu in the place of onnxruntime, with CUDA and cuDNN",
+        )
+
+
+def placed_nodes(session: OrtSession) -> tuple[PlacedNode, ...]:
+    """Every node of a session that was loaded with `SETTINGS`."""
+    if not hasattr(session.open, "get_provider_graph_assignment_info"):
+        raise ResourceError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot say which provider runs a node",
+            expected="a version with get_provider_graph_assignment_info",
+            action="install a newer onnxruntime-gpu",
+        )
+    return tuple(
+        PlacedNode(node.name, node.op_type, part.ep_name)
+        for part in session.open.get_provider_graph_assignment_info()
+        for node in part.get_nodes()
+    )
+
+
+def require_no_fallback(
+    name: str, placed: tuple[PlacedNode, ...], of_sizes: frozenset[str]
+) -> None:
+    """Raises ExecutionError for nodes that the CPU would run, and names them."""
+    if left := fallen_back(placed, of_sizes):
+        raise ExecutionError(
+            f"the CUDA provider of ONNX Runtime {onnxruntime.__version__} has no kernels for "
+            f"{len(left)} nodes of {name}: {describe(left)}",
+            expected="every node on the GPU",
+            action="use a newer onnxruntime-gpu, TensorRT plans, or --device cpu",
+        )
+
+
+def load_on_gpu(
+    bundle: Bundle, graph: str, weight_set: str, backend: CudaBackend
+) -> OrtCudaExecutor:
+    """The executor of a bundle's graph with one of its weight sets."""
+    return OrtCudaExecutor(
+        bundle.graph_path(graph),
+        bundle.weights_folder,
+        bundle.manifest.graphs[graph].spec,
+        backend.device,
+        backend.space.stream,
+        bundle.tensor_files(graph, weight_set),
+        keep_scratch=graph == DENOISER,
+    )

@@ -1,0 +1,68 @@
+"""A graph by its plans where they serve the size, and otherwise by another executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wan_trt.engine.executor import Bindings, Executor, GraphSpec
+
+
+@dataclass(frozen=True)
+class PlannedBindings:
+    """Bindings, and the executor that made them."""
+
+    bindings: Bindings
+    executor: Executor
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        return self.bindings.inputs
+
+    @property
+    def outputs(self) -> Mapping[str, Any]:
+        return self.bindings.outputs
+
+
+class PlannedExecutor:
+    """Two executors of one graph behind the contract; each is loaded when a size wants it."""
+
+    def __init__(
+        self,
+        spec: GraphSpec,
+        serves: Callable[[Mapping[str, int]], bool],
+        load_plans: Callable[[], Executor],
+        load_other: Callable[[], Executor],
+        on_close: Callable[[], None],
+    ) -> None:
+        """`serves` says whether there is a plan for these values of the graph's symbols; `on_close`
+        lets go of what plans have beside their executor."""
+        self.spec = spec
+        self._serves = serves
+        self._load = {True: load_plans, False: load_other}
+        self._on_close = on_close
+        self._loaded: dict[bool, Executor] = {}
+
+    def bind(
+        self, sizes: Mapping[str, int], tensors: Mapping[str, Any] | None = None
+    ) -> PlannedBindings:
+        """See `Executor.bind`."""
+        planned = self._serves(sizes)
+        if planned not in self._loaded:
+            self._loaded[planned] = self._load[planned]()
+        executor = self._loaded[planned]
+        return PlannedBindings(executor.bind(sizes, tensors), executor)
+
+    def launch(self, bindings: Bindings, stream: int | None = None) -> None:
+        """See `Executor.launch`."""
+        if not isinstance(bindings, PlannedBindings):
+            raise ValueError("a planned executor launches its own bindings")
+        bindings.executor.launch(bindings.bindings, stream)
+
+    def close(self) -> None:
+        """See `Executor.close`."""
+        for executor in self._loaded.values():
+            executor.close()
+        self._loaded.clear()
+        self._on_close()

@@ -1,0 +1,313 @@
+"""Which job's next unit of work runs: jobs in, decisions out (docs/scheduling.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from wan_trt.engine.request import ExpertName
+from wan_trt.engine.scheduling.admission import Reason, Refusal, room_at_s
+from wan_trt.engine.scheduling.costs import CostTable
+from wan_trt.engine.scheduling.experts import Experts, OneExpert
+from wan_trt.engine.scheduling.live_job import Hope, LiveJob, Passes, add_passes, take_passes
+from wan_trt.engine.scheduling.preference import Kind, Policy, preference
+from wan_trt.engine.scheduling.timetable import Timetable
+from wan_trt.engine.scheduling.unit import Stage
+from wan_trt.engine.scheduling.work import Submission
+
+BOUND = 2.25
+"""A job is done within so many times what first come, first served would take. Users are told 3:
+the rest is for costs that were underestimated."""
+
+SOFT = 10.0
+"""A job without a deadline is hoped to be done within so many times its own work."""
+
+EVERY_STAGE = frozenset(Stage)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Do the job's next unit, its `index`-th, which is expected to take `seconds`. `load` is the
+    expert to load before it, `prefetch` the one to fetch beside it."""
+
+    job_id: str
+    index: int
+    stage: Stage
+    expert: ExpertName | None
+    seconds: float
+    load: ExpertName | None = None
+    prefetch: ExpertName | None = None
+
+
+class Scheduler:
+    """Deterministic; knows time only by what it is told, which never goes back.
+
+    Raises ValueError for calls that no caller should make: a job id that is live already, a unit
+    that is not out.
+    """
+
+    def __init__(
+        self,
+        costs: CostTable,
+        policy: Policy = Policy.FIFO,
+        *,
+        one_expert: OneExpert | None = None,
+        admission: bool = False,
+        state_capacity_nbytes: int | None = None,
+        bound: float = BOUND,
+    ) -> None:
+        """`one_expert` where only one expert fits into memory. With `admission`, deadlines are
+        promised or refused; without, they are hopes, and of the policy DEADLINE alone."""
+        if bound < 1:
+            raise ValueError(f"a bound of at least first come, first served, 1, not {bound}")
+        self.policy = policy
+        self._costs = costs
+        self.admission = admission
+        self._capacity = state_capacity_nbytes
+        self._bound = bound
+        self._preference = preference(policy)
+        self._experts = Experts(one_expert, policy.groups_experts)
+        self._timetable = Timetable()
+        self._jobs: dict[str, LiveJob] = {}
+        self._out: dict[str, LiveJob] = {}
+        self._hopes = 0
+        self._left: Passes = {}  # of all jobs, without what is out
+        self._loads = 0
+        self._state_nbytes = 0
+        self._submissions = 0
+        self._priced = costs.version
+
+    def __len__(self) -> int:
+        """Jobs that are live."""
+        return len(self._jobs)
+
+    def submit(self, submission: Submission, now: float) -> Refusal | None:
+        """Let a job in, or say why not."""
+        if submission.job_id in self._jobs:
+            raise ValueError(f"job {submission.job_id} is live already")
+        self._reprice()
+        job = LiveJob(submission, self._submissions, now, self._costs, self._experts.load_s)
+        loads_s = self._loads * self._experts.load_s
+        job.bind(self._bound, self._left, self._free_s(now) - now + loads_s)
+        if refusal := self._no_room(job, now) or self._hope(job, now):
+            return refusal
+        self._submissions += 1
+        self._jobs[job.job_id] = job
+        self._state_nbytes += submission.state_nbytes
+        self._timetable.add(job.promise)
+        self._hopes += job.hope is not Hope.NONE
+        self._loads += job.loads
+        add_passes(self._left, job.left)
+        self._preference.arrive(job)
+        self._enqueue(job)
+        if job.hope is Hope.HARD and not self.admission:
+            self._give_up(self._free_s(now))
+        return None
+
+    def next(self, now: float, stages: Collection[Stage] = EVERY_STAGE) -> Decision | None:
+        """The unit to do, of one of these stages; None where no job has one. Conditioning and
+        decoding go together: one of them stands for both."""
+        self._reprice()
+        free_s = self._free_s(now)
+        self._give_up(free_s)
+        job = self._choose(now, free_s, _kinds(stages))
+        if job is None:
+            return None
+        self._dequeue(job)
+        run, expert, seconds = job.run, job.run.expert, job.unit_s
+        load = expert if self._experts.loads(expert) else None
+        self._experts.use(expert)
+        decision = Decision(
+            job_id=job.job_id,
+            index=job.index,
+            stage=run.stage,
+            expert=expert,
+            seconds=seconds,
+            load=load,
+            prefetch=self._experts.prefetch(job, now),
+        )
+        self._loads -= job.loads
+        take_passes(self._left, {job.cost: run.passes})
+        job.hand_out(now + seconds + (self._experts.load_s if load else 0.0))
+        self._loads += job.loads
+        self._out[job.job_id] = job
+        self._timetable.work_left(job.promise, job.work_s)
+        return decision
+
+    def done(self, decision: Decision, seconds: float) -> bool:
+        """The unit is done; `seconds` are its own, without a load. Whether the job goes on."""
+        job = self._out.get(decision.job_id)
+        out = job.out if job else None
+        if job is None or out is None or out.index != decision.index:
+            raise ValueError(f"unit {decision.index} of job {decision.job_id} is not out")
+        del self._out[job.job_id]
+        job.out = None
+        self._costs.record(out.cost, seconds / out.passes)
+        if job.ended:
+            self._forget(job)
+            return False
+        self._enqueue(job)
+        return True
+
+    def cancel(self, job_id: str) -> None:
+        """End a job early, also while a unit of it is out, which is then not `done`; also a job
+        that failed. Raises KeyError for one that is not live."""
+        job = self._jobs[job_id]
+        if self._out.pop(job_id, None) is None:
+            self._dequeue(job)
+        self._forget(job)
+
+    def check(self) -> None:
+        """Raises AssertionError unless every live job is in exactly one place. Takes time by the
+        job; call it when idle."""
+        out, promised = set(self._out), [promise.job_id for promise in self._timetable]
+        assert sorted(promised) == sorted(self._jobs), "the timetable has other jobs"
+        assert out <= set(self._jobs), "a unit of no live job is out"
+        for job_id, job in self._jobs.items():
+            assert (job.out is not None) == (job_id in out), f"{job_id} is out, or is it"
+            assert bool(job.queued % 2) != (job_id in out), f"{job_id} is in two places, or none"
+        assert self._hopes == sum(job.hope is not Hope.NONE for job in self._jobs.values())
+
+    def fifo_s(self, job_id: str) -> float:
+        """What a live job would take from its arrival to its end if first come were first
+        served."""
+        return self._jobs[job_id].fifo_s
+
+    def _choose(self, now: float, free_s: float, kinds: tuple[Kind, ...]) -> LiveJob | None:
+        """The policy's choice, unless somebody cannot wait for it; then who is due first."""
+        job = self._preference.best(kinds)
+        if job is None or self.policy is Policy.FIFO:
+            return job
+        if self._experts.loads(job.run.expert) and self._experts.may_hold(now):
+            ready = self._preference.best((self._experts.resident,))
+            if ready is not None and self._can_go(ready, free_s):
+                self._experts.hold(now)
+                return ready
+        if self._can_go(job, free_s):
+            return job
+        for promise in self._timetable:
+            first = self._jobs[promise.job_id]
+            if first.job_id not in self._out and first.run.expert in kinds:
+                return first
+        raise AssertionError("the queue had a job that the timetable has not")
+
+    def _can_go(self, job: LiveJob, free_s: float) -> bool:
+        """Whether all who are due earlier can wait for the job's unit, and all for its load."""
+        ends_s = free_s + job.unit_s
+        if self._experts.loads(job.run.expert):
+            ends_s += self._experts.load_s
+            if self._timetable.latest_start_s() < ends_s - job.unit_s:
+                return False
+        return self._timetable.latest_start_s(before=job.promise) >= ends_s
+
+    def _no_room(self, job: LiveJob, now: float) -> Refusal | None:
+        nbytes = job.submission.state_nbytes
+        if self._capacity is None or self._state_nbytes + nbytes <= self._capacity:
+            return None
+        if nbytes > self._capacity:
+            return Refusal(job.job_id, Reason.TOO_LARGE, None)
+        free = self._capacity - self._state_nbytes
+        room_s = room_at_s(nbytes, free, self._jobs, self._timetable, self._free_s(now))
+        return Refusal(job.job_id, Reason.MEMORY, room_s + job.work_s)
+
+    def _hope(self, job: LiveJob, now: float) -> Refusal | None:
+        """Promise the job its deadline, or a soft one; a refusal where that is admission's to
+        say."""
+        deadline_s = job.submission.deadline_s
+        if deadline_s is None:
+            soft_s = now + SOFT * job.work_s / job.submission.priority
+            if self.policy is Policy.DEADLINE and self._earliest_s(job, now) <= soft_s:
+                self._promise(job, Hope.SOFT, soft_s)
+        elif self.admission:
+            possible_s = self._earliest_s(job, now)
+            if possible_s > deadline_s:
+                return Refusal(job.job_id, Reason.DEADLINE, possible_s)
+            self._promise(job, Hope.HARD, deadline_s)
+        elif self.policy is Policy.DEADLINE and self._free_s(now) + job.work_s <= deadline_s:
+            self._promise(job, Hope.HARD, deadline_s)
+        return None
+
+    def _promise(self, job: LiveJob, hope: Hope, due_s: float) -> None:
+        job.hope, job.hoped_s = hope, due_s
+        job.promise.due_s = job.due_s
+
+    def _earliest_s(self, job: LiveJob, now: float) -> float:
+        if self.policy is Policy.FIFO:
+            return now + job.fifo_s
+        earliest_s = self._timetable.earliest_s(self._free_s(now), job.work_s)
+        return min(earliest_s, job.bound_s)
+
+    def _give_up(self, free_s: float) -> None:
+        """Take hope from as few jobs as need be for the other promises to be kept: soft ones first,
+        then the largest whose loss suffices."""
+        while self._hopes:
+            violation = self._timetable.violation(free_s, self._experts.load_s)
+            if violation is None:
+                return
+            hopeful = []
+            for promise in self._timetable:
+                job = self._jobs[promise.job_id]
+                if job.hope is not Hope.NONE:
+                    hopeful.append(job)
+                if promise is violation.promise:
+                    break
+            if not hopeful:
+                return  # bounds alone, and costs were underestimated
+            soft = [job for job in hopeful if job.hope is Hope.SOFT]
+            enough = [job for job in hopeful if job.promise.work_s >= violation.late_s]
+            self._take_hope(max(soft or enough or hopeful, key=lambda job: job.weighted_s))
+
+    def _take_hope(self, job: LiveJob) -> None:
+        queued = job.job_id not in self._out
+        if queued:
+            self._dequeue(job)
+        job.hope = Hope.NONE
+        self._hopes -= 1
+        self._timetable.postpone(job.promise, job.bound_s)
+        if queued:
+            self._enqueue(job)
+
+    def _reprice(self) -> None:
+        """Costs were published: sort everything anew."""
+        if self._priced == self._costs.version:
+            return
+        self._priced = self._costs.version
+        queued = [job for job in self._jobs.values() if job.job_id not in self._out]
+        for job in queued:
+            self._dequeue(job)
+        for job in self._jobs.values():
+            job.price()
+            job.promise.due_s, job.promise.work_s = job.due_s, job.work_s
+        for job in queued:
+            self._enqueue(job)
+        self._timetable = Timetable(job.promise for job in self._jobs.values())
+
+    def _free_s(self, now: float) -> float:
+        """When the units that are out will have ended: until then nothing else begins."""
+        for job in self._out.values():
+            if job.out and job.out.ends_s > now:
+                now = job.out.ends_s
+        return now
+
+    def _enqueue(self, job: LiveJob) -> None:
+        self._preference.add(job)
+        self._experts.add(job)
+
+    def _dequeue(self, job: LiveJob) -> None:
+        self._preference.remove(job)
+        self._experts.remove(job)
+
+    def _forget(self, job: LiveJob) -> None:
+        del self._jobs[job.job_id]
+        self._state_nbytes -= job.submission.state_nbytes
+        self._hopes -= job.hope is not Hope.NONE
+        self._loads -= job.loads
+        take_passes(self._left, job.left)
+        self._timetable.remove(job.promise)
+
+
+def _kinds(stages: Collection[Stage]) -> tuple[Kind, ...]:
+    """What units of these stages may need. Conditioning and decoding are one lane."""
+    denoise: tuple[Kind, ...] = tuple(ExpertName) if Stage.DENOISE in stages else ()
+    coding = Stage.CONDITIONING in stages or Stage.DECODE in stages
+    return (None, *denoise) if coding else denoise

@@ -1,0 +1,158 @@
+"""Hands accepted jobs to the engine: new ones, and those of an earlier process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from wan_trt.engine.bundle import sha256_file
+from wan_trt.engine.engine import Engine
+from wan_trt.engine.errors import BundleError, CancelledError, MediaError
+from wan_trt.engine.frames import FrameSink
+from wan_trt.engine.request import Event
+from wan_trt.server.job_record import JobRecord
+from wan_trt.server.opened import OpenedSubmission, open_submission
+from wan_trt.server.store.data_folder import DataFolder
+from wan_trt.server.store.job_output import JobOutput
+from wan_trt.server.store.room import Room
+from wan_trt.server.store.store import StoredJob
+from wan_trt.server.submission import MEDIA_FIELDS, Submission
+from wan_trt.server.uploads import Uploads
+
+OnEvent = Callable[[JobRecord, Event], None]
+
+
+class Intake:
+    """Opens what a job needs and closes it when the job is over."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        data: DataFolder,
+        uploads: Uploads,
+        room: Room,
+        checkpoint_steps: int,
+        on_event: OnEvent,
+    ) -> None:
+        """`on_event` gets the engine's events."""
+        self._engine = engine
+        self._data = data
+        self._uploads = uploads
+        self._room = room
+        self._checkpoint_steps = checkpoint_steps
+        self._on_event = on_event
+        self.bundle = engine.bundle.digest
+        self._opened: dict[str, OpenedSubmission] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, stored: StoredJob, record: JobRecord, submission: Submission) -> None:
+        """Accept a job if it can be done: it is in the store before the engine has it. Raises
+        InputError, and then nothing of it stays."""
+        folder = self._data.job(stored.job_id)
+
+        def accept(opened: OpenedSubmission) -> None:
+            opened.open_result(record.path).abort()  # so that it fails now, not at the end
+            folder.seal()
+            self._data.store.add(stored)
+
+        try:
+            with self._room.waiting():
+                folder.create()
+                inputs = {
+                    name: folder.take_input(self._uploads.path(upload_id, name))
+                    for name, upload_id in _media(submission).items()
+                }
+            self._submit(stored, record, submission, inputs, accept)
+        except BaseException:
+            self._data.store.remove(stored.job_id)
+            folder.remove()
+            raise
+
+    def resume(self, stored: StoredJob, record: JobRecord, submission: Submission) -> None:
+        """Let a job go on from its last checkpoint. Raises CancelledError for one that was
+        cancelled, BundleError and MediaError where it is not what it was."""
+        if stored.cancelled:
+            raise CancelledError(f"job {stored.job_id} was cancelled")
+        if stored.bundle != self.bundle:
+            raise BundleError(
+                f"job {stored.job_id} was accepted for the bundle {stored.bundle[:12]}, and this "
+                f"server has {self.bundle[:12]}",
+                expected="the same bundle until all jobs are done",
+                action="submit it again",
+            )
+        folder = self._data.job(stored.job_id)
+        inputs = {
+            name: _checked_input(folder.inputs / upload_id, name)
+            for name, upload_id in _media(submission).items()
+        }
+        self._submit(stored, record, submission, inputs, lambda _opened: None)
+
+    def close(self, job_id: str) -> None:
+        """The engine is done with the job."""
+        with self._lock:
+            opened = self._opened.pop(job_id, None)
+        if opened is not None:
+            opened.close()
+
+    def close_all(self) -> None:
+        """The engine is done with all jobs."""
+        for job_id in list(self._opened):
+            self.close(job_id)
+
+    def _submit(
+        self,
+        stored: StoredJob,
+        record: JobRecord,
+        submission: Submission,
+        inputs: Mapping[str, Path],
+        accept: Callable[[OpenedSubmission], None],
+    ) -> None:
+        """Hand a job to the engine, to begin or to go on; `accept` is called when it is valid."""
+        opened = open_submission(submission, inputs, self._engine.bundle.manifest.model)
+        try:
+            output = JobOutput(
+                opened,
+                record,
+                self._data.job(stored.job_id),
+                self._data.store,
+                self._room,
+                self._checkpoint_steps if self._data.durable else 0,
+            )
+
+            def open_sink() -> FrameSink:
+                accept(opened)
+                with self._lock:
+                    self._opened[stored.job_id] = opened
+                return output
+
+            self._engine.submit(
+                opened.request,
+                open_sink,
+                lambda event: self._on_event(record, event),
+                stored.job_id,
+                keep=output,
+                resume=output.checkpoint,
+                deadline=stored.deadline,
+            )
+        except BaseException:
+            opened.close()
+            raise
+
+
+def _media(submission: Submission) -> dict[str, str]:
+    """Upload ids by the field that names them."""
+    media = {name: getattr(submission, name) for name in MEDIA_FIELDS}
+    return {name: upload_id for name, upload_id in media.items() if upload_id}
+
+
+def _checked_input(path: Path, name: str) -> Path:
+    """The file, if it is what was accepted: its name begins with its hash. Raises MediaError."""
+    if not path.is_file() or sha256_file(path) != path.name[:64]:
+        raise MediaError(
+            f"{path} is not what was uploaded any more",
+            expected="inputs that nobody changes",
+            action="upload it and submit the job again",
+            field=name,
+        )
+    return path

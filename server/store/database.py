@@ -1,0 +1,127 @@
+"""The SQLite file of a server's jobs: its tables, its version, and how it is written."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wan_trt.engine.errors import ExecutionError, InputError, StorageFullError
+
+VERSION = 1
+_APPLICATION = 0x57414E54  # "WANT"
+
+_TABLES = """
+CREATE TABLE jobs (
+    arrival INTEGER PRIMARY KEY AUTOINCREMENT,
+    job_id TEXT NOT NULL UNIQUE,
+    idempotency_key TEXT NOT NULL,
+    request BLOB NOT NULL,            -- SubmitRequest as it came
+    bundle TEXT NOT NULL,             -- SHA-256 of the manifest
+    submitted REAL NOT NULL,          -- times are seconds since 1970
+    deadline REAL,
+    cancelled INTEGER NOT NULL DEFAULT 0,
+    finished REAL,
+    fetched INTEGER NOT NULL DEFAULT 0,
+    result_nbytes INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE events (
+    job_id TEXT NOT NULL REFERENCES jobs (job_id) ON DELETE CASCADE,
+    sequence INTEGER NOT NULL,
+    message BLOB NOT NULL,            -- Event
+    PRIMARY KEY (job_id, sequence)
+) WITHOUT ROWID;
+CREATE TABLE checkpoints (
+    job_id TEXT PRIMARY KEY REFERENCES jobs (job_id) ON DELETE CASCADE,
+    segment INTEGER NOT NULL,
+    stage TEXT NOT NULL,
+    step INTEGER NOT NULL,
+    file TEXT                         -- in the job's folder, where there are arrays
+);
+CREATE TABLE segments (
+    job_id TEXT NOT NULL REFERENCES jobs (job_id) ON DELETE CASCADE,
+    segment INTEGER NOT NULL,
+    frames INTEGER NOT NULL,
+    PRIMARY KEY (job_id, segment)
+) WITHOUT ROWID;
+"""
+
+
+class Database:
+    """One connection that all threads share, one at a time."""
+
+    def __init__(self, path: Path, durable: bool) -> None:
+        """`durable`: what was written survives the machine, not only the process. Raises
+        InputError for a file that is not this version's."""
+        self._lock = threading.RLock()
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
+            self._connection.execute("PRAGMA foreign_keys = ON")
+            self._prepare(path)
+        except sqlite3.DatabaseError as error:
+            raise InputError(
+                f"{path} cannot be used ({error})",
+                expected="the job store of a wan-trt server",
+                action="restore it, or name another folder",
+                field="data",
+            ) from error
+
+    def _prepare(self, path: Path) -> None:
+        version, application = (
+            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("user_version", "application_id")
+        )
+        if version == 0 and not self._connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            with self.writing() as connection:
+                for statement in _TABLES.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+        elif (version, application) != (VERSION, _APPLICATION):
+            self._connection.close()
+            raise InputError(
+                f"{path} is a job store of version {version}",
+                expected=f"version {VERSION}",
+                action="use the wan-trt that wrote it, or name another folder",
+                field="data",
+            )
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: when the block ends well, all of it is on disk. Raises StorageFullError
+        where the disk has no room for it; nothing of it has happened then."""
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection
+                    self.commit()
+                except BaseException:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                    raise StorageFullError(
+                        f"the job store cannot be written ({error})", action="make room"
+                    ) from error
+                raise ExecutionError(
+                    f"the job store failed ({error})", action="report this"
+                ) from error
+
+    def commit(self) -> None:
+        """What was written in the transaction counts from now on."""
+        self._connection.execute("COMMIT")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            yield self._connection
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()

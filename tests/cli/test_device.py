@@ -1,0 +1,83 @@
+"""--device: where a job runs, and what is said where that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import fake_tensorrt
+import onnxruntime  # type: ignore[import-untyped]
+import pytest
+from fake_cuda import FakeCuda
+from planned_toy import plan_entry
+
+from wan_trt.cli.main import main
+from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.cuda import opening
+from wan_trt.engine.cuda.driver import Device
+from wan_trt.engine.cuda.opening import open_cuda
+from wan_trt.engine.errors import ResourceError
+from wan_trt.engine.ort_cuda import CUDA
+from wan_trt.engine.plan_entry import Gpu
+
+needs_no_gpu = pytest.mark.skipif(
+    CUDA in onnxruntime.get_available_providers() or Path("/dev/nvidiactl").exists(),
+    reason="a GPU is here",
+)
+
+
+@needs_no_gpu
+def test_serve_says_what_a_gpu_would_need(
+    tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", str(tiny_bundle.path), "--device", "cuda"]) == 3
+    error = capsys.readouterr().err
+    assert error.startswith("wan-trt: error: --device: cuda, but ")
+    assert "wan-trt doctor" in error
+
+
+def test_threads_are_the_cpus(tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", str(tiny_bundle.path), "--device", "cuda", "--threads", "2"]) == 2
+    assert "--threads: 2 with --device cuda" in capsys.readouterr().err
+
+
+def test_another_device_is_no_device(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["generate", "bundle", "--device", "tpu", "--reference", "r", "--out", "o.mp4"])
+    assert "invalid choice: 'tpu'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def cuda() -> Iterator[FakeCuda]:
+    cuda = FakeCuda()
+    with fake_tensorrt.tensorrt_installed(cuda):
+        yield cuda
+
+
+@needs_no_gpu
+def test_a_gpu_without_anything_that_runs_graphs(tiny_bundle: Bundle, cuda: FakeCuda) -> None:
+    with pytest.raises(ResourceError, match=r"no usable CUDA provider.*no TensorRT plans of vae_"):
+        open_cuda(tiny_bundle, lambda: Device(bindings=cuda))
+    assert cuda.live == {}
+
+
+@needs_no_gpu
+def test_plans_of_all_graphs_need_no_provider(
+    tiny_bundle: Bundle, cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is opened then is another test's matter; nothing is refused."""
+    sizes = {"height": 4, "width": 6}
+    manifest = tiny_bundle.manifest
+    plans = tuple(plan_entry(graph, sizes) for graph in manifest.graphs)
+    bundle = replace(tiny_bundle, manifest=replace(manifest, plans=plans))
+    opened: list[Device] = []
+    monkeypatch.setattr(opening, "CudaBackend", lambda device, _load: opened.append(device))
+    open_cuda(bundle, lambda: Device(bindings=cuda))
+    assert len(opened) == 1
+    elsewhere = tuple(replace(plan, gpu=Gpu("L40S", "8.9", "none")) for plan in plans)
+    with pytest.raises(ResourceError, match="no usable CUDA provider"):
+        open_cuda(
+            replace(bundle, manifest=replace(manifest, plans=elsewhere)),
+            lambda: Device(bindings=cuda),
+        )

@@ -1,0 +1,152 @@
+"""A real server that is killed again and again, at any moment: nothing is lost or done twice."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from durable import write_media
+from toy_bundle import write_toy_bundle
+
+from wan_trt.engine import JobState
+from wan_trt.engine.choices import RequestChoices, SamplingChoices
+from wan_trt.server.client import Client
+from wan_trt.server.submission import OutputFormat, Submission
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess
+
+KILLS = 50
+JOBS = 7
+FRAMES = 21
+TIMEOUT_S = 120
+# A new process has these already, so it serves within some 0.1 s.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["wan_trt.server.server", "wan_trt.engine.engine"])
+
+
+def serve(stdout: Connection, errors: str, arguments: list[str]) -> None:
+    """`wan-trt serve`, whose output goes into a pipe."""
+    os.dup2(stdout.fileno(), 1)
+    with Path(errors).open("a") as file:
+        os.dup2(file.fileno(), 2)
+    sys.stdout = os.fdopen(1, "w")
+    from wan_trt.cli.main import main
+
+    sys.exit(main(["serve", *arguments]))
+
+
+@contextmanager
+def server_process(bundle: Path, data: Path) -> Iterator[tuple[ForkServerProcess, Connection]]:
+    """A server that is killed at the end of the block, and the pipe with its output."""
+    ours, theirs = CONTEXT.Pipe(duplex=False)
+    arguments = [
+        *(str(bundle), "--listen", "127.0.0.1:0", "--threads", "1", "--data", str(data)),
+        *("--checkpoint-steps", "1", "--reserve-gigabytes", "0"),
+    ]
+    errors = data.with_suffix(".errors")
+    process = CONTEXT.Process(target=serve, args=(theirs, str(errors), arguments))
+    process.start()
+    theirs.close()
+    try:
+        yield process, ours
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+
+
+def address_of(stdout: Connection) -> str:
+    """Wait until the server listens."""
+    assert stdout.poll(TIMEOUT_S), "the server did not start"
+    text = os.read(stdout.fileno(), 1000).decode()
+    assert text.startswith("listening on "), text
+    return text.split()[-1]
+
+
+def events_in(data: Path) -> int:
+    """Events that are committed, as another process sees them."""
+    with sqlite3.connect(f"file:{data / 'jobs.sqlite3'}?mode=ro", uri=True) as connection:
+        number: int = connection.execute("SELECT count(*) FROM events").fetchone()[0]
+    connection.close()
+    return number
+
+
+def submissions(client: Client, media: dict[str, Path]) -> list[Submission]:
+    """Jobs of five segments, in all formats."""
+    uploads: dict[str, Any] = {name: client.upload(path) for name, path in media.items()}
+    return [
+        Submission(
+            **uploads,
+            choices=RequestChoices(
+                seed=number, segment_frames=5, sampling=SamplingChoices(steps=4)
+            ),
+            output_format=list(OutputFormat)[number % 3],
+            idempotency_key=f"shot {number}",
+        )
+        for number in range(JOBS)
+    ]
+
+
+def results_of(address: str, media: dict[str, Path]) -> list[bytes]:
+    """Submit all jobs, again where they are known, and fetch what they come to."""
+    with Client(address, timeout_s=TIMEOUT_S) as client:
+        jobs = [client.submit(submission) for submission in submissions(client, media)]
+        assert len(set(jobs)) == len(jobs)
+        results = []
+        for job_id in jobs:
+            assert client.wait(job_id).state is JobState.DONE
+            events = list(client.watch(job_id))
+            assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+            assert [event.state.final for event in events].count(True) == 1
+            assert events[-1].frames == events[-1].total_frames == FRAMES
+            results.append(b"".join(client.fetch_chunks(job_id)))
+    return results
+
+
+def test_fifty_kills_change_no_byte(memory_folder: Path) -> None:
+    generator = random.Random(50)
+    bundle = write_toy_bundle(memory_folder / "bundle", high=0.5, low=0.25).path
+    media = write_media(memory_folder, frames=FRAMES)
+    with server_process(bundle, memory_folder / "calm") as (_, stdout):
+        undisturbed = results_of(address_of(stdout), media)
+    assert len(set(undisturbed)) == len(undisturbed)
+
+    data = memory_folder / "hard"
+    answered = False
+    at_work = 0
+    for _ in range(KILLS):
+        with server_process(bundle, data) as (process, stdout):
+            if generator.random() < 0.1:
+                time.sleep(generator.uniform(0, 0.3))  # while it starts
+                continue
+            address = address_of(stdout)
+            if not answered:
+                with Client(address, timeout_s=TIMEOUT_S) as client:
+                    for submission in submissions(client, media):
+                        client.submit(submission)
+                answered = True
+            wanted = events_in(data) + generator.randint(1, 6)
+            until = time.monotonic() + 10
+            while events_in(data) < wanted and time.monotonic() < until:
+                time.sleep(0.001)
+            time.sleep(generator.uniform(0, 0.004))
+            at_work += process.is_alive() and events_in(data) >= wanted
+    with server_process(bundle, data) as (_, stdout):
+        address = address_of(stdout)
+        with Client(address) as client:
+            states = [client.get(folder.name).state for folder in (data / "jobs").iterdir()]
+        assert results_of(address, media) == undisturbed
+    assert len(states) == JOBS
+    assert JobState.DONE in states, "some jobs were over before the last kill"
+    assert not all(state.final for state in states), "and some were not"
+    assert at_work >= KILLS * 0.8
