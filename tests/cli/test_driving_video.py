@@ -17,8 +17,10 @@ from PIL import Image
 from tiny_networks import red_box, write_networks
 
 from wan_trt.cli.main import main
+from wan_trt.cli.preprocess_progress import PreparationLine
 from wan_trt.engine.bundle import Bundle
 from wan_trt.media import open_frames
+from wan_trt.preprocess import Progress
 
 COUNT = 13
 
@@ -231,6 +233,24 @@ def test_a_missing_network(
     if words:
         again = [*command.split(), "--mask-from", "box", "--out", str(tmp_path / "out")]
         assert main(again) == 0
+
+
+@pytest.mark.parametrize("stage", ["poses", "masks", "writing"])
+def test_interrupted_it_leaves_nothing(
+    stage: str,
+    prepare: Callable[..., int],
+    video: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(_: PreparationLine, progress: Progress) -> None:
+        if progress.stage == stage:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(PreparationLine, "show", interrupt)
+    before = sorted(tmp_path.iterdir())
+    assert prepare(video, "--mode", "replace") == 4
+    assert sorted(tmp_path.iterdir()) == before
 
 
 GOOD: dict[str, dict[str, Any]] = {
