@@ -113,6 +113,14 @@ class Dispatcher:
             if job in self._results:
                 self._results.remove(job)
 
+    def check(self) -> None:
+        """Raises AssertionError unless every job is in exactly one place."""
+        with self._lock:
+            self._scheduler.check()
+            assert len(self._scheduler) == len(self._scheduled), "the schedule has other jobs"
+            places = [*self._scheduled, *self._paused, *(job.job_id for job in self._results)]
+            assert len(places) == len(set(places)), "a job is in two places"
+
     def _after_a_pause(self) -> Turn | None:
         now = time.monotonic()
         for job in [job for job in self._paused.values() if job.due_at <= now]:

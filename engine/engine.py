@@ -83,6 +83,7 @@ class Engine:
         self._residence = Residence(self._backend)
         self._registry = JobRegistry()
         self._stepping = threading.Lock()
+        self._checked = True
 
     def submit(
         self,
@@ -169,7 +170,9 @@ class Engine:
             self._end_early()
             turn = self._dispatcher.next()
             if turn is None:
+                self._check_books()
                 return False
+            self._checked = False
             started = time.perf_counter() - self._executors.loading_s
             error = None if turn.job.pending else self._run(turn.job, turn.unit)
             ended = time.perf_counter() - self._executors.loading_s
@@ -225,6 +228,18 @@ class Engine:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _check_books(self) -> None:
+        """Once after the last unit: no page is lost or owned twice, every job is in one place. What
+        is wrong goes to the log; it is a bug, but the jobs so far are right."""
+        if self._checked:
+            return
+        self._checked = True
+        try:
+            self._backend.memory.arena.check()
+            self._dispatcher.check()
+        except AssertionError:
+            _log.exception("the engine's books are wrong: report this, and start it again")
 
     def _run(self, job: Job, unit: Unit) -> WanTrtError | SuspendedError | None:
         """Do the unit; the error that it ended with, typed."""

@@ -98,6 +98,21 @@ def test_without_admission_a_job_ends_when_its_time_is_over(
         assert engine.summary(late).state is JobState.FAILED
 
 
+def test_an_idle_engine_checks_its_books(
+    engine: Engine, make_request: MakeRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.submit(make_request(), Sink())
+    run_to_end(engine)
+    assert not caplog.records
+    engine.submit(make_request(), Sink())
+    engine.step()
+    arena = engine._backend.memory.arena
+    lost = arena._pool.take(1)  # a page that nobody has
+    run_to_end(engine)
+    assert "books are wrong" in caplog.text
+    arena._pool.put_back(lost)
+
+
 def test_cancelled_and_failed_jobs_leave_the_schedule(
     engine: Engine, make_request: MakeRequest
 ) -> None:
