@@ -39,6 +39,8 @@ def progress_text(event: Event) -> str:
     match event.state:
         case JobState.QUEUED:
             return "queued"
+        case JobState.PAUSED:
+            return f"paused: {event.error}"
         case JobState.DONE:
             return f"done: {event.frames} frames in {clock(event.elapsed_s)}"
         case JobState.FAILED | JobState.CANCELLED:
@@ -50,8 +52,8 @@ def progress_text(event: Event) -> str:
         parts[-1] += " conditioned"
     elif event.stage:
         parts[-1] += f" step {event.step}/{event.steps}"
-    else:
-        parts[-1] += " conditioning"
+    else:  # a segment begins; or a job goes on whose steps are done
+        parts[-1] += " decoding" if event.step else " conditioning"
     if event.expert is not None:
         parts.append(event.expert.value)
     if event.eta_s is not None:

@@ -1,6 +1,7 @@
 """Serve a bundle over gRPC.
 
-One job runs at a time, others wait. When it is ready it prints one line, `listening on HOST:PORT`.
+Jobs take turns, a denoising step at a time (docs/scheduling.md). When it is ready it prints one
+line, `listening on HOST:PORT`.
 On SIGTERM or SIGINT (Ctrl-C) it takes no more jobs, lets those that are there end within the grace
 time and exits with 0; a second signal ends the grace time.
 
@@ -40,6 +41,8 @@ EXAMPLES = (
 )
 
 GIGABYTE = 10**9
+
+POLICIES = ("deadline", "shortest", "fair", "fifo")
 
 # Its `put` may be called from a signal handler, whatever the interrupted code is doing.
 Signals: TypeAlias = "SimpleQueue[int]"
@@ -90,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=float,
         default=1.0,
-        help="jobs pause when less than this is free on the disk (default: %(default)g)",
+        help="jobs pause when less than this is free on the disk of --data (default: %(default)g)",
     )
     parser.add_argument(
         "--grace",
@@ -98,6 +101,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=10.0,
         help="how long jobs may go on after a signal to stop (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--policy",
+        choices=POLICIES,
+        default=POLICIES[0],
+        help="whose step is next: deadline (who can be on time, the earliest first), shortest (the "
+        "least work left), fair (turns by owner) or fifo (first come, first served); with all but "
+        "the last a job takes at most 3 times as long as with it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--admit-late",
+        action="store_true",
+        help="take jobs also where their --timeout cannot be kept as things stand, and end them "
+        "when it is over (default: refuse them at once, and say when they could be done)",
     )
     add_device_arguments(parser)
 
@@ -108,14 +125,17 @@ def run(arguments: argparse.Namespace) -> int:
         with needs_extra("server"):
             from wan_trt.server.server import Server, ServerOptions
         from wan_trt.engine import Bundle
+        from wan_trt.engine.dispatch import SchedulingOptions
+        from wan_trt.engine.scheduling.preference import Policy
 
         options = ServerOptions(
             Address.parse(arguments.listen, "listen"),
             durable=arguments.data is not None,
             jobs=_job_options(arguments),
-            reserve_nbytes=int(_positive(arguments, "reserve_gigabytes") * GIGABYTE),
+            reserve_nbytes=_reserve_nbytes(arguments),
         )
-        engine = open_engine(Bundle.open(arguments.bundle), arguments)
+        scheduling = SchedulingOptions(Policy(arguments.policy), not arguments.admit_late)
+        engine = open_engine(Bundle.open(arguments.bundle), arguments, scheduling)
         stack.callback(engine.close)
         folder = arguments.data or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="wan-trt-"))
@@ -144,6 +164,12 @@ def _job_options(arguments: argparse.Namespace) -> JobOptions:
         most = int(_positive(arguments, "keep_gigabytes") * GIGABYTE)
     retention = Retention(age_s=_positive(arguments, "keep_days") * DAY_S, max_nbytes=most)
     return JobOptions(checkpoint_steps=arguments.checkpoint_steps, retention=retention)
+
+
+def _reserve_nbytes(arguments: argparse.Namespace) -> int:
+    """A temporary folder may be small, and nothing in it has to be told to a later server."""
+    nbytes = int(_positive(arguments, "reserve_gigabytes") * GIGABYTE)
+    return nbytes if arguments.data is not None else 0
 
 
 def _positive(arguments: argparse.Namespace, name: str) -> float:

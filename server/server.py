@@ -143,8 +143,17 @@ class Server:
         self._data.close()
 
     def _crashed(self, error: Exception) -> None:
+        """Nothing runs any more. Jobs that can wait do so, for a process in which it does."""
         self.drain()
-        self._jobs.fail_unfinished(error_from_wire(error_to_wire(error)))
+        if self._options.durable:
+            self._jobs.leave_unfinished(
+                UnavailableError(
+                    f"the engine stopped by a bug ({type(error).__name__}: {error})",
+                    action="watch again when the server was started anew",
+                )
+            )
+        else:
+            self._jobs.fail_unfinished(error_from_wire(error_to_wire(error)))
 
 
 def _require_free(address: Address) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import grpc
 
 from wan_trt.engine.errors import (
+    AdmissionError,
     BundleError,
     CancelledError,
     CheckpointError,
@@ -46,6 +47,7 @@ CODES: dict[type[WanTrtError], grpc.StatusCode] = {
     NotFoundError: grpc.StatusCode.NOT_FOUND,
     ResourceError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     StorageFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    AdmissionError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
     CancelledError: grpc.StatusCode.CANCELLED,

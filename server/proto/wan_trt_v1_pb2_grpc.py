@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class VideoServiceStub:
-    """Makes videos from pictures and motion, one job at a time.
+    """Makes videos from pictures and motion. Jobs take turns, a denoising step at a time.
     """
 
     def __init__(self, channel):
@@ -69,7 +69,7 @@ class VideoServiceStub:
 
 
 class VideoServiceServicer:
-    """Makes videos from pictures and motion, one job at a time.
+    """Makes videos from pictures and motion. Jobs take turns, a denoising step at a time.
     """
 
     def Upload(self, request_iterator, context):
@@ -160,7 +160,7 @@ def add_VideoServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class VideoService:
-    """Makes videos from pictures and motion, one job at a time.
+    """Makes videos from pictures and motion. Jobs take turns, a denoising step at a time.
     """
 
     @staticmethod

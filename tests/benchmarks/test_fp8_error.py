@@ -27,7 +27,7 @@ def test_each_case_is_measured(
         assert 0 < wide[expert]["squared_error"] < plain[expert]["squared_error"]
         assert 0.9 < wide[expert]["cosine_least"] < 1
     assert 0.3 < wide["share_of_bf16"] < 1
-    assert "| wide | 48 |" in capsys.readouterr().out
+    assert "| wide | 56 |" in capsys.readouterr().out
 
 
 def test_a_model_without_faces_has_fewer_cases() -> None:

@@ -5,6 +5,7 @@ import io
 import pytest
 
 from wan_trt.cli.progress import ProgressLine, bar, clock, progress_text
+from wan_trt.engine.errors import StorageFullError
 from wan_trt.engine.request import Event, ExpertName, JobState
 
 
@@ -37,7 +38,12 @@ def test_a_step() -> None:
             running(stage="decode", segment=1, step=4, frames=9),
             "segment 2/2  [########################] frame 9/9",
         ),
+        (
+            running(segment=1, step=4),
+            "segment 2/2  [########################] decoding",
+        ),
         (Event(1, "job", JobState.QUEUED), "queued"),
+        (Event(4, "job", JobState.PAUSED, error=StorageFullError("no room")), "paused: no room"),
         (Event(9, "job", JobState.DONE, frames=9, elapsed_s=83), "done: 9 frames in 1:23"),
         (Event(9, "job", JobState.FAILED, elapsed_s=3), "failed after 0:03"),
     ],

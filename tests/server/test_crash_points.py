@@ -114,7 +114,7 @@ def test_wherever_the_process_dies_the_next_one_ends_with_the_same_bytes(
             life: Life | None = None
             try:
                 life = Life(bundle, folder, load=load)
-                life.submit(media, output_format=form, key="shot 1")
+                life.submit(media, steps=3, output_format=form, key="shot 1")
                 life.run()
                 results = life.results()
                 left = sorted(path.name for path in life.data.job("").path.rglob("*"))
