@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.letterbox import Letterbox
+from wan_trt.preprocess.body_figure import Figure
 from wan_trt.preprocess.keypoints import KeypointTrack
 from wan_trt.preprocess.person_tracker import PersonTracker
 from wan_trt.preprocess.poses import PoseTrack, poses_of
-from wan_trt.preprocess.retarget import Figure, Retargeting, retargeting
+from wan_trt.preprocess.retarget import Retargeting, retargeting
 
 Seen = NDArray[np.uint8] | KeypointTrack
 """A picture, uint8 [height, width, 3], or the points in it: a track of one frame."""

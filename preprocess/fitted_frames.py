@@ -39,13 +39,13 @@ class FittedFrames:
         # Area averaging takes longer than decoding, and OpenCV does it on one core a frame.
         with ThreadPoolExecutor(available_threads()) as workers:
             for first, last in pieces(start, stop):
-                fitted = workers.map(self._fit, self._source.read(first, last))
-                for offset, frame in enumerate(fitted, first - start):
-                    frames[offset] = frame
+                places = frames[first - start : last - start]
+                for _ in workers.map(self._fit, self._source.read(first, last), places):
+                    pass  # and raise what was raised there
         return frames
 
-    def _fit(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return self._letterbox.apply(frame, self._interpolation)
+    def _fit(self, frame: NDArray[np.uint8], place: NDArray[np.uint8]) -> None:
+        place[:] = self._letterbox.apply(frame, self._interpolation)
 
     def close(self) -> None:
         """Closes the source."""

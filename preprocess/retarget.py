@@ -7,20 +7,18 @@ from the neck outward: each limb keeps its direction and gets the other's length
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import IntEnum
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.engine.errors import InputError
-from wan_trt.preprocess.completed_limbs import completed
+from wan_trt.preprocess.body_figure import ANKLES, HIPS, NOSE, Extent, Figure, Joints
 from wan_trt.preprocess.limbs import LIMBS
 from wan_trt.preprocess.poses import PoseTrack
 from wan_trt.preprocess.retargeted_hands import retargeted_hands
 
-_NOSE, _NECK = 0, 1
-_HIPS, _ANKLES = (8, 11), (10, 13)
+_NECK = 1
 _TOES = (19, 18)  # right, left: as the ankles
 _HEAD = (0, 14, 15, 16, 17)
 _RIGHT_SHOULDER, _LEFT_SHOULDER = 2, 5
@@ -31,72 +29,8 @@ _FACE_SIDES = ((13, 15), (14, 16))
 # (foot, calf): a foot is at most half as long as its calf.
 _FEET = ((18, 8), (17, 11))
 _LONGEST_FOOT = 0.5
-# A height is measured between joints above the first, a part of the body shows from the second on.
-_MEASURED_ABOVE, _SHOWN_FROM = 0.5, 0.4
-
-Joints = NDArray[np.float64]
-"""[20, 3] of (x, y, score); score 0 means missing."""
-
-
-class Extent(IntEnum):
-    """How much of a body is in the picture."""
-
-    HALF = 0
-    THREE_QUARTER = 1
-    FULL = 2
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One person in one picture: `joints` [20, 3] as parts of its `width` and `height`."""
-
-    width: int
-    height: int
-    joints: Joints
-
-    @classmethod
-    def of(cls, poses: PoseTrack, frame: int) -> Figure:
-        return cls(poses.width, poses.height, poses.body[frame])
-
-    @property
-    def in_pixels(self) -> Joints:
-        return np.asarray(self.joints * np.array([self.width, self.height, 1.0]))
-
-    @property
-    def missing(self) -> NDArray[np.bool_]:
-        """[20], True for the joints that were not found."""
-        return np.asarray(self.joints[:, 2] == 0)
-
-    def scaled(self, factor: float) -> Figure:
-        """In a picture `factor` times as large, its sides cut to whole pixels (upstream)."""
-        width, height = int(self.width * factor), int(self.height * factor)
-        return replace(self, width=width, height=height)
-
-    def completed(self) -> Figure:
-        """With missing ends of arms and legs put where they would hang; see `completed`."""
-        return replace(self, joints=completed(self.joints, self.height, self.width))
-
-    def lengths(self) -> NDArray[np.float64]:
-        """[19] pixels of each limb, NaN where an end is missing."""
-        joints, starts, ends = self.in_pixels, [a for a, _ in LIMBS], [b for _, b in LIMBS]
-        lengths = np.hypot(*(joints[starts] - joints[ends])[:, :2].T)
-        return np.where(self.missing[starts] | self.missing[ends], np.nan, lengths)
-
-    def height_above(self, joints: tuple[int, int]) -> float:
-        """Pixels that the nose is above the middle of two joints (or below)."""
-        y = self.joints[:, 1]
-        return float(self.height * abs((y[joints[0]] + y[joints[1]]) / 2 - y[_NOSE]))
-
-    def shows(self, *joints: int) -> bool:
-        """All of them found, and not below the picture."""
-        chosen = self.joints[list(joints)]
-        return bool((chosen[:, 1] <= 1).all() and (chosen[:, 2] >= _SHOWN_FROM).all())
-
-    @property
-    def extent(self) -> Extent:
-        if self.shows(*_ANKLES, *_HIPS):
-            return Extent.FULL
-        return Extent.THREE_QUARTER if self.shows(*_HIPS) else Extent.HALF
+# A height is measured between joints above this score.
+_MEASURED_ABOVE = 0.5
 
 
 @dataclass(frozen=True)
@@ -208,8 +142,8 @@ def rebuilt(
 
 def _scale(driver: Figure, character: Figure) -> tuple[float, bool]:
     """How much larger the driver is in its picture, and whether that was measured on the bodies."""
-    for lower in (_ANKLES, _HIPS):
-        ends = [_NOSE, *lower]
+    for lower in (ANKLES, HIPS):
+        ends = [NOSE, *lower]
         if all((f.joints[ends, 2] > _MEASURED_ABOVE).all() for f in (driver, character)):
             below = character.height_above(lower)
             if below > 0:
@@ -291,21 +225,21 @@ def _offset(
         x, y = moved[_NECK, :2]
         return (float(x - neck[0]), float(y - neck[1])), float(x)
     theirs = character.joints
-    ground = max(theirs[ankle, 1] for ankle in _ANKLES)
+    ground = max(theirs[ankle, 1] for ankle in ANKLES)
     if not removed[list(_TOES)].any():
-        pairs = zip(_ANKLES, _TOES, strict=True)
+        pairs = zip(ANKLES, _TOES, strict=True)
         ground = max((theirs[ankle, 1] + theirs[toe, 1]) / 2 for ankle, toe in pairs)
-    x = float(moved[list(_HIPS), 0].sum() / 2)
-    hips = float(theirs[list(_HIPS), 0].sum() * character.width / 2)
-    y = float(max(moved[ankle, 1] for ankle in _ANKLES))
+    x = float(moved[list(HIPS), 0].sum() / 2)
+    hips = float(theirs[list(HIPS), 0].sum() * character.width / 2)
+    y = float(max(moved[ankle, 1] for ankle in ANKLES))
     return (x - hips, y - float(ground * character.height)), x
 
 
 def _first_frame_shift(first: Joints, how: Retargeting) -> float:
     """How far the first frame stands from the anchor. Upstream corrects that frame alone."""
     match how.extent:
-        case Extent.FULL if (first[list(_HIPS), 2] > 0).all():
-            return float(first[list(_HIPS), 0].sum() / 2) - how.anchor_x
+        case Extent.FULL if (first[list(HIPS), 2] > 0).all():
+            return float(first[list(HIPS), 0].sum() / 2) - how.anchor_x
         case Extent.HALF if first[_NECK, 2] > 0:
             return float(first[_NECK, 0]) - how.anchor_x
         case _:

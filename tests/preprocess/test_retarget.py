@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wan_trt.engine.errors import InputError
+from wan_trt.preprocess.body_figure import Figure
 from wan_trt.preprocess.completed_limbs import completed
 from wan_trt.preprocess.keypoints import KeypointTrack
 from wan_trt.preprocess.limbs import LIMBS
 from wan_trt.preprocess.poses import PoseTrack, poses_of
-from wan_trt.preprocess.retarget import Figure, Retargeting, rebuilt, retarget, retargeting
+from wan_trt.preprocess.retarget import Retargeting, rebuilt, retarget, retargeting
 from wan_trt.preprocess.skeleton import draw_pose
 
 CASES = ["full_body", "three_quarter", "half_body", "hands_swapped", "with_edited_pair"]
