@@ -9,6 +9,7 @@ from wan_trt.engine.errors import InputError
 
 if TYPE_CHECKING:
     from wan_trt.engine import Bundle, Engine
+    from wan_trt.engine.dispatch import SchedulingOptions
 
 DEVICES = ("cpu", "cuda")
 
@@ -29,12 +30,14 @@ def add_device_arguments(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def open_engine(bundle: Bundle, arguments: argparse.Namespace) -> Engine:
+def open_engine(
+    bundle: Bundle, arguments: argparse.Namespace, scheduling: SchedulingOptions | None = None
+) -> Engine:
     """The engine on the device that was asked for. Raises ResourceError for what is missing."""
     from wan_trt.engine import Engine
 
     if arguments.device == "cpu":
-        return Engine(bundle, arguments.threads)
+        return Engine(bundle, arguments.threads, scheduling=scheduling)
     if arguments.threads is not None:
         raise InputError(
             f"{arguments.threads} with --device {arguments.device}",
@@ -45,4 +48,4 @@ def open_engine(bundle: Bundle, arguments: argparse.Namespace) -> Engine:
     from wan_trt.engine.cuda.opening import open_cuda
 
     bundle.require_all_graphs()
-    return Engine(bundle, backend=open_cuda(bundle))
+    return Engine(bundle, backend=open_cuda(bundle), scheduling=scheduling)

@@ -42,6 +42,8 @@ EXAMPLES = (
 
 GIGABYTE = 10**9
 
+POLICIES = ("deadline", "shortest", "fair", "fifo")
+
 # Its `put` may be called from a signal handler, whatever the interrupted code is doing.
 Signals: TypeAlias = "SimpleQueue[int]"
 
@@ -100,6 +102,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=10.0,
         help="how long jobs may go on after a signal to stop (default: %(default)g)",
     )
+    parser.add_argument(
+        "--policy",
+        choices=POLICIES,
+        default=POLICIES[0],
+        help="whose step is next: deadline (who can be on time, the earliest first), shortest (the "
+        "least work left), fair (turns by owner) or fifo (first come, first served); with all but "
+        "the last a job takes at most 3 times as long as with it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--admit-late",
+        action="store_true",
+        help="take jobs also where their --timeout cannot be kept as things stand, and end them "
+        "when it is over (default: refuse them at once, and say when they could be done)",
+    )
     add_device_arguments(parser)
 
 
@@ -109,6 +125,8 @@ def run(arguments: argparse.Namespace) -> int:
         with needs_extra("server"):
             from wan_trt.server.server import Server, ServerOptions
         from wan_trt.engine import Bundle
+        from wan_trt.engine.dispatch import SchedulingOptions
+        from wan_trt.engine.scheduling.preference import Policy
 
         options = ServerOptions(
             Address.parse(arguments.listen, "listen"),
@@ -116,7 +134,8 @@ def run(arguments: argparse.Namespace) -> int:
             jobs=_job_options(arguments),
             reserve_nbytes=_reserve_nbytes(arguments),
         )
-        engine = open_engine(Bundle.open(arguments.bundle), arguments)
+        scheduling = SchedulingOptions(Policy(arguments.policy), not arguments.admit_late)
+        engine = open_engine(Bundle.open(arguments.bundle), arguments, scheduling)
         stack.callback(engine.close)
         folder = arguments.data or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="wan-trt-"))

@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.executor import Executor
+from wan_trt.engine.memory.parking import Parking
 from wan_trt.engine.memory.tensors import TensorMemory
 from wan_trt.engine.solver import StepCoefficients
 from wan_trt.engine.space import Space, Tensor
@@ -91,6 +92,11 @@ class Backend(Protocol):
 
     @property
     def memory(self) -> TensorMemory: ...
+
+    @property
+    def parking(self) -> Parking:
+        """Where state goes that has to make room."""
+        ...
 
     def load(self, bundle: Bundle, graph: str, weight_set: str) -> Executor:
         """An executor on tensors of this space. Raises BundleError or ResourceError."""

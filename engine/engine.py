@@ -39,6 +39,7 @@ from wan_trt.engine.ort import available_threads
 from wan_trt.engine.preview import preview_pictures
 from wan_trt.engine.registry import JobRegistry
 from wan_trt.engine.request import JobState, Request
+from wan_trt.engine.residence import Residence
 from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
@@ -79,6 +80,7 @@ class Engine:
         self._executors = Executors(bundle, self._backend.load)
         self._pipeline = Pipeline(bundle, self._executors, self._backend)
         self._dispatcher = Dispatcher(bundle, self._backend.name, scheduling or SchedulingOptions())
+        self._residence = Residence(self._backend)
         self._registry = JobRegistry()
         self._stepping = threading.Lock()
 
@@ -168,9 +170,10 @@ class Engine:
             turn = self._dispatcher.next()
             if turn is None:
                 return False
-            started = time.perf_counter()
+            started = time.perf_counter() - self._executors.loading_s
             error = None if turn.job.pending else self._run(turn.job, turn.unit)
-            self._commit(turn, error, time.perf_counter() - started)
+            ended = time.perf_counter() - self._executors.loading_s
+            self._commit(turn, error, ended - started)
             return True
 
     def generate(
@@ -228,6 +231,7 @@ class Engine:
         job.begin()
         started = time.perf_counter()
         try:
+            self._residence.enter(job)
             self._pipeline.run(unit, job)
         except SuspendedError as error:
             return error
@@ -291,11 +295,13 @@ class Engine:
             cursor = job.cursor if job.pending is None else job.following
             assert cursor is not None, "the last unit is not kept"
             try:
+                self._residence.enter(job)
                 job.keep.save(self._pipeline.snapshot(cursor, job))
             except Exception:  # the one before is still there
                 _log.exception("job %s goes back to its last checkpoint", job.job_id)
         self._abort(job)
         job.finish(JobState.QUEUED)
+        self._residence.leave(job)
         self._dispatcher.leave(job)
         self._registry.drop(job)
 
@@ -313,5 +319,6 @@ class Engine:
 
     def _finish(self, job: Job, state: JobState, error: WanTrtError | None) -> None:
         job.finish(state, error)
+        self._residence.leave(job)
         self._dispatcher.leave(job)
         self._registry.finish(job)

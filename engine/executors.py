@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from wan_trt.engine.bundle import Bundle
@@ -20,6 +21,8 @@ class Executors:
         self._bundle = bundle
         self._load = load
         self._loaded: dict[tuple[str, str], Executor] = {}
+        self.loading_s = 0.0
+        """Seconds spent on loading so far: no part of what a unit of work costs."""
 
     def get(self, graph: str, expert: ExpertName | None = None) -> Executor:
         """The executor of `graph` for `expert` (None for graphs that all share), loaded now if
@@ -30,7 +33,9 @@ class Executors:
             )
         key = graph, self._bundle.weight_set(graph, expert)
         if key not in self._loaded:
+            started = time.perf_counter()
             self._loaded[key] = self._load(self._bundle, *key)
+            self.loading_s += time.perf_counter() - started
         return self._loaded[key]
 
     def weight_set(self, graph: str, expert: ExpertName | None = None) -> str:

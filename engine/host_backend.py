@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from functools import partial
+import tempfile
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,15 @@ from wan_trt.engine.executor import Executor
 from wan_trt.engine.executors import Load
 from wan_trt.engine.memory.arena import Arena
 from wan_trt.engine.memory.host import HostPages, array_at
+from wan_trt.engine.memory.host_stores import FileStore
 from wan_trt.engine.memory.pages import PAGE_NBYTES
+from wan_trt.engine.memory.parking import Parking
 from wan_trt.engine.memory.tensors import TensorMemory
 from wan_trt.engine.noise import SeededNoise
 from wan_trt.engine.ort import load_executor
 from wan_trt.engine.solver import History, StepCoefficients
+
+_PARKED_MOST_NBYTES = 1 << 40  # the disk's room is what counts
 
 
 class HostSpace:
@@ -107,14 +113,27 @@ class HostUpdate:
 class HostBackend:
     """A `Backend` on this machine's processor and memory."""
 
-    def __init__(self, threads: int | None = None, load: Load | None = None) -> None:
+    def __init__(
+        self,
+        threads: int | None = None,
+        load: Load | None = None,
+        memory_nbytes: int | None = None,
+    ) -> None:
         """`threads` for each graph, None: all cores that the process may use. Graphs are loaded
-        by `load(bundle, graph, weight_set)`, or by ONNX Runtime where that is None."""
+        by `load(bundle, graph, weight_set)`, or by ONNX Runtime where that is None. Tensors have
+        `memory_nbytes` at most, None: as much as the machine has; what is parked for want of it
+        lies in a file of the folder for temporary files."""
         self.name = "cpu"
         self.space = HostSpace()
-        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // PAGE_NBYTES
-        self.memory = TensorMemory(Arena(HostPages(), pages), self.space)
+        nbytes = memory_nbytes or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        self.memory = TensorMemory(Arena(HostPages(), nbytes // PAGE_NBYTES), self.space)
         self._load = load or partial(load_executor, threads=threads)
+
+    @cached_property
+    def parking(self) -> Parking:
+        """Made when it is first needed: it opens a file."""
+        store = FileStore(Path(tempfile.gettempdir()))
+        return Parking(self.memory.arena, store, _PARKED_MOST_NBYTES)
 
     def load(self, bundle: Bundle, graph: str, weight_set: str) -> Executor:
         return self._load(bundle, graph, weight_set)
@@ -132,4 +151,6 @@ class HostBackend:
         """All is done already."""
 
     def close(self) -> None:
+        if "parking" in vars(self):
+            self.parking.close()
         self.memory.close()

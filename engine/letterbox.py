@@ -74,6 +74,15 @@ class Letterbox:
         mapped[..., 1] = points[..., 1] * (inner_height / self.source_height) + top
         return mapped
 
+    def unmap_points(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The reverse of `map_points`."""
+        inner_height, inner_width = self.inner_size
+        top, left = self.offset
+        mapped = points.copy()
+        mapped[..., 0] = (points[..., 0] - left) * (self.source_width / inner_width)
+        mapped[..., 1] = (points[..., 1] - top) * (self.source_height / inner_height)
+        return mapped
+
     @property
     def interpolation_by_area(self) -> int:
         """Area averaging when the canvas has fewer pixels than the picture, else bilinear.

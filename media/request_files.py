@@ -18,13 +18,17 @@ from wan_trt.media.sources import open_frames, read_image
 
 @dataclass(frozen=True)
 class RequestFiles:
-    """What each medium of a request is read from; see `open_frames` for what a path may be."""
+    """What each medium of a request is read from; see `open_frames` for what a path may be.
+
+    Frames that are made while they are read may stand in a video's place; whoever gave them closes
+    them.
+    """
 
     reference: Path | str
-    pose: Path | str | None = None
-    face: Path | str | None = None
-    background: Path | str | None = None
-    mask: Path | str | None = None
+    pose: Path | str | FrameSource | None = None
+    face: Path | str | FrameSource | None = None
+    background: Path | str | FrameSource | None = None
+    mask: Path | str | FrameSource | None = None
     last_frame: Path | str | None = None
     noise: Path | str | None = None
 
@@ -125,7 +129,7 @@ class _Opening:
         self._model = model
         self._resources = resources
 
-    def frames(self, path: Path | str | None, field: str) -> FrameSource:
+    def frames(self, path: Path | str | FrameSource | None, field: str) -> FrameSource:
         if path is None:
             raise InputError(
                 "missing",
@@ -133,11 +137,15 @@ class _Opening:
                 action="give one (`wan-trt preprocess` makes it), or use another bundle",
                 field=field,
             )
+        if not isinstance(path, (Path, str)):
+            return path
         source = open_frames(path, field=field)
         self._resources.callback(source.close)
         return source
 
-    def optional_frames(self, path: Path | str | None, field: str) -> FrameSource | None:
+    def optional_frames(
+        self, path: Path | str | FrameSource | None, field: str
+    ) -> FrameSource | None:
         return None if path is None else self.frames(path, field)
 
     def noise(self, path: Path | str | None) -> NoiseSource | None:

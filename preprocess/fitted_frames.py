@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.engine.frames import FrameSource
 from wan_trt.engine.letterbox import Letterbox
+from wan_trt.engine.ort import available_threads
 from wan_trt.media.frame_range import check_range
 from wan_trt.preprocess.frame_ranges import pieces
 
@@ -33,10 +36,16 @@ class FittedFrames:
         if self._letterbox.changes_nothing:
             return self._source.read(start, stop)
         frames = np.empty((stop - start, self.height, self.width, 3), dtype=np.uint8)
-        for first, last in pieces(start, stop):
-            for offset, frame in enumerate(self._source.read(first, last), first - start):
-                frames[offset] = self._letterbox.apply(frame, self._interpolation)
+        # Area averaging takes longer than decoding, and OpenCV does it on one core a frame.
+        with ThreadPoolExecutor(available_threads()) as workers:
+            for first, last in pieces(start, stop):
+                fitted = workers.map(self._fit, self._source.read(first, last))
+                for offset, frame in enumerate(fitted, first - start):
+                    frames[offset] = frame
         return frames
+
+    def _fit(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return self._letterbox.apply(frame, self._interpolation)
 
     def close(self) -> None:
         """Closes the source."""

@@ -52,12 +52,16 @@ class SampledFrames:
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         check_range(start, stop, self.count)
+        chosen = self._indices[start:stop]
+        if 0 < len(chosen) <= PIECE and (np.diff(chosen) == 1).all():
+            return self._source.read(int(chosen[0]), int(chosen[-1]) + 1)
         frames = np.empty((stop - start, self.height, self.width, 3), dtype=np.uint8)
         filled = 0
-        for wanted in _close_together(self._indices[start:stop]):
+        for wanted in _close_together(chosen):
             lowest, highest = int(wanted.min()), int(wanted.max())
             piece = self._source.read(lowest, highest + 1)
-            frames[filled : filled + len(wanted)] = piece[wanted - lowest]
+            for offset, index in enumerate(wanted - lowest, filled):
+                frames[offset] = piece[index]
             filled += len(wanted)
         return frames
 

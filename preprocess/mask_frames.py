@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -105,8 +106,10 @@ class BackgroundFrames:
 
 
 def _ones_where_white(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return (frame[..., 0] > _WHITE_FROM).astype(np.uint8)
+    channel = cv2.extractChannel(frame, 0)
+    return np.asarray(cv2.threshold(channel, _WHITE_FROM, 1, cv2.THRESH_BINARY)[1], dtype=np.uint8)
 
 
 def _white_where(region: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.multiply(region, 255, dtype=np.uint8)[..., None]
+    white = np.multiply(region, 255, dtype=np.uint8)
+    return np.asarray(cv2.cvtColor(white, cv2.COLOR_GRAY2RGB), dtype=np.uint8)

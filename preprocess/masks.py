@@ -80,4 +80,5 @@ def replaced_region(outline: NDArray[np.uint8], shape: MaskShape) -> NDArray[np.
 
 def black_out(frame: NDArray[np.uint8], region: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """`frame` [h, w, 3] with the region [h, w] of 0 and 1 made black: the background."""
-    return frame * (1 - region[..., None])
+    kept = np.zeros_like(frame)
+    return np.asarray(cv2.copyTo(frame, 1 - region, kept))

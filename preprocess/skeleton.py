@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from wan_trt.preprocess.limbs import LIMBS
 from wan_trt.preprocess.poses import PoseTrack
 
 # A point with a lower score is not drawn, a limb needs both of its ends.
@@ -25,10 +26,6 @@ _COLOURS: tuple[Colour, ...] = (
     *((255, 0, 255), (255, 0, 170), (255, 0, 85), (200, 200, 0), (100, 100, 0)),
 )
 _LIMB_BRIGHTNESS = 0.6
-_LIMBS = (
-    *((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11)),
-    *((11, 12), (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17), (13, 18), (10, 19)),
-)
 _FINGER_BONES = tuple(
     (0 if part == 0 else 4 * finger + part, 4 * finger + part + 1)
     for finger in range(5)
@@ -60,7 +57,7 @@ def draw_pose(poses: PoseTrack, frame: int, height: int, width: int) -> NDArray[
 
 
 def _draw_body(canvas: NDArray[np.uint8], joints: NDArray[np.float64], stick: int) -> None:
-    for limb, (first, second) in enumerate(_LIMBS):
+    for limb, (first, second) in enumerate(LIMBS):
         if min(joints[first, 2], joints[second, 2]) >= SCORE_THRESHOLD:
             colour = tuple(int(part * _LIMB_BRIGHTNESS) for part in _COLOURS[limb])
             _draw_limb(canvas, joints[first], joints[second], stick, colour)

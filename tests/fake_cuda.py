@@ -9,6 +9,7 @@ above all during a capture.
 from __future__ import annotations
 
 import ctypes
+import threading
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -95,7 +96,7 @@ class FakeCuda(FakeStreams):
 
     @driver_call
     def cuCtxSetCurrent(self, context: int) -> None:
-        pass
+        self.threads.add(threading.get_ident())
 
     @driver_call
     def cuDeviceGetName(self, length: int, device: int) -> bytes:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ def driver_call(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def call(self: FakeStreams, *arguments: Any) -> tuple[Any, ...]:
         self.calls.append(function.__name__)
+        if not self.has_context(function.__name__):
+            return (self.CUresult["CUDA_ERROR_INVALID_CONTEXT"],)
         if function.__name__ in self.failures:
             return (self.CUresult[self.failures[function.__name__]],)
         try:
@@ -73,11 +76,18 @@ class FakeStreams:
     def __init__(self) -> None:
         self.failures: dict[str, str] = {}
         self.calls: list[str] = []
+        self.threads: set[int] = set()  # on which the context is current
         self._handles = count(1)
         self._streams: dict[int, Stream] = {}
         self._events: dict[int, Event] = {}
         self._graphs: dict[int, list[Work]] = {}
         self._executables: dict[int, list[Work]] = {}
+
+    def has_context(self, call: str) -> bool:
+        """Whether this thread may make a call: once a thread has made a context current, others
+        must too."""
+        free = call.startswith(("cuInit", "cuDevice", "cuDriver", "cuCtxSetCurrent"))
+        return free or not self.threads or threading.get_ident() in self.threads
 
     def pending(self, stream: int) -> int:
         """How much enqueued work is not done."""

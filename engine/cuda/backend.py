@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cached_property
 from typing import Any
 
 from wan_trt.engine.backend import StepTensors
@@ -18,6 +20,8 @@ from wan_trt.engine.cuda.step import StepUpdate
 from wan_trt.engine.executor import Executor
 from wan_trt.engine.memory.arena import Arena
 from wan_trt.engine.memory.cuda import CudaPages
+from wan_trt.engine.memory.parking import Parking
+from wan_trt.engine.memory.pinned import PinnedStore
 from wan_trt.engine.memory.residency import RESERVE_NBYTES
 from wan_trt.engine.memory.tensors import TensorMemory
 
@@ -60,6 +64,12 @@ class CudaBackend:
                 undo.callback(device.destroy_event, self._units[-1])
             undo.pop_all()
 
+    @cached_property
+    def parking(self) -> Parking:
+        """Made when it is first needed: pinned memory of the host, half of it at most."""
+        most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        return Parking(self.memory.arena, PinnedStore(self.device), most)
+
     def load(self, bundle: Bundle, graph: str, weight_set: str) -> Executor:
         """See `Backend.load`."""
         return self._load(bundle, graph, weight_set, self)
@@ -88,6 +98,8 @@ class CudaBackend:
         self._closed = True
         self.space.wait()
         self.resources.close()
+        if "parking" in vars(self):
+            self.parking.close()
         self.memory.close()
         self.space.close()
         for event in self._units:

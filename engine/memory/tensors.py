@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from types import TracebackType
 
 from wan_trt.engine.memory.arena import Arena, Lease, Reservation
@@ -30,6 +31,8 @@ class TensorMemory:
         self._spare: dict[str, list[Reservation]] = defaultdict(list)
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
+        self.make_room: Callable[[], bool] = lambda: False
+        """Asked for pages where too few are free; whether it has given any back."""
 
     def hold(self, kind: str, holder: str, layout: Layout) -> Holding:
         """The layout's tensors, with undefined values, until they are given back. `holder` is who
@@ -39,6 +42,8 @@ class TensorMemory:
         """
         nbytes = pages_for(max(layout.nbytes, 1), self.arena.page_nbytes) * self.arena.page_nbytes
         with self._lock:
+            while self.arena.free_nbytes < nbytes and self.make_room():
+                pass
             reservation = self._reserve(kind, nbytes)
             try:
                 lease = self.arena.lease(reservation, holder, 0, nbytes)
@@ -93,6 +98,10 @@ class Holding:
     def address(self) -> int:
         """Of the first tensor."""
         return self._reservation.address
+
+    @property
+    def parked(self) -> bool:
+        return self._parked is not None
 
     def park(self, parking: Parking) -> None:
         """Copy everything out and give the pages back: the tensors must not be touched until

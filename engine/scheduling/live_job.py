@@ -58,7 +58,8 @@ class LiveJob:
     `fifo_s` is what first come, first served would take from the arrival to the end: it is
     remembered as work, so it follows costs that change. `bound_s` is the time by which the job is
     done whatever comes; its promise is due then or, as long as there is hope, at `hoped_s`.
-    `load_s` is what one load of an expert costs, 0 where both are resident.
+    `slipped_s` is how much longer than expected units have taken since the arrival, `load_s` what
+    one load of an expert costs, 0 where both are resident.
     """
 
     __slots__ = (
@@ -82,6 +83,7 @@ class LiveJob:
         "queued",
         "run_s",
         "seconds",
+        "slipped_s",
         "submission",
         "tag",
         "weighted_s",
@@ -97,6 +99,7 @@ class LiveJob:
         self.index = 0
         self.out: UnitOut | None = None
         self.queued = 0
+        self.slipped_s = 0.0
         self.tag = 0.0
         self.hope = Hope.NONE
         self.hoped_s = math.inf
@@ -148,7 +151,7 @@ class LiveJob:
 
     @property
     def bound_s(self) -> float:
-        return self.arrival_s + self.bound * self.fifo_s
+        return self.arrival_s + self.bound * self.fifo_s + max(0.0, self.slipped_s)
 
     @property
     def due_s(self) -> float:

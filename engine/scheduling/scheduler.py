@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.scheduling.admission import Reason, Refusal, room_at_s
-from wan_trt.engine.scheduling.costs import CostTable
+from wan_trt.engine.scheduling.costs import TOLERANCE, CostTable
 from wan_trt.engine.scheduling.experts import Experts, OneExpert
 from wan_trt.engine.scheduling.live_job import Hope, LiveJob, Passes, add_passes, take_passes
 from wan_trt.engine.scheduling.preference import Kind, Policy, preference
@@ -76,6 +76,8 @@ class Scheduler:
         self._state_nbytes = 0
         self._submissions = 0
         self._priced = costs.version
+        self._ends_s = 0.0  # when what was handed out last should have ended
+        self._slip_s = self._slip_sorted_s = 0.0
 
     def __len__(self) -> int:
         """Jobs that are live."""
@@ -85,8 +87,9 @@ class Scheduler:
         """Let a job in, or say why not."""
         if submission.job_id in self._jobs:
             raise ValueError(f"job {submission.job_id} is live already")
-        self._reprice()
+        self._keep_up(now)
         job = LiveJob(submission, self._submissions, now, self._costs, self._experts.load_s)
+        job.slipped_s = self._slip_sorted_s - self._slip_s  # what slipped before is not its own
         loads_s = self._loads * self._experts.load_s
         job.bind(self._bound, self._left, self._free_s(now) - now + loads_s)
         if refusal := self._no_room(job, now) or self._hope(job, now):
@@ -107,7 +110,7 @@ class Scheduler:
     def next(self, now: float, stages: Collection[Stage] = EVERY_STAGE) -> Decision | None:
         """The unit to do, of one of these stages; None where no job has one. Conditioning and
         decoding go together: one of them stands for both."""
-        self._reprice()
+        self._keep_up(now)
         free_s = self._free_s(now)
         self._give_up(free_s)
         job = self._choose(now, free_s, _kinds(stages))
@@ -130,6 +133,8 @@ class Scheduler:
         take_passes(self._left, {job.cost: run.passes})
         job.hand_out(now + seconds + (self._experts.load_s if load else 0.0))
         self._loads += job.loads
+        assert job.out is not None
+        self._ends_s = job.out.ends_s
         self._out[job.job_id] = job
         self._timetable.work_left(job.promise, job.work_s)
         return decision
@@ -267,15 +272,24 @@ class Scheduler:
         if queued:
             self._enqueue(job)
 
-    def _reprice(self) -> None:
-        """Costs were published: sort everything anew."""
-        if self._priced == self._costs.version:
+    def _keep_up(self, now: float) -> None:
+        """Sort everything anew where costs were published, or where units took so much longer than
+        expected that it shows: first come, first served would have slipped as well, so bounds
+        do."""
+        if not self._jobs:
+            self._ends_s = now
+        elif not self._out and now > self._ends_s:
+            self._slip_s += now - self._ends_s
+            self._ends_s = now
+        slip_s = self._slip_s - self._slip_sorted_s
+        if self._priced == self._costs.version and slip_s <= TOLERANCE * self._timetable.work_s:
             return
-        self._priced = self._costs.version
+        self._priced, self._slip_sorted_s = self._costs.version, self._slip_s
         queued = [job for job in self._jobs.values() if job.job_id not in self._out]
         for job in queued:
             self._dequeue(job)
         for job in self._jobs.values():
+            job.slipped_s += slip_s
             job.price()
             job.promise.due_s, job.promise.work_s = job.due_s, job.work_s
         for job in queued:

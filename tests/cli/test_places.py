@@ -58,7 +58,10 @@ def test_preprocess_leaves_all_or_nothing(
     _drive(monkeypatch, ArrayFrames)
     assert main(preparation) == 0
     made = {path.name for path in (tmp_path / "prepared").iterdir()}
-    assert made == {"src_pose.safetensors", "src_face.safetensors", "src_ref.png"}
+    assert made == {
+        *("src_pose.safetensors", "src_face.safetensors", "src_ref.png"),
+        *("preview.mp4", "keypoints.json"),
+    }
     assert main(preparation) == 2, "an existing folder is not touched"
 
 

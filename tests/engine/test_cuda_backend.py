@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -195,17 +196,18 @@ def test_a_job_that_fails_within_a_stage_gives_its_pages_back(
     gpu.require_all_given_back()
 
 
+@pytest.mark.parametrize(("steps", "bad"), [(4, 2), (2, 1)], ids=["in between", "at the end"])
 def test_latents_that_are_not_finite_end_the_job_and_name_the_step(
-    make_bundle: MakeBundle, make_request: MakeRequest, gpu: MadeUpGpu
+    make_bundle: MakeBundle, make_request: MakeRequest, gpu: MadeUpGpu, steps: int, bad: int
 ) -> None:
     """The low-noise expert's weights are NaN. Nothing of the segment is written."""
     sink = Sink()
     bundle = make_bundle(high=0.5, low=float("nan"))
     with (
         Engine(bundle, backend=gpu.backend()) as engine,
-        pytest.raises(ExecutionError, match=r"segment 0, step 2 \(timestep 833, low-noise"),
+        pytest.raises(ExecutionError, match=rf"segment 0, step {bad} \(timestep 833, low-noise"),
     ):
-        engine.generate(make_request(sampling=Sampling(steps=4), frames=5), sink)
+        engine.generate(make_request(sampling=Sampling(steps=steps), frames=5), sink)
     assert sink.endings == ["abort"]
     gpu.require_all_given_back()
 
@@ -247,4 +249,46 @@ def test_jobs_that_take_turns_do_not_disturb_each_other(
             pass
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one.frames, other.frames)
+    gpu.require_all_given_back()
+
+
+def test_a_server_steps_in_a_thread_of_its_own(
+    make_bundle: MakeBundle, make_request: MakeRequest, gpu: MadeUpGpu
+) -> None:
+    """The context is current where the backend was opened; the engine sees to it elsewhere."""
+    bundle = make_bundle()
+    alone, found = CollectedFrames(), CollectedFrames()
+    with Engine(bundle, threads=1) as engine:
+        engine.generate(make_request(), alone)
+    with Engine(bundle, backend=gpu.backend()) as engine:
+        engine.submit(make_request(), found)
+
+        def serve() -> None:
+            while engine.step():
+                pass
+
+        worker = Thread(target=serve)
+        worker.start()
+        worker.join()
+    np.testing.assert_array_equal(found.frames, alone.frames)
+    gpu.require_all_given_back()
+
+
+@pytest.mark.parametrize("stage", ["conditioning", "denoise", "decode"])
+def test_an_engine_is_closed_from_another_thread_than_opened_it(
+    make_bundle: MakeBundle, make_request: MakeRequest, gpu: MadeUpGpu, stage: str
+) -> None:
+    """In the middle of a job."""
+    opened: list[Engine] = []
+    opener = Thread(target=lambda: opened.append(Engine(make_bundle(), backend=gpu.backend())))
+    opener.start()
+    opener.join()
+    (engine,) = opened
+    done: list[str] = []
+    engine.submit(make_request(), Sink(), lambda event: done.append(event.stage))
+    while stage not in done:
+        assert engine.step(), "the job ended before"
+    closer = Thread(target=engine.close)
+    closer.start()
+    closer.join()
     gpu.require_all_given_back()

@@ -92,7 +92,8 @@ def test_every_intermediate(
     assert list(schedule.timesteps) == case.parameters["timesteps"]
     sink = CollectedFrames()
     job = Job("golden", case.request, sink, None, plan, schedule, manifest.boundary)
-    pipeline = Pipeline(i2v_golden_bundle, executors, HostBackend())
+    backend = HostBackend()
+    pipeline = Pipeline(i2v_golden_bundle, executors, backend)
     experts = []
     for unit in iter_units(job):
         pipeline.run(unit, job)
@@ -107,6 +108,7 @@ def test_every_intermediate(
             np.testing.assert_allclose(latents, state, atol=1e-3, rtol=0)
             if unit.step.index == schedule.steps - 2:
                 check_velocity(job, job.tensors, unit.step.index + 1, expected, "last")
+    backend.close()
     assert experts == case.parameters["expert"]
     np.testing.assert_allclose(sink.latents[0], expected["latents"], atol=1e-3, rtol=0)
     frames = sink.frames.transpose(3, 0, 1, 2)

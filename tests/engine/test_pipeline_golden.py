@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,15 +111,16 @@ def step_through(
     """Run a request unit by unit; yields before each segment's first step and after each unit."""
     plan, schedule = validate_request(request, bundle.manifest)
     job = Job("golden", request, sink, None, plan, schedule, bundle.manifest.boundary)
-    pipeline = Pipeline(bundle, executors, HostBackend())
-    while True:
-        pipeline.run(job.unit, job)
-        assert job.tensors is not None
-        yield job, job.tensors
-        following = job.cursor.following(len(plan.segments), schedule.steps)
-        if following is None:
-            return
-        job.cursor = following
+    with closing(HostBackend()) as backend:
+        pipeline = Pipeline(bundle, executors, backend)
+        while True:
+            pipeline.run(job.unit, job)
+            assert job.tensors is not None
+            yield job, job.tensors
+            following = job.cursor.following(len(plan.segments), schedule.steps)
+            if following is None:
+                return
+            job.cursor = following
 
 
 DEVICES = [

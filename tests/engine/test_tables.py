@@ -100,7 +100,7 @@ def test_token_ids_golden(golden: Path) -> None:
         np.testing.assert_array_equal(ids, tensors[f"p{number}.ids"][:length])
 
 
-def test_a_cursor_walks_through_conditioning_steps_and_decoding() -> None:
+def test_a_cursor_walks_through_conditioning_steps_and_decoding_to_the_result() -> None:
     cursor: Cursor | None = Cursor()
     walk = []
     while cursor is not None:
@@ -115,6 +115,7 @@ def test_a_cursor_walks_through_conditioning_steps_and_decoding() -> None:
         (1, "denoise", 0),
         (1, "denoise", 1),
         (1, "decode", 1),
+        (1, "result", 1),
     ]
 
 
@@ -138,6 +139,7 @@ def test_what_remains_of_three_segments_of_three_steps(
         Stage.CONDITIONING: conditioning,
         Stage.DENOISE: denoise,
         Stage.DECODE: decode,
+        Stage.RESULT: 1,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -53,13 +54,14 @@ def count_launches(bundle: Bundle, request: AnimateRequest) -> Counter[str]:
     plan, schedule = validate_request(request, bundle.manifest)
     sink = CollectedFrames()
     job = Job("counted", request, sink, None, plan, schedule, bundle.manifest.boundary)
-    pipeline = Pipeline(bundle, Executors(bundle, load), HostBackend())
-    while True:
-        pipeline.run(job.unit, job)
-        following = job.cursor.following(len(plan.segments), schedule.steps)
-        if following is None:
-            return counter
-        job.cursor = following
+    with closing(HostBackend()) as backend:
+        pipeline = Pipeline(bundle, Executors(bundle, load), backend)
+        while True:
+            pipeline.run(job.unit, job)
+            following = job.cursor.following(len(plan.segments), schedule.steps)
+            if following is None:
+                return counter
+            job.cursor = following
 
 
 SHARED_WORK = {

@@ -11,7 +11,8 @@ from wan_trt.engine.frames import ArrayFrames
 from wan_trt.preprocess.boxes import Box, central_square
 from wan_trt.preprocess.face_crop import crop_face, face_box, face_boxes
 from wan_trt.preprocess.face_frames import FaceFrames
-from wan_trt.preprocess.keypoints import KeypointTrack, read_keypoints
+from wan_trt.preprocess.keypoint_files import read_keypoints
+from wan_trt.preprocess.keypoints import KeypointTrack
 from wan_trt.preprocess.poses import poses_of
 
 

@@ -13,8 +13,9 @@ from wan_trt.engine.request import Mode
 from wan_trt.preprocess.face_crop import crop_face, face_boxes
 from wan_trt.preprocess.keypoints import KeypointTrack
 from wan_trt.preprocess.masks import MaskShape
+from wan_trt.preprocess.options import Options
 from wan_trt.preprocess.poses import poses_of
-from wan_trt.preprocess.prepare import Options, Prepared, prepare
+from wan_trt.preprocess.prepare import Prepared, prepare
 
 SMALL = 128 * 128
 REPLACE = Options(mode=Mode.REPLACE, area=SMALL, face_size=32)

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from wan_trt.engine.request import Mode
 from wan_trt.media import open_frames, read_image
-from wan_trt.preprocess.keypoints import read_keypoints
-from wan_trt.preprocess.prepare import Options, prepare
-from wan_trt.preprocess.skeleton import SCORE_THRESHOLD
+from wan_trt.preprocess.figures import RetargetFigures
+from wan_trt.preprocess.keypoint_files import read_keypoints
+from wan_trt.preprocess.options import Options
+from wan_trt.preprocess.poses import poses_of
+from wan_trt.preprocess.prepare import prepare
+from wan_trt.preprocess.retarget import retarget
+from wan_trt.preprocess.skeleton import SCORE_THRESHOLD, draw_pose
 
 
 @pytest.mark.parametrize(
@@ -45,3 +50,17 @@ def test_real_videos(
         else:
             assert not black.any()
     prepared.close()
+
+
+def test_a_real_person_retargeted_to_a_real_picture(shared: Path) -> None:
+    """Neck on neck and shoulders on shoulders, where the character's are."""
+    folder = shared / "data" / "keypoints"
+    track = read_keypoints(folder / "animate.coco133.json")
+    character = read_keypoints(folder / "animate_image.coco133.json")
+    poses = poses_of(track)
+    how = RetargetFigures(character).measure(poses, 720, 1280, None)
+    moved, there = retarget(poses, how), poses_of(character)
+    for joint in (1, 2, 5):
+        np.testing.assert_allclose(moved.body[0, joint, :2], there.body[0, joint, :2], atol=0.05)
+    drawn = draw_pose(moved, 0, 720, 1280)
+    assert 500 < np.count_nonzero(drawn.any(axis=2)) < 30_000

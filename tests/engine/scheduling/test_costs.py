@@ -129,3 +129,14 @@ def test_a_bound_follows_costs() -> None:
     scheduler.done(decision, 1.0)
     scheduler.next(1)
     assert scheduler.fifo_s("b") == 5.0
+
+
+def test_a_slow_start_does_not_make_every_policy_first_come_first_served() -> None:
+    """The first unit takes a hundred times as long as the rest: bounds slip by as much."""
+    fair = Machine(Scheduler(table(), Policy.FAIR))
+    for number in range(5):
+        fair.scheduler.submit(submission(f"many-{number}", units(8), owner="many"), now=0)
+    fair.scheduler.submit(submission("one", units(8), owner="one"), now=0)
+    fair.seconds = lambda decision: 1.0 if fair.decisions[0] is not decision else 100.0
+    fair.run()
+    assert list(fair.finished).index("one") == 1

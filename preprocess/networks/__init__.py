@@ -1,0 +1,1 @@
+"""The networks of the preprocessing, run by ONNX Runtime."""

@@ -1,0 +1,52 @@
+"""Where the networks of the preprocessing lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wan_trt.engine.errors import InputError
+from wan_trt.preprocess.networks.onnx_network import FIELD, NetworkDevice
+from wan_trt.preprocess.networks.sam2 import Sam2
+from wan_trt.preprocess.networks.vitpose import VitPose
+from wan_trt.preprocess.networks.yolo import YoloDetector
+
+_IN_A_CHECKPOINT = "process_checkpoint"
+_DETECTOR = "det/yolov10m.onnx"
+_POSE = "pose2d/vitpose_h_wholebody.onnx"
+_SAM2 = "sam2"
+
+
+@dataclass(frozen=True)
+class NetworkFolder:
+    """The folder `process_checkpoint` of a Wan2.2-Animate checkpoint, or one laid out as it.
+
+    det/yolov10m.onnx, pose2d/vitpose_h_wholebody.onnx, and for masks sam2/ with the four graphs of
+    `sam2.GRAPHS` (the checkpoint has SAM2 in another format). A network is loaded when it is asked
+    for; that raises InputError naming a file that is missing.
+    """
+
+    path: Path
+    device: NetworkDevice = NetworkDevice.CPU
+
+    @classmethod
+    def find(cls, path: Path, device: NetworkDevice = NetworkDevice.CPU) -> NetworkFolder:
+        """`path` is the folder or the checkpoint around it. Raises InputError for no folder."""
+        if not path.is_dir():
+            raise InputError(
+                f"{path} is no folder",
+                expected=f"a checkpoint's {_IN_A_CHECKPOINT}",
+                action="correct the path, or give --keypoints FILE",
+                field=FIELD,
+            )
+        inner = path / _IN_A_CHECKPOINT
+        return cls(inner if inner.is_dir() else path, device)
+
+    def detector(self) -> YoloDetector:
+        return YoloDetector(self.path / _DETECTOR, self.device)
+
+    def pose(self) -> VitPose:
+        return VitPose(self.path / _POSE, self.device)
+
+    def outlines(self) -> Sam2:
+        return Sam2(self.path / _SAM2, self.device)
