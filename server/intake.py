@@ -33,6 +33,7 @@ class Intake:
         uploads: Uploads,
         room: Room,
         checkpoint_steps: int,
+        encode_beside: bool,
         on_event: OnEvent,
     ) -> None:
         """`on_event` gets the engine's events."""
@@ -41,6 +42,7 @@ class Intake:
         self._uploads = uploads
         self._room = room
         self._checkpoint_steps = checkpoint_steps
+        self._encode_beside = encode_beside
         self._on_event = on_event
         self.bundle = engine.bundle.digest
         self._opened: dict[str, OpenedSubmission] = {}
@@ -118,6 +120,7 @@ class Intake:
                 self._data.store,
                 self._room,
                 self._checkpoint_steps if self._data.durable else 0,
+                self._encode_beside,
             )
 
             def open_sink() -> FrameSink:

@@ -39,10 +39,12 @@ from wan_trt.server.uploads import Uploads
 @dataclass(frozen=True)
 class JobOptions:
     """At most `max_unfinished` jobs wait or run. A checkpoint is kept each `checkpoint_steps`
-    denoising steps, with 0 only where a segment ends."""
+    denoising steps, with 0 only where a segment ends. Results are encoded while the engine goes on,
+    with `encode_beside`, or by the engine's own thread."""
 
     max_unfinished: int = 100
     checkpoint_steps: int = 4
+    encode_beside: bool = True
     retention: Retention = field(default_factory=Retention)
 
 
@@ -58,7 +60,8 @@ class Jobs:
         self._uploads = uploads
         self._options = options
         self._intake = Intake(
-            engine, data, uploads, room, options.checkpoint_steps, on_event=self._note
+            *(engine, data, uploads, room, options.checkpoint_steps, options.encode_beside),
+            on_event=self._note,
         )
         self._lock = threading.RLock()
         self._records: dict[str, JobRecord] = {}

@@ -32,6 +32,7 @@ class JobOutput:
         store: Store,
         room: Room,
         every_steps: int,
+        encode_beside: bool,
     ) -> None:
         """What the store knows of the job is taken up, what lies in its folder besides removed."""
         self.every_steps = every_steps
@@ -41,7 +42,9 @@ class JobOutput:
         self._room = room
         self._kept = store.checkpoint(record.job_id)
         self._spool = Spool(folder, opened.spool_format, room, store.segments(record.job_id))
-        self._result = ResultWriter(self._spool, lambda: opened.open_result(record.path))
+        self._result = ResultWriter(
+            self._spool, lambda: opened.open_result(record.path), encode_beside
+        )
         self._clean()
 
     @property

@@ -18,6 +18,7 @@ from toy_bundle import write_toy_bundle
 from wan_trt.engine import Bundle
 from wan_trt.engine.executor import Executor
 from wan_trt.engine.ort import OrtExecutor, load_executor
+from wan_trt.server.jobs import JobOptions
 from wan_trt.server.store.database import Database
 from wan_trt.server.submission import OutputFormat
 
@@ -105,6 +106,7 @@ def test_wherever_the_process_dies_the_next_one_ends_with_the_same_bytes(
     every: int,
 ) -> None:
     disk = Disk(monkeypatch)
+    one_thread = JobOptions(checkpoint_steps=1, encode_beside=False)  # deeds have one order
     gc.freeze()  # what is there already belongs to no life
 
     def live(folder: Path, deaths: list[int]) -> dict[str, bytes]:
@@ -113,7 +115,7 @@ def test_wherever_the_process_dies_the_next_one_ends_with_the_same_bytes(
             disk.die_before(death)
             life: Life | None = None
             try:
-                life = Life(bundle, folder, load=load)
+                life = Life(bundle, folder, one_thread, load=load)
                 life.submit(media, steps=3, output_format=form, key="shot 1")
                 life.run()
                 results = life.results()
