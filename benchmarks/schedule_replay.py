@@ -73,11 +73,13 @@ class Turn:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--jobs", type=int, default=18, help="of a trace (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=18, help="of a trace, 10 or more (%(default)s)")
     parser.add_argument("--traces", type=int, default=2, help="how many (%(default)s)")
     parser.add_argument("--bundle", type=Path, help="of Animate (default: a small made-up one)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the JSON file to write")
     options = parser.parse_args(arguments)
+    if options.jobs < 10:
+        parser.error("--jobs: 10 or more, so that one of them has no deadline and surely ends")
     machine = describe_machine(1, ("onnxruntime", "numpy"))
     with tempfile.TemporaryDirectory(prefix="schedule-replay-") as folder, ExitStack() as stack:
         bundle = Bundle.open(options.bundle or _export(Path(folder)))

@@ -65,13 +65,13 @@ def test_the_script_writes_what_it_prints(
 ) -> None:
     bundle = write_toy_bundle(tmp_path / "bundle").path
     out = tmp_path / "replay.json"
-    arguments = ["--jobs", "6", "--traces", "1", "--bundle", str(bundle), "--out", str(out)]
+    arguments = ["--jobs", "10", "--traces", "1", "--bundle", str(bundle), "--out", str(out)]
     assert schedule_replay.main(arguments) == 0
     result = json.loads(out.read_text())
     assert result["results_that_differ"] == []
     rows = result["policies"]
     assert len(rows) == 1 + 2 * len(Policy)
-    assert all(row["jobs"] == 6 for row in rows)
+    assert all(row["jobs"] == 10 for row in rows)
     done = sum(row["jobs"] - row["late"] - row["refused"] for row in rows)
     assert result["results_compared"] == done
     assert rows[0]["late"] == rows[0]["refused"] == 0
