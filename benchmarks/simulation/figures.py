@@ -68,7 +68,7 @@ def figures(
         met=_share(hurried),
         refused=sum(len(outcome.refused) for outcome in outcomes) / max(1, len(hurried)),
         mean_s=statistics.fmean(latencies),
-        p99_s=statistics.quantiles(latencies, n=100)[98] if len(latencies) > 1 else latencies[0],
+        p99_s=_p99(latencies),
         goodput=useful_s / wall_s,
         fairness=jain([had[owner] / due[owner] for owner in had]),
         loads=sum(outcome.loads for outcome in outcomes) / jobs,
@@ -102,6 +102,12 @@ def jain(values: Iterable[float]) -> float:
     """Jain's fairness index: (sum)^2 / (n * sum of squares)."""
     numbers = list(values)
     return sum(numbers) ** 2 / (len(numbers) * sum(number**2 for number in numbers))
+
+
+def _p99(values: Sequence[float]) -> float:
+    """Of less than a hundred it is the greatest: nothing is read into what lies beyond."""
+    longest = max(values)
+    return min(longest, statistics.quantiles(values, n=100)[98]) if len(values) > 1 else longest
 
 
 def _share(flags: Sequence[bool]) -> float:

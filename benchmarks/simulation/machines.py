@@ -33,14 +33,13 @@ DECODING = 0.455  # of a segment's VAE operations; the rest is encoding
 
 @dataclass(frozen=True)
 class Machine:
-    """`step_s` are seconds of a denoising step, `vae_s` those of a segment's coding. `load_s` is
-    what an expert takes to come where one is resident, None where both are; `prefetched` is the
-    share of it that has room beside the other."""
+    """`pass_s` are seconds of a pass of a stage at a size. `load_s` is what an expert takes to come
+    where one is resident, None where both are; `prefetched` is the share of it that has room
+    beside the other."""
 
     name: str
     precision: str
-    step_s: Mapping[VideoSize, float]
-    vae_s: Mapping[VideoSize, float]
+    pass_s: Mapping[tuple[Stage, VideoSize], float]
     load_s: float | None = None
     prefetched: float = 0.0
 
@@ -49,40 +48,42 @@ class Machine:
         return CostKey(stage, engine, size, self.precision, self.name)
 
     def seconds(self, key: CostKey) -> float:
-        match key.stage:
-            case Stage.DENOISE:
-                return self.step_s[key.size]
-            case Stage.DECODE:
-                return DECODING * self.vae_s[key.size]
-            case Stage.CONDITIONING:
-                return (1 - DECODING) * self.vae_s[key.size]
-            case Stage.RESULT:
-                raise ValueError("a result is written beside the schedule")
+        return self.pass_s[key.stage, key.size]
+
+
+def _pass_s(
+    step_s: Mapping[VideoSize, float], vae_s: Mapping[VideoSize, float]
+) -> dict[tuple[Stage, VideoSize], float]:
+    """`step_s` are seconds of a denoising step, `vae_s` those of a segment's coding."""
+    return {
+        **{(Stage.DENOISE, size): seconds for size, seconds in step_s.items()},
+        **{(Stage.CONDITIONING, size): (1 - DECODING) * vae_s[size] for size in vae_s},
+        **{(Stage.DECODE, size): DECODING * vae_s[size] for size in vae_s},
+    }
 
 
 _H100_VAE = {SMALL: 3.9, LARGE: 9.0}
-_L40S_VAE = {SMALL: 10.5, LARGE: 24.0}
-_L40S_FP8 = {SMALL: 5.9, LARGE: 25.7}
+_H100_FP8 = _pass_s({SMALL: 2.2, LARGE: 9.4}, _H100_VAE)
+_H100_BF16 = _pass_s({SMALL: 2.6, LARGE: 10.5}, _H100_VAE)
+_L40S_FP8 = _pass_s({SMALL: 5.9, LARGE: 25.7}, {SMALL: 10.5, LARGE: 24.0})
 _FP8_GB, _BF16_GB = 17.6, 34.55
 
 MACHINES = (
-    Machine("H100, FP8, both experts", "fp8", {SMALL: 2.2, LARGE: 9.4}, _H100_VAE),
+    Machine("H100, FP8, both experts", "fp8", _H100_FP8),
     # Experts of 34.55 GB each: one at a time, the other in the host's memory behind PCIe 5.
     Machine(
         "H100, BF16, one expert",
         "bf16",
-        {SMALL: 2.6, LARGE: 10.5},
-        _H100_VAE,
+        _H100_BF16,
         load_s=_BF16_GB / 50,
         prefetched=0.5,
     ),
     # One set of weights for both experts, as Animate has without LoRAs.
-    Machine("L40S, FP8, both experts", "fp8", _L40S_FP8, _L40S_VAE),
+    Machine("L40S, FP8, both experts", "fp8", _L40S_FP8),
     Machine(
         "L40S, FP8, one expert",
         "fp8",
         _L40S_FP8,
-        _L40S_VAE,
         load_s=_FP8_GB / 25,
         prefetched=10 / _FP8_GB,
     ),
@@ -90,7 +91,6 @@ MACHINES = (
         "L40S, FP8, one expert from disk",
         "fp8",
         _L40S_FP8,
-        _L40S_VAE,
         load_s=_FP8_GB / 3,
         prefetched=10 / _FP8_GB,
     ),

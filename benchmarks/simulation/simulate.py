@@ -24,11 +24,13 @@ FIRST_GUESS = 400e12
 
 @dataclass
 class Outcome:
-    """What became of a trace. `changes` counts units of another job than the unit before, less
-    one for each job: how often a job came back."""
+    """What became of a trace. `late` are jobs that ended unfinished when their time was over.
+    `changes` counts units of another job than the unit before, less one for each job: how often a
+    job came back."""
 
     finished_s: dict[str, float] = field(default_factory=dict)
     refused: dict[str, float | None] = field(default_factory=dict)
+    late: set[str] = field(default_factory=set)
     loads: int = 0
     loading_s: float = 0.0
     changes: int = 0
@@ -46,26 +48,42 @@ class _Fetch:
 
 class Simulation:
     def __init__(
-        self, machine: Machine, trace: Sequence[TracedJob], policy: Policy, admission: bool = False
+        self,
+        machine: Machine,
+        trace: Sequence[TracedJob],
+        policy: Policy,
+        admission: bool = False,
+        *,
+        ends_late: bool = False,
+        costs_known: bool = False,
     ) -> None:
+        """With `ends_late`, jobs end at their deadline, as in an engine; else they go on. With
+        `costs_known`, the scheduler knows the machine's costs from the start."""
         self._machine = machine
+        self._ends_late = ends_late
         self._jobs = {job.job_id: job for job in trace}
         self._arriving = deque(trace)
         load_s = machine.load_s
+        keys = dict.fromkeys(run.key for job in trace for run in job.runs) if costs_known else {}
+        known = {key: machine.seconds(key) for key in keys}
         self._scheduler = Scheduler(
-            CostTable(partial(operations, geometry=ANIMATE_14B), FIRST_GUESS),
+            CostTable(partial(operations, geometry=ANIMATE_14B), FIRST_GUESS, known),
             policy,
             one_expert=None if load_s is None else OneExpert(load_s),
             admission=admission,
         )
+        self._live: dict[str, TracedJob] = {}
         self._fetch = _Fetch()
         self._outcome = Outcome()
 
     def run(self) -> Outcome:
         now, last = 0.0, None
+        begun: set[str] = set()
         outcome = self._outcome
         for _ in itertools.count():
             self._arrive(now)
+            if self._ends_late:
+                self._end_late(now)
             decision = self._scheduler.next(now)
             if decision is None:
                 if not self._arriving:
@@ -75,6 +93,7 @@ class Simulation:
             outcome.units += 1
             outcome.changes += last not in (None, decision.job_id)
             last = decision.job_id
+            begun.add(last)
             job = self._jobs[decision.job_id]
             run_s = decision_seconds(decision, job, self._machine)
             now += self._load(decision, now)
@@ -84,7 +103,8 @@ class Simulation:
             now += run_s
             if not self._scheduler.done(decision, run_s):
                 outcome.finished_s[job.job_id] = now
-        outcome.changes -= max(0, len(outcome.finished_s) - 1)
+                del self._live[job.job_id]
+        outcome.changes -= max(0, len(begun) - 1)
         outcome.end_s = now
         return outcome
 
@@ -95,8 +115,17 @@ class Simulation:
                 Submission(job.job_id, job.runs, job.owner, deadline_s=job.deadline_s),
                 job.arrival_s,
             )
-            if refusal is not None:
+            if refusal is None:
+                self._live[job.job_id] = job
+            else:
                 self._outcome.refused[job.job_id] = refusal.possible_s
+
+    def _end_late(self, now: float) -> None:
+        for job in list(self._live.values()):
+            if job.deadline_s is not None and job.deadline_s <= now:
+                self._scheduler.cancel(job.job_id)
+                self._outcome.late.add(job.job_id)
+                del self._live[job.job_id]
 
     def _load(self, decision: Decision, now: float) -> float:
         """Seconds until the unit's expert is there."""

@@ -10,7 +10,7 @@ import pytest
 import schedule
 
 from simulation.figures import figures, jain
-from simulation.machines import MACHINES, SMALL, Machine
+from simulation.machines import MACHINES, Machine
 from simulation.report import Case, targets
 from simulation.simulate import Outcome, Simulation
 from simulation.traces import MIXED, PREVIEW, TRAFFICS, TracedJob, kind_runs, make_trace
@@ -50,12 +50,12 @@ def test_four_steps_are_two_of_each_expert() -> None:
         (Stage.DECODE, None, 1),
     ]
     vae_s = sum(H100.seconds(run.key) for run in runs if run.expert is None)
-    assert vae_s == pytest.approx(H100.vae_s[SMALL])
+    assert vae_s == pytest.approx(3.9)
 
 
 def traced(job_id: str, arrival_s: float, machine: Machine, owner: str = "studio") -> TracedJob:
     runs = kind_runs(PREVIEW, 1, machine)
-    own_s = 4 * machine.step_s[SMALL] + machine.vae_s[SMALL]
+    own_s = sum(machine.seconds(run.key) * run.units for run in runs)
     deadline_s = arrival_s + 1.5 * own_s
     return TracedJob(job_id, "preview", owner, arrival_s, deadline_s, own_s, runs, (1.0,) * 6)
 
