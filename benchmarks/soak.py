@@ -132,18 +132,26 @@ def _end(client: Client, job_id: str, cancel: bool, generator: random.Random) ->
     return state
 
 
+def _file_nbytes(path: Path) -> int | None:
+    """None for a folder, and for a file that the server has just removed."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except FileNotFoundError:
+        return None
+
+
 def _sample(pid: int, data: Path, jobs: int) -> Sample:
     status = dict(
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
     )
-    files = [path for path in data.rglob("*") if path.is_file()]
+    files = [nbytes for path in data.rglob("*") if (nbytes := _file_nbytes(path)) is not None]
     return Sample(
         jobs=jobs,
         resident_nbytes=1024 * int(status["VmRSS"].split()[0]),
         threads=int(status["Threads"]),
         descriptors=len(list(Path(f"/proc/{pid}/fd").iterdir())),
         files=len(files),
-        folder_nbytes=sum(path.stat().st_size for path in files),
+        folder_nbytes=sum(files),
     )
 
 
