@@ -25,7 +25,7 @@ class Access(Protocol):
 class OpenAccess:
     """Lets everybody in, and everybody see everything."""
 
-    def principal(self, context: grpc.ServicerContext) -> Principal:
+    def principal(self, context: grpc.ServicerContext) -> Principal:  # noqa: ARG002
         return EVERYBODY
 
 
