@@ -27,6 +27,7 @@ from grpc_reflection.v1alpha import reflection
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import InputError
 from wan_trt.server.address import Address
+from wan_trt.server.calls import Calls, OpenAccess
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.jobs import JobOptions, Jobs
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
@@ -95,7 +96,8 @@ class Server:
             self._threads, options=_OPTIONS, maximum_concurrent_rpcs=options.calls
         )
         add: Any = wire_grpc.add_VideoServiceServicer_to_server
-        add(VideoService(self._jobs, uploads, options.streams), self._grpc)
+        calls = Calls(OpenAccess(), options.streams)
+        add(VideoService(self._jobs, uploads, calls), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection(
             (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc
