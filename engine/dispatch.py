@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -54,8 +54,8 @@ class Turn:
 
 
 class Dispatcher:
-    """Every job that is not over is in the scheduler, paused, or waits for its result to be
-    written. Any thread may call it."""
+    """Every job that is not over is in the scheduler or waits for its result to be written. One
+    that is paused, there or here, gets no turns. Any thread may call it."""
 
     def __init__(self, bundle: Bundle, backend: str, options: SchedulingOptions) -> None:
         """`backend` names the device: what was measured on one says nothing of another."""
@@ -67,8 +67,8 @@ class Dispatcher:
         self._admission = options.admission
         self._scheduler = Scheduler(self._costs, options.policy, admission=options.admission)
         self._scheduled: dict[str, Job] = {}
+        self._results: OrderedDict[str, Job] = OrderedDict()
         self._paused: OrderedDict[str, Job] = OrderedDict()
-        self._results: deque[Job] = deque()
         self._lock = threading.RLock()
 
     def learn_costs(self, known: Mapping[CostKey, float]) -> None:
@@ -85,8 +85,8 @@ class Dispatcher:
         """Let a job in. Raises AdmissionError where it cannot be done by its deadline."""
         with self._lock:
             if job.cursor.stage is Stage.RESULT:
-                self._results.append(job)
-            elif refusal := self._submit(job, job.deadline):
+                self._results[job.job_id] = job
+            elif refusal := self._submit(job):
                 raise _refused(refusal, job)
 
     def next(self) -> Turn | None:
@@ -106,13 +106,21 @@ class Dispatcher:
         with self._lock:
             if turn.decision is None:  # what a pause was for
                 self._go_on(turn.job)
-            elif not self._scheduler.done(turn.decision, seconds):
-                self._results.append(self._scheduled.pop(turn.job.job_id))
+            else:
+                self._unit_done(turn.job, turn.decision, seconds)
 
-    def pause(self, job: Job) -> None:
-        """The job waits until its `due_at`."""
+    def pause(self, turn: Turn, seconds: float) -> None:
+        """The job waits until its `due_at`, and keeps its place. The unit, which took so long, is
+        to be done again, unless it is pending: then it only has to be kept."""
         with self._lock:
-            self.leave(job)
+            job, now = turn.job, time.monotonic()
+            if turn.decision is not None:
+                if job.pending is not None:
+                    self._unit_done(job, turn.decision, seconds)
+                else:
+                    self._scheduler.give_back(turn.decision, now)
+                if job.job_id in self._scheduled:
+                    self._scheduler.hold(job.job_id, now)
             self._paused[job.job_id] = job
 
     def leave(self, job: Job) -> None:
@@ -120,17 +128,17 @@ class Dispatcher:
         with self._lock:
             if self._scheduled.pop(job.job_id, None):
                 self._scheduler.cancel(job.job_id)
+            self._results.pop(job.job_id, None)
             self._paused.pop(job.job_id, None)
-            if job in self._results:
-                self._results.remove(job)
 
     def check(self) -> None:
         """Raises AssertionError unless every job is in exactly one place."""
         with self._lock:
             self._scheduler.check()
             assert len(self._scheduler) == len(self._scheduled), "the schedule has other jobs"
-            places = [*self._scheduled, *self._paused, *(job.job_id for job in self._results)]
+            places = [*self._scheduled, *self._results]
             assert len(places) == len(set(places)), "a job is in two places"
+            assert set(self._paused) <= set(places), "a job that waits is nowhere"
 
     def _after_a_pause(self) -> Turn | None:
         now = time.monotonic()
@@ -141,23 +149,28 @@ class Dispatcher:
         return None
 
     def _go_on(self, job: Job) -> None:
-        """A job that was paused takes its place again. Nothing is promised any more."""
+        """A job that was paused gets turns again."""
         del self._paused[job.job_id]
-        if job.cursor.stage is Stage.RESULT:
-            self._results.append(job)
-        else:
-            self._submit(job, deadline=None)
+        if job.job_id in self._scheduled:
+            self._scheduler.release(job.job_id, time.monotonic())
 
     def _result(self) -> Turn | None:
-        return Turn(self._results[0], self._results[0].unit, None) if self._results else None
+        for job in self._results.values():
+            if job.job_id not in self._paused:
+                return Turn(job, job.unit, None)
+        return None
 
-    def _submit(self, job: Job, deadline: float | None) -> Refusal | None:
+    def _unit_done(self, job: Job, decision: Decision, seconds: float) -> None:
+        if not self._scheduler.done(decision, seconds):
+            self._results[job.job_id] = self._scheduled.pop(job.job_id)
+
+    def _submit(self, job: Job) -> Refusal | None:
         now, runs = time.monotonic(), self._runs(job)
         # What nobody has measured is only guessed: nothing is promised or refused by it.
         known = all(self._costs.cost(run.key).measured for run in runs)
         deadline_s = None
-        if deadline is not None and (known or not self._admission):
-            deadline_s = now + deadline - time.time()
+        if job.deadline is not None and (known or not self._admission):
+            deadline_s = now + job.deadline - time.time()
         submission = Submission(job.job_id, runs, job.owner, job.priority, deadline_s)
         refusal = self._scheduler.submit(submission, now)
         if refusal is None:

@@ -290,7 +290,7 @@ class Engine:
                 pass  # the unit is to be done again, by another engine
             case StorageFullError():
                 job.pause(error)
-                self._dispatcher.pause(job)
+                self._dispatcher.pause(turn, seconds)
             case _:
                 self._end(job, error)
 

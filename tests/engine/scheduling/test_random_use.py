@@ -58,6 +58,9 @@ class SchedulerModel(RuleBasedStateMachine):
         self.arrived: dict[str, float] = {}
         self.promised: dict[str, float] = {}  # deadlines that were accepted
         self.fifo: dict[str, float] = {}  # seconds, if first come were first served
+        self.held: dict[str, float] = {}  # jobs, since when
+        self.paused: dict[str, float] = {}  # seconds that jobs were held
+        self.wasted: dict[str, float] = {}  # seconds of units that were begun in vain meanwhile
 
     @rule(
         high=st.integers(1, 4),
@@ -107,10 +110,14 @@ class SchedulerModel(RuleBasedStateMachine):
     @rule()
     def begin_unit(self) -> None:
         decision = self.scheduler.next(self.now)
-        assert decision is not None, "idle with work to do"
+        if decision is None:
+            assert self.units.keys() == self.held.keys(), "idle with work to do"
+            return
+        assert decision.job_id not in self.held
         left = self.units[decision.job_id]
         assert (decision.stage, decision.expert) == (left[0].stage, left[0].expert)
         self.out = decision
+        self.began = self.now
         self.ends = self.now + decision.seconds + (self.load_s if decision.load else 0.0)
 
     @precondition(lambda self: self.out is not None)
@@ -129,9 +136,40 @@ class SchedulerModel(RuleBasedStateMachine):
         """Most of a machine's time."""
         self.end_out(1.0)
         for _ in range(turns):
-            if self.units:
+            if self.units.keys() - self.held.keys():
                 self.begin_unit()
                 self.end_out(1.0)
+
+    @precondition(lambda self: self.units.keys() - self.held.keys())
+    @rule(data=st.data())
+    def hold(self, data: st.DataObject) -> None:
+        """What was begun in vain delays all."""
+        job_id = data.draw(st.sampled_from(sorted(self.units.keys() - self.held.keys())))
+        if self.out is not None and self.out.job_id == job_id:
+            decision, self.out = self.out, None
+            self.scheduler.give_back(decision, self.now)
+            for other in self.units:
+                self.wasted[other] = self.wasted.get(other, 0.0) + self.now - self.began
+            if self.now > self.began:
+                self.promised.clear()
+        self.scheduler.hold(job_id, self.now)
+        self.held[job_id] = self.now
+        self.promised.pop(job_id, None)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        self.let_go(data.draw(st.sampled_from(sorted(self.held))))
+
+    def let_go(self, job_id: str) -> None:
+        self.scheduler.release(job_id, self.now)
+        held_s = self.now - self.held.pop(job_id)
+        self.paused[job_id] = self.paused.get(job_id, 0.0) + held_s
+
+    @precondition(lambda self: self.out is None and self.units.keys() == self.held.keys())
+    @rule(seconds=st.floats(0.0, 50.0))
+    def nothing_to_do(self, seconds: float) -> None:
+        self.now += seconds
 
     def end_out(self, factor: float) -> None:
         assert self.out is not None
@@ -146,7 +184,8 @@ class SchedulerModel(RuleBasedStateMachine):
         del self.units[job_id]
         taken_s = self.now - self.arrived[job_id]
         if self.exact:
-            assert taken_s <= BOUND * self.fifo[job_id] + ROUNDING_S, "it starved"
+            slipped_s = self.paused.get(job_id, 0.0) + self.wasted.get(job_id, 0.0)
+            assert taken_s <= BOUND * self.fifo[job_id] + slipped_s + ROUNDING_S, "it starved"
             assert self.now <= self.promised.get(job_id, math.inf) + ROUNDING_S, "promise broken"
 
     @precondition(lambda self: self.units)
@@ -156,6 +195,7 @@ class SchedulerModel(RuleBasedStateMachine):
         job_id = data.draw(st.sampled_from(sorted(self.units)))
         self.scheduler.cancel(job_id)
         del self.units[job_id]
+        self.held.pop(job_id, None)
         if self.out is not None and self.out.job_id == job_id:
             self.out = None
 
@@ -173,6 +213,8 @@ class SchedulerModel(RuleBasedStateMachine):
     def teardown(self) -> None:
         if self.out is not None:
             self.end_out(1.0)
+        for job_id in list(self.held):
+            self.let_go(job_id)
         while self.units:
             self.begin_unit()
             self.end_out(1.0)
