@@ -27,6 +27,7 @@ from grpc_reflection.v1alpha import reflection
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import InputError
 from wan_trt.server.address import Address
+from wan_trt.server.calls import Calls, OpenAccess
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.jobs import JobOptions, Jobs
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
@@ -85,6 +86,7 @@ class Server:
         uploads = Uploads(self._data.uploads, options.max_upload_nbytes)
         self.room = Room(self._data.path, options.reserve_nbytes)
         self._options = options
+        self._broken = False
         self._jobs = Jobs(engine, self._data, uploads, self.room, options.jobs)
         self._tidier = Tidier(self._jobs.tidy)
         self._worker = Worker(engine, self._crashed)
@@ -94,7 +96,8 @@ class Server:
             self._threads, options=_OPTIONS, maximum_concurrent_rpcs=options.calls
         )
         add: Any = wire_grpc.add_VideoServiceServicer_to_server
-        add(VideoService(self._jobs, uploads, options.streams), self._grpc)
+        calls = Calls(OpenAccess(), options.streams)
+        add(VideoService(self._jobs, uploads, calls), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection(
             (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc
@@ -138,12 +141,15 @@ class Server:
         self._jobs.leave_unfinished(
             UnavailableError("the server was stopped", action="watch again when it is back")
         )
+        if not self._broken:
+            self._jobs.forgive()
         self._grpc.stop(self._options.farewell_s).wait()
         self._threads.shutdown()
         self._data.close()
 
     def _crashed(self, error: Exception) -> None:
         """Nothing runs any more. Jobs that can wait do so, for a process in which it does."""
+        self._broken = True
         self.drain()
         if self._options.durable:
             self._jobs.leave_unfinished(
