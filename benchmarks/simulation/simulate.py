@@ -14,6 +14,7 @@ from wan_trt.engine.request import ExpertName
 from wan_trt.engine.scheduling.costs import CostTable
 from wan_trt.engine.scheduling.experts import OneExpert
 from wan_trt.engine.scheduling.operations import operations
+from wan_trt.engine.scheduling.pace import Pace
 from wan_trt.engine.scheduling.preference import Policy
 from wan_trt.engine.scheduling.scheduler import Decision, Scheduler
 from wan_trt.engine.scheduling.work import Submission
@@ -56,9 +57,11 @@ class Simulation:
         *,
         ends_late: bool = False,
         costs_known: bool = False,
+        pace: Pace | None = None,
     ) -> None:
         """With `ends_late`, jobs end at their deadline, as in an engine; else they go on. With
-        `costs_known`, the scheduler knows the machine's costs from the start."""
+        `costs_known`, the scheduler knows the machine's costs from the start. `pace` learns the
+        margin of admission, None: the scheduler's own."""
         self._machine = machine
         self._ends_late = ends_late
         self._jobs = {job.job_id: job for job in trace}
@@ -71,6 +74,7 @@ class Simulation:
             policy,
             one_expert=None if load_s is None else OneExpert(load_s),
             admission=admission,
+            pace=pace,
         )
         self._live: dict[str, TracedJob] = {}
         self._fetch = _Fetch()

@@ -10,6 +10,7 @@ from wan_trt.engine.scheduling.admission import Reason, Refusal, room_at_s
 from wan_trt.engine.scheduling.costs import TOLERANCE, CostTable
 from wan_trt.engine.scheduling.experts import Experts, OneExpert
 from wan_trt.engine.scheduling.live_job import Hope, LiveJob, Passes, add_passes, take_passes
+from wan_trt.engine.scheduling.pace import Pace
 from wan_trt.engine.scheduling.preference import Kind, Policy, preference
 from wan_trt.engine.scheduling.timetable import Timetable
 from wan_trt.engine.scheduling.unit import Stage
@@ -64,9 +65,11 @@ class Scheduler:
         admission: bool = False,
         state_capacity_nbytes: int | None = None,
         bound: float = BOUND,
+        pace: Pace | None = None,
     ) -> None:
         """`one_expert` where only one expert fits into memory. With `admission`, deadlines are
-        promised or refused; without, they are hopes, and of the policy DEADLINE alone."""
+        promised or refused, with the margin of `pace`; without, they are hopes, and of the policy
+        DEADLINE alone."""
         if bound < 1:
             raise ValueError(f"a bound of at least first come, first served, 1, not {bound}")
         self.policy = policy
@@ -74,6 +77,7 @@ class Scheduler:
         self.admission = admission
         self._capacity = state_capacity_nbytes
         self._bound = bound
+        self._pace = pace or Pace()
         self._preference = preference(policy)
         self._experts = Experts(one_expert, policy.groups_experts)
         self._timetable = Timetable()
@@ -133,6 +137,8 @@ class Scheduler:
         self._give_up(free_s)
         job = self._choose(now, free_s, _kinds(stages))
         if job is None:
+            if not self._out:
+                self._pace.rest(now)
             return None
         self._dequeue(job)
         run, expert, seconds = job.run, job.run.expert, job.unit_s
@@ -149,6 +155,10 @@ class Scheduler:
         )
         self._loads -= job.loads
         take_passes(self._left, {job.cost: run.passes})
+        if job.cost.measured:
+            self._pace.begin(now, seconds + (self._experts.load_s if load else 0.0))
+        else:
+            self._pace.rest(now)
         job.hand_out(now, now + seconds + (self._experts.load_s if load else 0.0))
         self._loads += job.loads
         assert job.out is not None
@@ -282,17 +292,19 @@ class Scheduler:
             if self.policy is Policy.DEADLINE and self._earliest_s(job, now) <= soft_s:
                 self._promise(job, Hope.SOFT, soft_s)
         elif self.admission:
-            possible_s = self._earliest_s(job, now)
+            margin = self._pace.margin
+            possible_s = now + margin * (self._earliest_s(job, now) - now)
             if possible_s > deadline_s:
                 return Refusal(job.job_id, Reason.DEADLINE, possible_s)
-            self._promise(job, Hope.HARD, deadline_s)
+            due_s = now + (deadline_s - now) / margin
+            self._promise(job, Hope.HARD, due_s, reserve_s=deadline_s - due_s)
         elif self.policy is Policy.DEADLINE and self._free_s(now) + job.work_s <= deadline_s:
             self._promise(job, Hope.HARD, deadline_s)
         return None
 
-    def _promise(self, job: LiveJob, hope: Hope, due_s: float) -> None:
+    def _promise(self, job: LiveJob, hope: Hope, due_s: float, reserve_s: float = 0.0) -> None:
         job.hope, job.hoped_s = hope, due_s
-        job.promise.due_s = job.due_s
+        job.promise.due_s, job.promise.reserve_s = job.due_s, reserve_s
 
     def _earliest_s(self, job: LiveJob, now: float) -> float:
         if self.policy is Policy.FIFO:
@@ -326,6 +338,7 @@ class Scheduler:
             self._dequeue(job)
         job.hope = Hope.NONE
         self._hopes -= 1
+        job.promise.reserve_s = 0.0
         self._timetable.postpone(job.promise, job.bound_s)
         if queued:
             self._enqueue(job)
@@ -367,8 +380,8 @@ class Scheduler:
             job.hoped_s += held_s
         elif job.hope is Hope.HARD:
             earliest_s = self._timetable.earliest_s(self._free_s(now), job.work_s)
-            if earliest_s > job.hoped_s:
-                job.hope = Hope.NONE
+            if earliest_s > job.hoped_s + job.promise.reserve_s:
+                job.hope, job.promise.reserve_s = Hope.NONE, 0.0
                 self._hopes -= 1
         job.promise.due_s = job.due_s
         job.promise.held = False

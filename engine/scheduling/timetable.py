@@ -16,10 +16,10 @@ _BLOCK = 48
 
 class Promise:
     """A job is done by `due_s`, and is `work_s` seconds of work until then. While it is `held` it
-    need not be kept, but its work still counts for those due later. While it is in a timetable,
-    only that changes it."""
+    need not be kept, but its work still counts for those due later. It is broken `reserve_s` after
+    it is due. While it is in a timetable, only that changes it."""
 
-    __slots__ = ("_block", "due_s", "held", "job_id", "number", "work_s")
+    __slots__ = ("_block", "due_s", "held", "job_id", "number", "reserve_s", "work_s")
 
     def __init__(self, job_id: str, number: int, due_s: float, work_s: float) -> None:
         """`number` decides between equal due times."""
@@ -28,6 +28,7 @@ class Promise:
         self.due_s = due_s
         self.work_s = work_s
         self.held = False
+        self.reserve_s = 0.0
         self._block: _Block | None = None
 
     def __lt__(self, other: Promise) -> bool:
@@ -58,7 +59,7 @@ class _Block:
 
 @dataclass(frozen=True)
 class Violation:
-    """The first promise that cannot be kept, and by how many seconds the worst one is late."""
+    """The first promise that will be broken, and by how many seconds the worst one is late."""
 
     promise: Promise
     late_s: float
@@ -142,16 +143,18 @@ class Timetable:
         return latest
 
     def violation(self, now: float, tolerance_s: float = 0.0) -> Violation | None:
-        """What cannot be kept from now on, by more than the tolerance."""
+        """What will be broken, by more than the tolerance."""
         late_s = now - self.latest_start_s()
         if late_s <= tolerance_s:
             return None
         done_s = now
         for promise in self:
             done_s += promise.work_s
-            if done_s > promise.due_s + tolerance_s and not promise.held:
+            if promise.held:
+                continue
+            if done_s > promise.due_s + promise.reserve_s + tolerance_s:
                 return Violation(promise, late_s)
-        return None  # sums in another order differ by rounding
+        return None  # there are reserves; and sums in another order differ by rounding
 
     def earliest_s(self, now: float, work_s: float) -> float:
         """The earliest due time of a promise of `work_s` more seconds that leaves the others as

@@ -82,6 +82,22 @@ def test_room_is_kept_for_a_deadline_that_still_can_be() -> None:
     assert machine.finished == {"held": 8.0}
 
 
+def test_nobody_spends_the_room_that_a_held_job_will_need() -> None:
+    """Of 1 and 9 units by 12, short jobs may go first for 2 seconds, though only 9 may be done."""
+    machine = Machine(Scheduler(table(), Policy.SHORTEST, admission=True, bound=2.0))
+    machine.scheduler.submit(submission("held", units(1)), 0.0)
+    machine.scheduler.submit(submission("other", units(9), deadline_s=12.0), 0.0)
+    machine.scheduler.hold("held", 0.0)
+    for number in range(8):
+        machine.scheduler.submit(submission(f"short {number}", units(1)), 0.0)
+    for _ in range(5):
+        machine.step()
+    machine.scheduler.release("held", machine.now)
+    machine.run()
+    assert machine.finished["held"] <= 2.0 + 5.0
+    assert machine.finished["other"] <= 12.0
+
+
 def test_a_long_wait_is_at_nobody_elses_expense() -> None:
     """What others were promised in the meantime is kept when the job comes back."""
     machine = machine_of(Policy.DEADLINE, admission=True)
