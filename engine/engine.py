@@ -43,6 +43,7 @@ from wan_trt.engine.request import JobState, Request
 from wan_trt.engine.residence import Residence
 from wan_trt.engine.scheduling.costs import CostKey
 from wan_trt.engine.scheduling.unit import Stage, Unit
+from wan_trt.engine.stages.job_memory import require_room
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
 
@@ -113,9 +114,12 @@ class Engine:
         the engine's from then on, even when this raises. What it raises goes to the caller.
         `on_event` is called here for the first event and by the stepping thread for all others.
         Raises InputError for a request that cannot be run (a sink is then untouched),
-        AdmissionError where the deadline cannot be met, ResourceError when the engine is closed.
+        AdmissionError where the deadline cannot be met, ResourceError for a job that would not fit
+        if it were alone (a sink is then untouched, too), or when the engine is closed.
         """
-        plan, schedule = validate_request(request, self.bundle.manifest)
+        manifest = self.bundle.manifest
+        plan, schedule = validate_request(request, manifest)
+        require_room(request, schedule, manifest, self._backend.memory.arena)
         opened = sink() if callable(sink) else sink
         job = Job(
             job_id or uuid.uuid4().hex,
@@ -124,7 +128,7 @@ class Engine:
             on_event,
             plan,
             schedule,
-            self.bundle.manifest.boundary,
+            manifest.boundary,
             resume,
             keep,
             deadline,
