@@ -66,6 +66,9 @@ CREATE TABLE costs (
     PRIMARY KEY (bundle, stage, engine, height, width, frames, precision, backend)
 ) WITHOUT ROWID;
 """,
+    """
+ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';  -- name of a principal
+""",
 )
 """What leads from each version to the next; a new file goes through all of them."""
 
