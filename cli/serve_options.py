@@ -43,4 +43,6 @@ def _job_options(storage: StorageSettings) -> JobOptions:
     retention = Retention(
         age_s=storage.keep_days * DAY_S, max_nbytes=None if most is None else int(most * _GIGABYTE)
     )
-    return JobOptions(checkpoint_steps=storage.checkpoint_steps, retention=retention)
+    return JobOptions(
+        checkpoint_steps=storage.checkpoint_steps, attempts=storage.attempts, retention=retention
+    )

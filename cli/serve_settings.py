@@ -54,6 +54,13 @@ class StorageSettings:
         "N",
         at_least=0,
     )
+    attempts: int = setting(
+        3,
+        "end a job when the server died N times in a row at work on it, without keeping its "
+        "state in between",
+        "N",
+        at_least=1,
+    )
     keep_days: float = setting(
         7.0,
         "how long results that were fetched, jobs without one, and uploads are kept; a result "
