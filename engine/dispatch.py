@@ -26,6 +26,7 @@ from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.scheduling.admission import Refusal
 from wan_trt.engine.scheduling.costs import CostKey, CostTable
+from wan_trt.engine.scheduling.experts import OneExpert
 from wan_trt.engine.scheduling.operations import operations
 from wan_trt.engine.scheduling.preference import Policy
 from wan_trt.engine.scheduling.scheduler import Decision, Scheduler
@@ -57,15 +58,24 @@ class Dispatcher:
     """Every job that is not over is in the scheduler or waits for its result to be written. One
     that is paused, there or here, gets no turns. Any thread may call it."""
 
-    def __init__(self, bundle: Bundle, backend: str, options: SchedulingOptions) -> None:
-        """`backend` names the device: what was measured on one says nothing of another."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: str,
+        options: SchedulingOptions,
+        one_expert: OneExpert | None = None,
+    ) -> None:
+        """`backend` names the device: what was measured on one says nothing of another.
+        `one_expert` where only one is in memory at a time."""
         self._bundle = bundle
         self._backend = backend
         self._costs = CostTable(
             partial(operations, geometry=bundle.manifest.geometry), _OPERATIONS_PER_S
         )
         self._admission = options.admission
-        self._scheduler = Scheduler(self._costs, options.policy, admission=options.admission)
+        self._scheduler = Scheduler(
+            self._costs, options.policy, one_expert=one_expert, admission=options.admission
+        )
         self._scheduled: dict[str, Job] = {}
         self._results: OrderedDict[str, Job] = OrderedDict()
         self._paused: OrderedDict[str, Job] = OrderedDict()

@@ -36,6 +36,7 @@ from wan_trt.engine.failures import typed_failure
 from wan_trt.engine.frames import FrameSink, OpenSink
 from wan_trt.engine.host_backend import HostBackend
 from wan_trt.engine.job import Job, JobSummary, OnEvent, SuspendedError
+from wan_trt.engine.one_expert import ReadAhead, one_expert
 from wan_trt.engine.ort import available_threads
 from wan_trt.engine.preview import preview_pictures
 from wan_trt.engine.registry import JobRegistry
@@ -82,7 +83,13 @@ class Engine:
         self._backend = backend or HostBackend(threads, load)
         self._executors = Executors(bundle, self._backend.load)
         self._pipeline = Pipeline(bundle, self._executors, self._backend)
-        self._dispatcher = Dispatcher(bundle, self._backend.name, scheduling or SchedulingOptions())
+        self._dispatcher = Dispatcher(
+            bundle,
+            self._backend.name,
+            scheduling or SchedulingOptions(),
+            one_expert(bundle, self._backend.experts_nbytes),
+        )
+        self._read_ahead = ReadAhead()
         self._residence = Residence(self._backend)
         self._registry = JobRegistry()
         self._stepping = threading.Lock()
@@ -190,7 +197,7 @@ class Engine:
                 return False
             self._checked = False
             started = time.perf_counter() - self._executors.loading_s
-            error = None if turn.job.pending else self._run(turn.job, turn.unit)
+            error = None if turn.job.pending else self._run(turn)
             ended = time.perf_counter() - self._executors.loading_s
             self._commit(turn, error, ended - started)
             if turn.job.keep is not None:
@@ -259,13 +266,15 @@ class Engine:
         except AssertionError:
             _log.exception("the engine's books are wrong: report this, and start it again")
 
-    def _run(self, job: Job, unit: Unit) -> WanTrtError | SuspendedError | None:
+    def _run(self, turn: Turn) -> WanTrtError | SuspendedError | None:
         """Do the unit; the error that it ended with, typed."""
+        job, unit = turn.job, turn.unit
         job.begin()
         started = time.perf_counter()
         try:
             if job.keep is not None:
                 job.keep.begin_work()
+            self._bring_expert(turn)
             self._residence.enter(job)
             self._pipeline.run(unit, job)
         except SuspendedError as error:
@@ -275,6 +284,19 @@ class Engine:
         passes = job.passes(unit.step) if unit.step else 1
         job.times.record(unit.stage, time.perf_counter() - started, passes)
         return None
+
+    def _bring_expert(self, turn: Turn) -> None:
+        """Where one expert is in memory at a time: what the decision says of them."""
+        if turn.decision is None:
+            return
+        if (expert := turn.decision.load) is not None:
+            self._backend.space.wait()  # the last step may still run
+            for job in self._registry.live():
+                if job.tensors is not None:
+                    job.tensors.denoiser.keep_only(expert)
+            self._executors.keep_only(expert)
+        if (expert := turn.decision.prefetch) is not None:
+            self._read_ahead.begin(self.bundle.expert_files(expert))
 
     def _commit(
         self, turn: Turn, error: WanTrtError | SuspendedError | None, seconds: float

@@ -39,11 +39,14 @@ class CudaBackend:
         device: Device,
         load: LoadOnGpu,
         load_kernel: LoadKernel = load_kernel,
+        experts_nbytes: int | None = None,
     ) -> None:
-        """`load` makes the executors. Raises ResourceError where the GPU lacks what is needed,
+        """`load` makes the executors; `experts_nbytes` is what there is for the weights of experts,
+        None: enough. Raises ResourceError where the GPU lacks what is needed,
         ExecutionError where kernels cannot be made; the device is then the caller's still."""
         self.device = device
         self.name = device.gpu.name
+        self.experts_nbytes = experts_nbytes
         self._load = load
         self._noise = DeviceNoise(device, load_kernel(device, PHILOX_NORMAL))
         self._solver_update = load_kernel(device, SOLVER_UPDATE)

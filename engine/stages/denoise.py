@@ -94,6 +94,13 @@ class Denoiser:
         if guidance != 1 and unconditional is not None and self.step.unconditional is not None:
             self._run(expert, unconditional, self.step.unconditional, version)
 
+    def keep_only(self, expert: ExpertName) -> None:
+        """Forget bindings of the other expert: its graphs are closed. What its contexts computed
+        stays."""
+        for other, branch in list(self._bindings):
+            if other is not expert:
+                del self._bindings[other, branch]
+
     def _run(self, expert: ExpertName, branch: Branch, velocity: Tensor, version: int) -> None:
         contexts: dict[str, Tensor] = {}
         for run in branch:
