@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
@@ -45,6 +45,7 @@ from wan_trt.engine.preview import preview_pictures
 from wan_trt.engine.registry import JobRegistry, Moment
 from wan_trt.engine.request import JobState, Request
 from wan_trt.engine.residence import Residence
+from wan_trt.engine.scheduling.costs import CostKey
 from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
@@ -167,6 +168,16 @@ class Engine:
         [F, height / 8, width / 8, 3]; see `preview_pictures`. Cancelled when the job ends before.
         Raises NotFoundError for a job that is over or unknown."""
         return self._registry.live_job(job_id).ask_for_preview()
+
+    def learn_costs(self, known: Mapping[CostKey, float]) -> None:
+        """Begin with the seconds that units of this bundle took in an earlier process, which
+        `measured_costs` gave there: deadlines can then be promised from the first job on. What
+        was measured on another device is left out."""
+        self._dispatcher.learn_costs(known)
+
+    def measured_costs(self) -> dict[CostKey, float]:
+        """What another process may begin with; also after `close`."""
+        return self._dispatcher.measured_costs()
 
     def wait(self, timeout_s: float | None = None, lane: Lane = Lane.EVERY) -> bool:
         """Sleep until `step` may have something to do in a lane, or the time is over; True if it
@@ -298,6 +309,8 @@ class Engine:
             self._residence.enter(job, self._pipeline.space_of(unit.stage))
             if job.pending is not None:
                 return None
+            if job.keep is not None:
+                job.keep.begin_work()
             self._pipeline.run(unit, job)
         except CrowdedError:
             self._residence.leave(job)
@@ -322,17 +335,23 @@ class Engine:
             case None:
                 job.advance(unit)
                 self._show(job, unit)
-                self._residence.leave(job)
+                self._rest(job)
                 self._dispatcher.done(turn, seconds)
             case SuspendedError():  # the unit is to be done again, by another engine
-                self._residence.leave(job)
+                self._rest(job)
                 self._dispatcher.give_back(job)
             case StorageFullError():
                 job.pause(error)
-                self._residence.leave(job)
+                self._rest(job)
                 self._dispatcher.pause(job)
             case _:
                 self._end(job, error)
+
+    def _rest(self, job: Job) -> None:
+        """No lane is at work on the job any more."""
+        if job.keep is not None:
+            job.keep.end_work()
+        self._residence.leave(job)
 
     def _keep(self, job: Job, unit: Unit) -> WanTrtError | None:
         """Keep a checkpoint where one is due. The unit is pending until that is done."""
@@ -398,6 +417,7 @@ class Engine:
 
     def _finish(self, job: Job, state: JobState, error: WanTrtError | None) -> None:
         job.finish(state, error)
+        self._rest(job)
         self._residence.forget(job)
         self._dispatcher.leave(job)
         self._registry.finish(job)

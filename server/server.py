@@ -11,8 +11,6 @@ is not durable has none, and the jobs are cancelled.
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -25,9 +23,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from wan_trt.engine.engine import Engine
-from wan_trt.engine.errors import InputError
 from wan_trt.server.address import Address
+from wan_trt.server.calls import Calls, OpenAccess
 from wan_trt.server.errors import UnavailableError
+from wan_trt.server.free_port import require_free, unusable
 from wan_trt.server.jobs import JobOptions, Jobs
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
@@ -74,7 +73,7 @@ class Server:
         """`folder` takes uploads, jobs and results. Raises InputError for an address that is taken
         or not of this machine, and for a folder that cannot be written, or that another server
         uses."""
-        _require_free(options.listen)
+        require_free(options.listen, "listen")
         with ExitStack() as opened:
             self._data = DataFolder(folder, options.durable)
             opened.callback(self._data.close)
@@ -85,6 +84,7 @@ class Server:
         uploads = Uploads(self._data.uploads, options.max_upload_nbytes)
         self.room = Room(self._data.path, options.reserve_nbytes)
         self._options = options
+        self._broken = False
         self._jobs = Jobs(engine, self._data, uploads, self.room, options.jobs)
         self._tidier = Tidier(self._jobs.tidy)
         self._worker = Worker(engine, self._crashed)
@@ -94,7 +94,8 @@ class Server:
             self._threads, options=_OPTIONS, maximum_concurrent_rpcs=options.calls
         )
         add: Any = wire_grpc.add_VideoServiceServicer_to_server
-        add(VideoService(self._jobs, uploads, options.streams), self._grpc)
+        calls = Calls(OpenAccess(), options.streams)
+        add(VideoService(self._jobs, uploads, calls), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection(
             (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc
@@ -102,7 +103,7 @@ class Server:
         try:
             port = self._grpc.add_insecure_port(str(options.listen))
         except RuntimeError as error:
-            raise _unusable(options.listen, str(error)) from error
+            raise unusable(options.listen, str(error), "listen") from error
         self.address = Address(options.listen.host, port)
 
     @property
@@ -138,12 +139,15 @@ class Server:
         self._jobs.leave_unfinished(
             UnavailableError("the server was stopped", action="watch again when it is back")
         )
+        if not self._broken:
+            self._jobs.end_well()
         self._grpc.stop(self._options.farewell_s).wait()
         self._threads.shutdown()
         self._data.close()
 
     def _crashed(self, error: Exception) -> None:
         """Nothing runs any more. Jobs that can wait do so, for a process in which it does."""
+        self._broken = True
         self.drain()
         if self._options.durable:
             self._jobs.leave_unfinished(
@@ -154,26 +158,3 @@ class Server:
             )
         else:
             self._jobs.fail_unfinished(error_from_wire(error_to_wire(error)))
-
-
-def _require_free(address: Address) -> None:
-    """gRPC does not say why it cannot listen; the system does."""
-    try:
-        kind, *_, place = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with contextlib.closing(socket.socket(kind, socket.SOCK_STREAM)) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
-            probe.listen(1)
-    except OSError as error:
-        raise _unusable(address, error.strerror or str(error)) from None
-
-
-def _unusable(address: Address, reason: str) -> InputError:
-    return InputError(
-        f"cannot listen on {address} ({reason})",
-        expected="a free port of this machine",
-        action="stop what listens there, or use another port (0: any free one)",
-        field="listen",
-    )

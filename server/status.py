@@ -25,12 +25,20 @@ from wan_trt.engine.errors import (
     InputError,
     LoraError,
     MediaError,
+    MediaLimitError,
     NotFoundError,
     ResourceError,
     StorageFullError,
     WanTrtError,
 )
-from wan_trt.server.errors import ConflictError, NotReadyError, UnavailableError
+from wan_trt.server.errors import (
+    AuthenticationError,
+    ConflictError,
+    NotReadyError,
+    PermissionDeniedError,
+    QuotaError,
+    UnavailableError,
+)
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 
 ERROR_KEY = "wan-trt-error-bin"
@@ -38,6 +46,7 @@ ERROR_KEY = "wan-trt-error-bin"
 CODES: dict[type[WanTrtError], grpc.StatusCode] = {
     InputError: grpc.StatusCode.INVALID_ARGUMENT,
     MediaError: grpc.StatusCode.INVALID_ARGUMENT,
+    MediaLimitError: grpc.StatusCode.INVALID_ARGUMENT,
     LoraError: grpc.StatusCode.INVALID_ARGUMENT,
     CheckpointError: grpc.StatusCode.INVALID_ARGUMENT,
     BundleError: grpc.StatusCode.FAILED_PRECONDITION,
@@ -45,9 +54,12 @@ CODES: dict[type[WanTrtError], grpc.StatusCode] = {
     NotReadyError: grpc.StatusCode.FAILED_PRECONDITION,
     ConflictError: grpc.StatusCode.ALREADY_EXISTS,
     NotFoundError: grpc.StatusCode.NOT_FOUND,
+    AuthenticationError: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     ResourceError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     StorageFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     AdmissionError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    QuotaError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
     CancelledError: grpc.StatusCode.CANCELLED,
@@ -62,6 +74,8 @@ _BARE: dict[grpc.StatusCode, type[WanTrtError]] = {
     grpc.StatusCode.FAILED_PRECONDITION: NotReadyError,
     grpc.StatusCode.ALREADY_EXISTS: ConflictError,
     grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.UNAUTHENTICATED: AuthenticationError,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,
