@@ -76,6 +76,7 @@ class Server:
         or not of this machine, and for a folder that cannot be written, or that another server
         uses."""
         _require_free(options.listen)
+        options.jobs.media.prepare()
         with ExitStack() as opened:
             self._data = DataFolder(folder, options.durable)
             opened.callback(self._data.close)
