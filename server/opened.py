@@ -23,6 +23,7 @@ class OpenedSubmission:
     """`sound` is the file that an MP4's sound comes from, if any."""
 
     request: Request
+    media: MediaReader
     sound: Path | None
     output_format: OutputFormat
     resources: ExitStack
@@ -81,4 +82,4 @@ def open_submission(
     )
     with ExitStack() as resources:
         request = open_request(model, files, submission.choices, resources, media)
-        return OpenedSubmission(request, pose, submission.output_format, resources.pop_all())
+        return OpenedSubmission(request, media, pose, submission.output_format, resources.pop_all())

@@ -11,8 +11,6 @@ is not durable has none, and the jobs are cancelled.
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -25,10 +23,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from wan_trt.engine.engine import Engine
-from wan_trt.engine.errors import InputError
 from wan_trt.server.address import Address
 from wan_trt.server.calls import Calls, OpenAccess
 from wan_trt.server.errors import UnavailableError
+from wan_trt.server.free_port import require_free, unusable
 from wan_trt.server.jobs import JobOptions, Jobs
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
@@ -75,7 +73,7 @@ class Server:
         """`folder` takes uploads, jobs and results. Raises InputError for an address that is taken
         or not of this machine, and for a folder that cannot be written, or that another server
         uses."""
-        _require_free(options.listen)
+        require_free(options.listen, "listen")
         options.jobs.media.prepare()
         with ExitStack() as opened:
             self._data = DataFolder(folder, options.durable)
@@ -106,7 +104,7 @@ class Server:
         try:
             port = self._grpc.add_insecure_port(str(options.listen))
         except RuntimeError as error:
-            raise _unusable(options.listen, str(error)) from error
+            raise unusable(options.listen, str(error), "listen") from error
         self.address = Address(options.listen.host, port)
 
     @property
@@ -143,7 +141,7 @@ class Server:
             UnavailableError("the server was stopped", action="watch again when it is back")
         )
         if not self._broken:
-            self._jobs.forgive()
+            self._jobs.end_well()
         self._grpc.stop(self._options.farewell_s).wait()
         self._threads.shutdown()
         self._data.close()
@@ -161,26 +159,3 @@ class Server:
             )
         else:
             self._jobs.fail_unfinished(error_from_wire(error_to_wire(error)))
-
-
-def _require_free(address: Address) -> None:
-    """gRPC does not say why it cannot listen; the system does."""
-    try:
-        kind, *_, place = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with contextlib.closing(socket.socket(kind, socket.SOCK_STREAM)) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
-            probe.listen(1)
-    except OSError as error:
-        raise _unusable(address, error.strerror or str(error)) from None
-
-
-def _unusable(address: Address, reason: str) -> InputError:
-    return InputError(
-        f"cannot listen on {address} ({reason})",
-        expected="a free port of this machine",
-        action="stop what listens there, or use another port (0: any free one)",
-        field="listen",
-    )

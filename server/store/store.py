@@ -14,14 +14,16 @@ from wan_trt.engine.request import Event, JobState
 from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.server.messages import event_from_wire, event_to_wire
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
+from wan_trt.server.store.cost_rows import CostRows
 from wan_trt.server.store.database import Database
 
 
 @dataclass(frozen=True)
 class StoredJob:
     """One accepted job. `request` is the SubmitRequest that asked for it, serialized; `bundle` the
-    digest of the bundle that it was accepted for; times are seconds since 1970. `deaths` counts the
-    processes in a row that died at work on it, without a new checkpoint in between."""
+    digest of the bundle that it was accepted for; `owner` the name of who submitted it; times are
+    seconds since 1970. `deaths` counts the processes in a row that died at work on it, without a
+    new checkpoint in between."""
 
     job_id: str
     idempotency_key: str
@@ -33,6 +35,7 @@ class StoredJob:
     finished: float | None = None
     fetched: bool = False
     result_nbytes: int = 0
+    owner: str = ""
     deaths: int = 0
 
 
@@ -54,7 +57,7 @@ class CheckpointRow:
 
 _COLUMNS = (
     "job_id, idempotency_key, request, bundle, submitted, deadline, cancelled, finished, fetched, "
-    "result_nbytes, deaths"
+    "result_nbytes, owner, deaths"
 )
 
 
@@ -70,10 +73,10 @@ class Store:
     def add(self, job: StoredJob) -> None:
         with self._database.writing() as connection:
             connection.execute(
-                f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 0, NULL, 0, 0, 0)",
+                f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 0, NULL, 0, 0, ?, 0)",
                 (
                     *(job.job_id, job.idempotency_key, job.request),
-                    *(job.bundle, job.submitted, job.deadline),
+                    *(job.bundle, job.submitted, job.deadline, job.owner),
                 ),
             )
 
@@ -198,6 +201,10 @@ class Store:
             ).fetchall()
         return [SegmentRow(*row) for row in rows]
 
+    def costs(self, bundle: str) -> CostRows:
+        """What units of work took with a bundle."""
+        return CostRows(self._database, bundle)
+
     def close(self) -> None:
         self._database.close()
 
@@ -213,6 +220,7 @@ def _job(
     finished: float | None,
     fetched: int,
     result_nbytes: int,
+    owner: str,
     deaths: int,
 ) -> StoredJob:
     """A row; SQLite knows no booleans."""
@@ -227,5 +235,6 @@ def _job(
         finished,
         bool(fetched),
         result_nbytes,
+        owner,
         deaths,
     )
