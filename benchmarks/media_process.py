@@ -48,7 +48,7 @@ def read_all(source: FrameSource, work_s: float = 0.0) -> float:
 
 
 def measure_start(path: Path) -> None:
-    firsts, nexts, mine = [], [], []
+    firsts, nexts, heres, mine = [], [], [], []
     for _ in range(5):
         server = ForkServer()
         began = time.perf_counter()
@@ -64,11 +64,17 @@ def measure_start(path: Path) -> None:
             private = [line.split()[1] for line in rollup.splitlines() if "Private_" in line]
             mine.append(sum(int(number) for number in private))
             other.close()
+            began = time.perf_counter()
+            here = LocalMedia()
+            here.frames(path)
+            heres.append(time.perf_counter() - began)
+            here.close()
         media.close()
         server.close()
     print(
         f"first job {1e3 * statistics.median(firsts):.0f} ms, each further one "
-        f"{1e3 * statistics.median(nexts):.1f} ms, {statistics.median(mine) / 1e3:.0f} MB its own"
+        f"{1e3 * statistics.median(nexts):.1f} ms (in this process "
+        f"{1e3 * statistics.median(heres):.1f} ms), {statistics.median(mine) / 1e3:.0f} MB its own"
     )
 
 
@@ -103,10 +109,13 @@ def main() -> None:
             video = Path(folder) / f"{name}.mp4"
             write_video(video, size, arguments.frames)
             if name == "720p":
+                print("opening a video: ", end="")
                 measure_start(video)
             measure_frames(f"{name} H.264", video)
         tensors = Path(folder) / "1080p.safetensors"
         save_file({"frames": np.zeros((arguments.frames, 1080, 1920, 3), np.uint8)}, tensors)
+        print("opening tensors: ", end="")
+        measure_start(tensors)
         measure_frames("1080p tensors", tensors)
 
 

@@ -19,7 +19,7 @@ from wan_trt.engine.errors import InputError, MediaError, MediaLimitError
 from wan_trt.engine.frames import FrameSource
 from wan_trt.media import MediaLimits, MediaReader
 from wan_trt.media.isolation import IsolatedMedia
-from wan_trt.media.limits import GENEROUS, parse_limits
+from wan_trt.media.limits import GENEROUS
 
 if TYPE_CHECKING:
     from media.conftest import NumberedVideos
@@ -60,14 +60,6 @@ class TestChecks:
         limits.check_video(PATH, 40 * 300, 300, 1080, 1920, None)  # a mask that never changes
         limits.check_picture(PATH, 10_000, 1080, 1920, None)  # one colour
         limits.check_picture(PATH, 10 << 20, 8000, 6000, None)
-
-    def test_limits_are_set_by_name(self) -> None:
-        assert parse_limits(["frames=300", "duration_s=12.5"], "media_limit") == MediaLimits(
-            frames=300, duration_s=12.5
-        )
-        for wrong in ("frames", "frames=", "frames=-1", "frames=nan", "speed=3"):
-            with pytest.raises(InputError, match=r"media_limit: .*NAME=NUMBER"):
-                parse_limits([wrong], "media_limit")
 
 
 def png_chunk(name: bytes, content: bytes) -> bytes:
