@@ -74,6 +74,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument(
+        "--attempts",
+        metavar="N",
+        type=int,
+        default=3,
+        help="end a job when the server died N times in a row at work on it, without keeping its "
+        "state in between (default: %(default)s)",
+    )
+    parser.add_argument(
         "--keep-days",
         metavar="DAYS",
         type=float,
@@ -159,11 +167,17 @@ def _job_options(arguments: argparse.Namespace) -> JobOptions:
         raise InputError(
             f"{arguments.checkpoint_steps}", expected="0 or more", field="checkpoint_steps"
         )
+    if arguments.attempts < 1:
+        raise InputError(f"{arguments.attempts}", expected="1 or more", field="attempts")
     most = None
     if arguments.keep_gigabytes is not None:
         most = int(_positive(arguments, "keep_gigabytes") * GIGABYTE)
     retention = Retention(age_s=_positive(arguments, "keep_days") * DAY_S, max_nbytes=most)
-    return JobOptions(checkpoint_steps=arguments.checkpoint_steps, retention=retention)
+    return JobOptions(
+        checkpoint_steps=arguments.checkpoint_steps,
+        attempts=arguments.attempts,
+        retention=retention,
+    )
 
 
 def _reserve_nbytes(arguments: argparse.Namespace) -> int:

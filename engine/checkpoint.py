@@ -30,11 +30,19 @@ class Checkpoint:
 
 
 class Checkpoints(Protocol):
-    """Keeps the newest checkpoint of one job."""
+    """Keeps the newest checkpoint of one job, and whether somebody is at work on it."""
 
     @property
     def every_steps(self) -> int:
         """Denoising steps from one checkpoint to the next; 0: only where a segment ends."""
+        ...
+
+    def begin_work(self) -> None:
+        """A unit of work begins. Raises as `save` does."""
+        ...
+
+    def end_work(self) -> None:
+        """The unit is over, however it went, and what it brought forth is kept. Never raises."""
         ...
 
     def save(self, checkpoint: Checkpoint) -> None:

@@ -177,6 +177,8 @@ class Engine:
             error = None if turn.job.pending else self._run(turn.job, turn.unit)
             ended = time.perf_counter() - self._executors.loading_s
             self._commit(turn, error, ended - started)
+            if turn.job.keep is not None:
+                turn.job.keep.end_work()
             return True
 
     def generate(
@@ -246,6 +248,8 @@ class Engine:
         job.begin()
         started = time.perf_counter()
         try:
+            if job.keep is not None:
+                job.keep.begin_work()
             self._residence.enter(job)
             self._pipeline.run(unit, job)
         except SuspendedError as error:

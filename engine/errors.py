@@ -3,6 +3,7 @@
     WanTrtError
     |-- InputError          what was asked cannot be done as asked         exit 2
     |   |-- MediaError      a picture, video or tensor file is unusable
+    |   |   `-- MediaLimitError  it is larger than allowed, or takes more to read
     |   |-- BundleError     a bundle is damaged, foreign or too new
     |   |-- CheckpointError a checkpoint is incomplete or foreign
     |   `-- LoraError       an adapter does not fit the model
@@ -69,6 +70,10 @@ class InputError(WanTrtError):
 
 class MediaError(InputError):
     """A picture, video or frame tensor is missing, unreadable or of the wrong kind."""
+
+
+class MediaLimitError(MediaError):
+    """A media file holds more, or takes more time or memory to read, than is allowed."""
 
 
 class BundleError(InputError):

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from wan_trt.engine.errors import MediaError
 from wan_trt.media.input_files import one_line, require_file, require_size
+from wan_trt.media.limits import GENEROUS, MediaLimits
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jp2", ".avif"}
@@ -32,14 +33,17 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
-def read_picture(path: Path, field: str | None = None) -> NDArray[np.uint8]:
+def read_picture(
+    path: Path, field: str | None = None, limits: MediaLimits = GENEROUS
+) -> NDArray[np.uint8]:
     """The picture as uint8 [height, width, 3] in RGB, upright.
 
     EXIF orientation is applied. An alpha channel is dropped, not composited, as in the official
     code's reader. 16-bit grey keeps its upper 8 bits. Of an animation the first picture counts.
-    Raises MediaError when the file is missing, not a picture, damaged or too large.
+    Raises MediaError when the file is missing, not a picture or damaged, MediaLimitError when its
+    header says that it is too large.
     """
-    with _open(path, field) as picture:
+    with _open(path, field, limits) as picture:
         try:
             transposition = _TRANSPOSITIONS.get(_orientation(picture))
             upright = picture if transposition is None else picture.transpose(transposition)
@@ -58,9 +62,11 @@ def read_picture(path: Path, field: str | None = None) -> NDArray[np.uint8]:
             raise _damaged(path, error, field) from error
 
 
-def picture_size(path: Path, field: str | None = None) -> tuple[int, int]:
+def picture_size(
+    path: Path, field: str | None = None, limits: MediaLimits = GENEROUS
+) -> tuple[int, int]:
     """(height, width) of the upright picture, from its header; raises as `read_picture`."""
-    with _open(path, field) as picture:
+    with _open(path, field, limits) as picture:
         try:
             orientation = _orientation(picture)
         except _UNREADABLE as error:
@@ -77,8 +83,8 @@ def _orientation(picture: Image.Image) -> int:
     return int(picture.getexif().get(_EXIF_ORIENTATION, 1))
 
 
-def _open(path: Path, field: str | None) -> Image.Image:
-    require_file(path, field)
+def _open(path: Path, field: str | None, limits: MediaLimits) -> Image.Image:
+    nbytes = require_file(path, field, limits)
     Image.init()
     try:
         picture = Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN])
@@ -97,6 +103,7 @@ def _open(path: Path, field: str | None) -> Image.Image:
         raise _damaged(path, error, field) from error
     try:
         require_size(path, picture.height, picture.width, field)
+        limits.check_picture(path, nbytes, picture.height, picture.width, field)
     except MediaError:
         picture.close()
         raise

@@ -12,6 +12,7 @@ from wan_trt.engine.errors import MediaError
 from wan_trt.media.frame_range import check_range
 from wan_trt.media.image_files import picture_size, read_picture
 from wan_trt.media.image_pattern import ImagePattern
+from wan_trt.media.limits import GENEROUS, MediaLimits
 
 
 class ImageFrames:
@@ -19,21 +20,25 @@ class ImageFrames:
 
     rate = None
 
-    def __init__(self, paths: Sequence[Path], field: str | None = None) -> None:
+    def __init__(
+        self, paths: Sequence[Path], field: str | None = None, limits: MediaLimits = GENEROUS
+    ) -> None:
         """Raises MediaError when a picture is missing, unreadable or of another size."""
+        limits.check_count(paths[0], len(paths), field)
         self._paths = list(paths)
         self._field = field
+        self._limits = limits
         self.count = len(self._paths)
-        self.height, self.width = picture_size(self._paths[0], field)
+        self.height, self.width = picture_size(self._paths[0], field, limits)
         for path in self._paths[1:]:
-            self._require_same_size(path, *picture_size(path, field))
+            self._require_same_size(path, *picture_size(path, field, limits))
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Frames start..stop-1 as uint8 [stop - start, height, width, 3]."""
         check_range(start, stop, self.count)
         frames = np.empty((stop - start, self.height, self.width, 3), np.uint8)
         for frame, path in zip(frames, self._paths[start:stop], strict=True):
-            picture = read_picture(path, self._field)
+            picture = read_picture(path, self._field, self._limits)
             self._require_same_size(path, *picture.shape[:2])
             frame[:] = picture
         return frames
@@ -51,7 +56,9 @@ class ImageFrames:
             )
 
 
-def open_sequence(path: Path, field: str | None = None) -> ImageFrames:
+def open_sequence(
+    path: Path, field: str | None = None, limits: MediaLimits = GENEROUS
+) -> ImageFrames:
     """All pictures of a pattern from the lowest index on.
 
     Raises MediaError when there is none, or names the first one that is missing in between.
@@ -73,4 +80,4 @@ def open_sequence(path: Path, field: str | None = None) -> ImageFrames:
                 action="add the picture or renumber the sequence",
                 field=field,
             )
-    return ImageFrames([pattern.file(index) for index in indices], field)
+    return ImageFrames([pattern.file(index) for index in indices], field, limits)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from wan_trt.engine.errors import MediaError
+from wan_trt.media.limits import GENEROUS, MediaLimits
 
 MAX_SIDE = 8192
 """Longest side in pixels that is read or written: more is a mistake or an attack on memory."""
 
 
-def require_file(path: Path, field: str | None) -> None:
-    """Raise MediaError unless `path` is a regular file that may be read."""
+def require_file(path: Path, field: str | None, limits: MediaLimits = GENEROUS) -> int:
+    """How many bytes the file has. Raises MediaError unless it is a regular file that may be read,
+    MediaLimitError where it is too long."""
     try:
         exists = path.exists()
     except OSError as error:
@@ -33,7 +36,8 @@ def require_file(path: Path, field: str | None) -> None:
             field=field,
         )
     try:
-        path.open("rb").close()
+        with path.open("rb") as file:
+            nbytes = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise MediaError(
             f"{path}: cannot be read ({error.strerror})",
@@ -41,6 +45,8 @@ def require_file(path: Path, field: str | None) -> None:
             action="allow it, or name another file",
             field=field,
         ) from error
+    limits.check_nbytes(path, nbytes, field)
+    return nbytes
 
 
 def require_size(path: Path, height: int, width: int, field: str | None) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.engine.errors import InputError
+from wan_trt.media.limits import GENEROUS, MediaLimits
 from wan_trt.media.tensor_file import TensorFile
 
 _NAME = re.compile(r"segment\.(0|[1-9]\d*)")
@@ -17,12 +18,17 @@ _NAME = re.compile(r"segment\.(0|[1-9]\d*)")
 class FileNoise:
     """A NoiseSource that reads one segment at a time."""
 
-    def __init__(self, path: Path | str, field: str | None = "noise") -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        field: str | None = "noise",
+        limits: MediaLimits = GENEROUS,
+    ) -> None:
         """Raises MediaError when the file is unreadable, InputError when it is not noise.
 
         Names, types and ranks are checked here, from the header alone.
         """
-        self._file = TensorFile(Path(path), field)
+        self._file = TensorFile(Path(path), field, limits)
         self._field = field
         if not self._file.names:
             raise self._wrong("no tensor in it", "float32 tensors segment.0, segment.1, ...")
@@ -69,6 +75,8 @@ class FileNoise:
         )
 
 
-def open_noise(path: Path | str, *, field: str | None = "noise") -> FileNoise:
+def open_noise(
+    path: Path | str, *, field: str | None = "noise", limits: MediaLimits = GENEROUS
+) -> FileNoise:
     """Open a noise file; see `FileNoise` for what is checked when."""
-    return FileNoise(path, field)
+    return FileNoise(path, field, limits)

@@ -7,13 +7,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wan_trt.engine.choices import RequestChoices
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.frames import FrameSource
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import AnimateRequest, ImageToVideoRequest, NoiseSource, Request
-from wan_trt.media.noise import open_noise
-from wan_trt.media.sources import open_frames, read_image
+from wan_trt.media.reader import LocalMedia, MediaReader
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,17 @@ _FOREIGN: Mapping[ModelName, tuple[str, ...]] = {
 
 
 def open_request(
-    model: ModelName, files: RequestFiles, choices: RequestChoices, resources: ExitStack
+    model: ModelName,
+    files: RequestFiles,
+    choices: RequestChoices,
+    resources: ExitStack,
+    media: MediaReader | None = None,
 ) -> Request:
     """The request that a bundle of `model` understands by this.
 
-    The files are closed with `resources`. Raises MediaError or InputError naming the field: for
-    unusable files, for what the model needs, for what it has no use for, for a seed beside noise.
+    `media` opens the files (None: this process); it is closed with `resources`. Raises MediaError
+    or InputError naming the field: for unusable files, for what the model needs, for what it has no
+    use for, for a seed beside noise.
     """
     for field in _FOREIGN[model]:
         if getattr(files, field, None) is not None or getattr(choices, field, None) is not None:
@@ -71,7 +78,9 @@ def open_request(
             action="leave one of them out",
             field="seed",
         )
-    opening = _Opening(model, resources)
+    media = LocalMedia() if media is None else media
+    resources.callback(media.close)
+    opening = _Opening(model, media)
     match model:
         case ModelName.ANIMATE:
             return _animate(files, choices, opening)
@@ -81,7 +90,7 @@ def open_request(
 
 def _animate(files: RequestFiles, choices: RequestChoices, opening: _Opening) -> AnimateRequest:
     request = AnimateRequest(
-        reference=read_image(files.reference, field="reference"),
+        reference=opening.image(files.reference, "reference"),
         pose=opening.frames(files.pose, "pose"),
         face=opening.frames(files.face, "face"),
         background=opening.optional_frames(files.background, "background"),
@@ -107,8 +116,8 @@ def _image_to_video(
 ) -> ImageToVideoRequest:
     last = files.last_frame
     request = ImageToVideoRequest(
-        reference=read_image(files.reference, field="reference"),
-        last_frame=None if last is None else read_image(last, field="last_frame"),
+        reference=opening.image(files.reference, "reference"),
+        last_frame=None if last is None else opening.image(last, "last_frame"),
         prompt=choices.prompt,
         negative_prompt=choices.negative_prompt,
         noise=opening.noise(files.noise),
@@ -123,11 +132,14 @@ def _image_to_video(
 
 
 class _Opening:
-    """Opens files that `resources` will close."""
+    """Opens what a model needs, and says what is missing."""
 
-    def __init__(self, model: ModelName, resources: ExitStack) -> None:
+    def __init__(self, model: ModelName, media: MediaReader) -> None:
         self._model = model
-        self._resources = resources
+        self._media = media
+
+    def image(self, path: Path | str, field: str) -> NDArray[np.uint8]:
+        return self._media.image(path, field)
 
     def frames(self, path: Path | str | FrameSource | None, field: str) -> FrameSource:
         if path is None:
@@ -139,9 +151,7 @@ class _Opening:
             )
         if not isinstance(path, (Path, str)):
             return path
-        source = open_frames(path, field=field)
-        self._resources.callback(source.close)
-        return source
+        return self._media.frames(path, field)
 
     def optional_frames(
         self, path: Path | str | FrameSource | None, field: str
@@ -149,8 +159,4 @@ class _Opening:
         return None if path is None else self.frames(path, field)
 
     def noise(self, path: Path | str | None) -> NoiseSource | None:
-        if path is None:
-            return None
-        noise = open_noise(path)
-        self._resources.callback(noise.close)
-        return noise
+        return None if path is None else self._media.noise(path, "noise")

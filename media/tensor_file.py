@@ -11,14 +11,20 @@ from safetensors import SafetensorError, safe_open
 
 from wan_trt.engine.errors import MediaError
 from wan_trt.media.input_files import one_line, require_file
+from wan_trt.media.limits import GENEROUS, MediaLimits
+
+_HEADER_NBYTES = 1 << 20
 
 
 class TensorFile:
     """The tensors of one file by name. Only what is asked for is read."""
 
-    def __init__(self, path: Path, field: str | None = None) -> None:
+    def __init__(
+        self, path: Path, field: str | None = None, limits: MediaLimits = GENEROUS
+    ) -> None:
         """Raises MediaError when the file is missing, truncated or not safetensors."""
-        require_file(path, field)
+        self.nbytes = require_file(path, field, limits)
+        _require_short_header(path, self.nbytes, field)
         self.path = path
         self.field = field
         opener: Any = safe_open
@@ -53,3 +59,16 @@ class TensorFile:
     def close(self) -> None:
         """Let go of the file; idempotent."""
         self._file = None
+
+
+def _require_short_header(path: Path, file_nbytes: int, field: str | None) -> None:
+    """Frames and noise are a few tensors; a header of many MB is there to fill memory."""
+    with path.open("rb") as file:
+        nbytes = int.from_bytes(file.read(8), "little")
+    if _HEADER_NBYTES < nbytes <= file_nbytes:  # a longer one is refused anyway
+        raise MediaError(
+            f"{path}: a safetensors header of {nbytes} bytes",
+            expected=f"at most {_HEADER_NBYTES}",
+            action="write it again with fewer tensors and less metadata",
+            field=field,
+        )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from wan_trt.engine.errors import MediaError
 from wan_trt.media.frame_range import check_range
 from wan_trt.media.input_files import require_size
+from wan_trt.media.limits import GENEROUS, MediaLimits
 from wan_trt.media.tensor_file import TensorFile
 
 FRAMES = "frames"
@@ -20,15 +21,18 @@ class TensorFrames:
 
     rate = None
 
-    def __init__(self, path: Path, field: str | None = None) -> None:
+    def __init__(
+        self, path: Path, field: str | None = None, limits: MediaLimits = GENEROUS
+    ) -> None:
         """Raises MediaError when the tensor is missing, or of another type, rank or size."""
-        self._file = TensorFile(path, field)
+        self._file = TensorFile(path, field, limits)
         shape = frames_shape(self._file)
         if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] != 3):
             raise wrong_shape(self._file, shape, "[T,H,W,3], or [T,H,W] for a mask")
         if shape[0] == 0:
             raise wrong_shape(self._file, shape, "at least one frame")
         require_size(path, shape[1], shape[2], field)
+        limits.check_video(path, self._file.nbytes, shape[0], shape[1], shape[2], field)
         self.count, self.height, self.width = shape[:3]
         self._grey = len(shape) == 3
 
@@ -44,14 +48,17 @@ class TensorFrames:
         self._file.close()
 
 
-def read_tensor_picture(path: Path, field: str | None = None) -> NDArray[np.uint8]:
+def read_tensor_picture(
+    path: Path, field: str | None = None, limits: MediaLimits = GENEROUS
+) -> NDArray[np.uint8]:
     """One picture, uint8 [height, width, 3], from `frames` as [1, H, W, 3] or [H, W, 3]."""
-    file = TensorFile(path, field)
+    file = TensorFile(path, field, limits)
     try:
         shape = frames_shape(file)
         if shape[-1:] != (3,) or len(shape) not in (3, 4) or (len(shape) == 4 and shape[0] != 1):
             raise wrong_shape(file, shape, "one picture, [1,H,W,3] or [H,W,3]")
         require_size(path, shape[-3], shape[-2], field)
+        limits.check_picture(path, file.nbytes, shape[-3], shape[-2], field)
         picture: NDArray[np.uint8] = file.tensor(FRAMES).reshape(shape[-3:])
         return picture
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import av
@@ -12,6 +13,7 @@ from av.video.stream import VideoStream
 
 from wan_trt.engine.errors import MediaError
 from wan_trt.media.input_files import one_line, require_file
+from wan_trt.media.limits import GENEROUS, MediaLimits
 
 # Playlist formats (hls, concat, dash, image2) are left out: a hostile file of theirs names others.
 _FORMATS = (
@@ -20,9 +22,9 @@ _FORMATS = (
 )
 
 
-def open_container(path: Path, field: str | None) -> InputContainer:
+def open_container(path: Path, field: str | None, limits: MediaLimits = GENEROUS) -> InputContainer:
     """Open a media file for reading; raises MediaError when it is missing or not one."""
-    require_file(path, field)
+    require_file(path, field, limits)
     try:
         # The prefix keeps a name such as "a:b.mp4" from being taken for a protocol.
         return av.open(
@@ -40,8 +42,14 @@ def open_container(path: Path, field: str | None) -> InputContainer:
         ) from error
 
 
-def video_stream(container: InputContainer, path: Path, field: str | None) -> VideoStream:
-    """The container's main video stream; raises MediaError where there is none to decode."""
+def video_stream(
+    container: InputContainer, path: Path, field: str | None, limits: MediaLimits = GENEROUS
+) -> VideoStream:
+    """The container's main video stream; raises MediaError where there is none to decode.
+
+    Frames above the limit are refused by what the header says, and by the decoder where the stream
+    itself says otherwise.
+    """
     stream = container.streams.best("video")
     cover = stream is not None and bool(stream.disposition & Disposition.attached_pic)
     if not isinstance(stream, VideoStream) or cover:
@@ -58,6 +66,9 @@ def video_stream(container: InputContainer, path: Path, field: str | None) -> Vi
             action="convert it to H.264",
             field=field,
         )
+    limits.check_frame(path, stream.codec_context.height, stream.codec_context.width, field)
+    if math.isfinite(limits.frame_pixels):
+        stream.codec_context.options = {"max_pixels": str(int(limits.frame_pixels))}
     stream.thread_type = "AUTO"
     return stream
 

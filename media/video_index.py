@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -14,6 +15,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from wan_trt.engine.errors import MediaError
+from wan_trt.media.limits import GENEROUS, MediaLimits
 from wan_trt.media.video_container import open_container, reason, video_stream
 
 _FINE_CLOCK = Fraction(1, 10000)
@@ -50,19 +52,23 @@ class VideoIndex:
         return frame if found else None
 
 
-def index_video(path: Path, field: str | None = None) -> VideoIndex:
+def index_video(path: Path, field: str | None = None, limits: MediaLimits = GENEROUS) -> VideoIndex:
     """Index a video in memory of about 16 bytes a frame.
 
-    Raises MediaError when it has no frames, cannot be read, or ends before its own index says.
+    Raises MediaError when it has no frames, cannot be read, or ends before its own index says,
+    MediaLimitError as soon as there is too much of it.
     """
     try:
-        with open_container(path, field) as container:
-            stream = video_stream(container, path, field)
-            index = _from_packets(container, stream, path, field)
+        with open_container(path, field, limits) as container:
+            stream = video_stream(container, path, field, limits)
+            limits.check_count(path, max(stream.frames, len(stream.index_entries)), field)
+            if container.duration is not None:
+                limits.check_duration(path, container.duration / av.time_base, field)
+            index = _from_packets(container, stream, path, field, limits)
         if index is None:
-            with open_container(path, field) as container:
-                stream = video_stream(container, path, field)
-                index = _by_counting(container, stream)
+            with open_container(path, field, limits) as container:
+                stream = video_stream(container, path, field, limits)
+                index = _by_counting(container, stream, path, field, limits)
     except FFmpegError as error:
         raise _truncated(path, reason(error), field) from error
     if index.count == 0:
@@ -76,7 +82,11 @@ def index_video(path: Path, field: str | None = None) -> VideoIndex:
 
 
 def _from_packets(
-    container: InputContainer, stream: VideoStream, path: Path, field: str | None
+    container: InputContainer,
+    stream: VideoStream,
+    path: Path,
+    field: str | None,
+    limits: MediaLimits,
 ) -> VideoIndex | None:
     """The index by timestamps; None where the packets do not tell the frames."""
     announced = len(stream.index_entries)
@@ -88,6 +98,7 @@ def _from_packets(
         if packet.size == 0:  # libav's mark of the end
             continue
         packets += 1
+        limits.check_count(path, len(shown), field)
         if packet.is_corrupt:
             raise _truncated(path, f"packet {packets} is incomplete", field)
         if packet.pts is None:
@@ -109,11 +120,23 @@ def _from_packets(
     timestamps = timestamps[timestamps >= key_times[0]]
     keyframes = np.unique(np.searchsorted(timestamps, key_times))
     keyframes = keyframes[keyframes < len(timestamps)]
+    if len(timestamps) > 1 and stream.time_base is not None:
+        duration = int(timestamps[-1]) - int(timestamps[0])
+        limits.check_duration(path, float(duration * stream.time_base), field)
     return VideoIndex(len(timestamps), _rate(stream, timestamps), timestamps, keyframes)
 
 
-def _by_counting(container: InputContainer, stream: VideoStream) -> VideoIndex:
-    count = sum(1 for _ in container.decode(stream))
+def _by_counting(
+    container: InputContainer,
+    stream: VideoStream,
+    path: Path,
+    field: str | None,
+    limits: MediaLimits,
+) -> VideoIndex:
+    count = 0
+    for _ in container.decode(stream):
+        count += 1
+        limits.check_count(path, count, field)
     return VideoIndex(count, stream.guessed_rate or stream.average_rate, None, np.zeros(1, int))
 
 

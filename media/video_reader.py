@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from wan_trt.engine.errors import MediaError
 from wan_trt.media.frame_range import check_range
 from wan_trt.media.input_files import require_size
+from wan_trt.media.limits import GENEROUS, MediaLimits
 from wan_trt.media.orientation import Orientation, parse_display_matrix
 from wan_trt.media.video_container import open_container, reason, video_stream
 from wan_trt.media.video_index import index_video
@@ -30,14 +31,18 @@ class VideoFrames:
     square, and frames of variable rate are simply numbered in the order they are shown.
     """
 
-    def __init__(self, path: Path, field: str | None = None) -> None:
-        """Raises MediaError when the file is missing, not a video, cut off, empty or too large."""
+    def __init__(
+        self, path: Path, field: str | None = None, limits: MediaLimits = GENEROUS
+    ) -> None:
+        """Raises MediaError when the file is missing, not a video, cut off or empty,
+        MediaLimitError when it is too large."""
         self._path = path
         self._field = field
-        self._index = index_video(path, field)
+        self._limits = limits
+        self._index = index_video(path, field, limits)
         self.count = self._index.count
         self.rate = self._index.rate
-        self._container = open_container(path, field)
+        self._container = open_container(path, field, limits)
         self._frames: Iterator[tuple[int, VideoFrame]] = iter(())
         self._position = self.count
         """Frame that decoding would give next; `count` when there is nothing to continue."""
@@ -48,6 +53,8 @@ class VideoFrames:
             self._orientation = self._orientation_of(first)
             self.height, self.width = self._orientation.size(first.height, first.width)
             require_size(path, self.height, self.width, field)
+            nbytes = path.stat().st_size
+            limits.check_video(path, nbytes, self.count, self.height, self.width, field)
             self._start_over()
         except BaseException:
             self.close()
@@ -87,8 +94,8 @@ class VideoFrames:
     def _start_over(self) -> None:
         """Decode from the first frame, in a container opened anew: exact in every format."""
         self._container.close()
-        self._container = open_container(self._path, self._field)
-        self._stream = video_stream(self._container, self._path, self._field)
+        self._container = open_container(self._path, self._field, self._limits)
+        self._stream = video_stream(self._container, self._path, self._field, self._limits)
         self._frames = self._numbered(self._container.demux(self._stream))
         self._position = 0
 

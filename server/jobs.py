@@ -40,11 +40,13 @@ from wan_trt.server.uploads import Uploads
 @dataclass(frozen=True)
 class JobOptions:
     """At most `max_unfinished` jobs wait or run. A checkpoint is kept each `checkpoint_steps`
-    denoising steps, with 0 only where a segment ends. Results are encoded while the engine goes on,
-    with `encode_beside`, or by the engine's own thread."""
+    denoising steps, with 0 only where a segment ends. A job ends when `attempts` processes in a row
+    have died at work on it, without a checkpoint in between. Results are encoded while the engine
+    goes on, with `encode_beside`, or by the engine's own thread."""
 
     max_unfinished: int = 100
     checkpoint_steps: int = 4
+    attempts: int = 3
     encode_beside: bool = True
     retention: Retention = field(default_factory=Retention)
 
@@ -74,6 +76,7 @@ class Jobs:
     def recover(self) -> None:
         """Know the jobs of earlier processes; those that are not finished go on where they were,
         in the order of their arrival. One that cannot go on ends with an error."""
+        self._data.store.count_deaths()
         jobs = self._data.store.jobs()
         self._data.remove_unknown({job.job_id for job in jobs})
         for job in jobs:
@@ -147,6 +150,11 @@ class Jobs:
         self._intake.close_all()
         for record in self.unfinished():
             record.leave(error)
+
+    def forgive(self) -> None:
+        """This process ends as it should: what those before it died of is past."""
+        with contextlib.suppress(StorageFullError):
+            self._data.store.forgive_deaths()
 
     def tidy(self) -> None:
         """Store what waited for room, and forget what is old."""
@@ -231,7 +239,9 @@ class Jobs:
             return
         self._places.add(stored.job_id)
         try:
-            self._intake.resume(stored, record, submission)
+            self._require_attempts(stored)
+            with self._data.store.at_work(stored.job_id):
+                self._intake.resume(stored, record, submission)
         except ResourceError:
             raise  # the machine's fault, not the job's
         except WanTrtError as error:
@@ -242,6 +252,16 @@ class Jobs:
                     f"job {stored.job_id} cannot be taken up ({type(error).__name__}: {error})",
                     action="submit it again",
                 )
+            )
+
+    def _require_attempts(self, stored: StoredJob) -> None:
+        """Raises ExecutionError for a job that would only kill another process."""
+        if stored.deaths >= self._options.attempts:
+            raise ExecutionError(
+                f"job {stored.job_id} was being worked on when the server's process died, "
+                f"{stored.deaths} times in a row without a checkpoint in between",
+                action="see whether the machine was out of memory, or its driver failed; "
+                "then submit it again, or something smaller",
             )
 
     def _note(self, record: JobRecord, event: Event) -> None:

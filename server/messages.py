@@ -41,9 +41,10 @@ _EXPERTS = {wire.EXPERT_HIGH: ExpertName.HIGH, wire.EXPERT_LOW: ExpertName.LOW}
 def submission_to_wire(submission: Submission) -> wire.SubmitRequest:
     """Raises InputError for numbers and texts that the wire cannot hold."""
     choices, sampling = submission.choices, submission.choices.sampling
+    media: dict[str, Any] = {name: getattr(submission, name) or "" for name in MEDIA_FIELDS}
     try:
         return wire.SubmitRequest(
-            **{name: getattr(submission, name) or "" for name in MEDIA_FIELDS},
+            **media,
             mode=_number(_MODES, choices.mode),
             prompt=choices.prompt,
             negative_prompt=choices.negative_prompt,

@@ -86,6 +86,7 @@ class Server:
         uploads = Uploads(self._data.uploads, options.max_upload_nbytes)
         self.room = Room(self._data.path, options.reserve_nbytes)
         self._options = options
+        self._broken = False
         self._jobs = Jobs(engine, self._data, uploads, self.room, options.jobs)
         self._tidier = Tidier(self._jobs.tidy)
         self._worker = Worker(engine, self._crashed)
@@ -140,12 +141,15 @@ class Server:
         self._jobs.leave_unfinished(
             UnavailableError("the server was stopped", action="watch again when it is back")
         )
+        if not self._broken:
+            self._jobs.forgive()
         self._grpc.stop(self._options.farewell_s).wait()
         self._threads.shutdown()
         self._data.close()
 
     def _crashed(self, error: Exception) -> None:
         """Nothing runs any more. Jobs that can wait do so, for a process in which it does."""
+        self._broken = True
         self.drain()
         if self._options.durable:
             self._jobs.leave_unfinished(

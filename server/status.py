@@ -25,6 +25,7 @@ from wan_trt.engine.errors import (
     InputError,
     LoraError,
     MediaError,
+    MediaLimitError,
     NotFoundError,
     ResourceError,
     StorageFullError,
@@ -45,6 +46,7 @@ ERROR_KEY = "wan-trt-error-bin"
 CODES: dict[type[WanTrtError], grpc.StatusCode] = {
     InputError: grpc.StatusCode.INVALID_ARGUMENT,
     MediaError: grpc.StatusCode.INVALID_ARGUMENT,
+    MediaLimitError: grpc.StatusCode.INVALID_ARGUMENT,
     LoraError: grpc.StatusCode.INVALID_ARGUMENT,
     CheckpointError: grpc.StatusCode.INVALID_ARGUMENT,
     BundleError: grpc.StatusCode.FAILED_PRECONDITION,

@@ -21,12 +21,15 @@ _PACKAGE = "wan_trt/server/proto"
 
 def generate(folder: Path) -> None:
     """Write the generated files into `folder`. Raises RuntimeError when protoc fails."""
-    from grpc_tools import protoc  # type: ignore[import-untyped]
+    import grpc_tools  # type: ignore[import-untyped]
+    from grpc_tools import protoc
 
+    wellknown = Path(grpc_tools.__file__).parent / "_proto"  # google/protobuf/*.proto
     with tempfile.TemporaryDirectory() as temporary:
         arguments = [
             "protoc",
             f"--proto_path={_PACKAGE}={SOURCE}",
+            f"--proto_path={wellknown}",
             f"--python_out={temporary}",
             f"--pyi_out={temporary}",
             f"--grpc_python_out={temporary}",

@@ -41,6 +41,11 @@ class VideoServiceStub:
                 request_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.UploadRequest.SerializeToString,
                 response_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.UploadResponse.FromString,
                 _registered_method=True)
+        self.UploadStatus = channel.unary_unary(
+                '/wan_trt.v1.VideoService/UploadStatus',
+                request_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.UploadStatusRequest.SerializeToString,
+                response_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.UploadStatusResponse.FromString,
+                _registered_method=True)
         self.Submit = channel.unary_unary(
                 '/wan_trt.v1.VideoService/Submit',
                 request_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.SubmitRequest.SerializeToString,
@@ -50,6 +55,11 @@ class VideoServiceStub:
                 '/wan_trt.v1.VideoService/Get',
                 request_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.GetRequest.SerializeToString,
                 response_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.Job.FromString,
+                _registered_method=True)
+        self.List = channel.unary_unary(
+                '/wan_trt.v1.VideoService/List',
+                request_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.ListRequest.SerializeToString,
+                response_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.ListResponse.FromString,
                 _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/wan_trt.v1.VideoService/Watch',
@@ -66,6 +76,16 @@ class VideoServiceStub:
                 request_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.FetchRequest.SerializeToString,
                 response_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.FetchResponse.FromString,
                 _registered_method=True)
+        self.Generate = channel.unary_stream(
+                '/wan_trt.v1.VideoService/Generate',
+                request_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.GenerateRequest.SerializeToString,
+                response_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.GenerateResponse.FromString,
+                _registered_method=True)
+        self.Bundles = channel.unary_unary(
+                '/wan_trt.v1.VideoService/Bundles',
+                request_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.BundlesRequest.SerializeToString,
+                response_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.BundlesResponse.FromString,
+                _registered_method=True)
 
 
 class VideoServiceServicer:
@@ -74,7 +94,15 @@ class VideoServiceServicer:
 
     def Upload(self, request_iterator, context):
         """Send one file: a header, then its content in chunks. The server stores it only if length and
-        hash are right. The same file gives the same upload id, so sending it twice is harmless.
+        hash are right. The same file gives the same upload id, so sending it twice is harmless. What was
+        sent before the connection broke is kept for a while: UploadStatus tells how much.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadStatus(self, request, context):
+        """How much of a file is there already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,6 +118,13 @@ class VideoServiceServicer:
 
     def Get(self, request, context):
         """How a job stands.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def List(self, request, context):
+        """The jobs that the server knows, and the caller may see, the newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,7 +147,23 @@ class VideoServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Fetch(self, request, context):
-        """The content of a finished job's result, from any offset.
+        """The content of a job's result, or of its frames so far, from any offset.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Generate(self, request, context):
+        """Submit, Watch and Fetch in one: the job, its events, then its result. For jobs that are short
+        enough to wait for: the job ends with the call, within one denoising step of it being cancelled
+        or its deadline being over, and a lost connection is the end of both.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Bundles(self, request, context):
+        """What the server makes videos with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,6 +177,11 @@ def add_VideoServiceServicer_to_server(servicer, server):
                     request_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.UploadRequest.FromString,
                     response_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.UploadResponse.SerializeToString,
             ),
+            'UploadStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.UploadStatus,
+                    request_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.UploadStatusRequest.FromString,
+                    response_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.UploadStatusResponse.SerializeToString,
+            ),
             'Submit': grpc.unary_unary_rpc_method_handler(
                     servicer.Submit,
                     request_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.SubmitRequest.FromString,
@@ -135,6 +191,11 @@ def add_VideoServiceServicer_to_server(servicer, server):
                     servicer.Get,
                     request_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.GetRequest.FromString,
                     response_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.Job.SerializeToString,
+            ),
+            'List': grpc.unary_unary_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.ListRequest.FromString,
+                    response_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.ListResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -150,6 +211,16 @@ def add_VideoServiceServicer_to_server(servicer, server):
                     servicer.Fetch,
                     request_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.FetchRequest.FromString,
                     response_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.FetchResponse.SerializeToString,
+            ),
+            'Generate': grpc.unary_stream_rpc_method_handler(
+                    servicer.Generate,
+                    request_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.GenerateRequest.FromString,
+                    response_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.GenerateResponse.SerializeToString,
+            ),
+            'Bundles': grpc.unary_unary_rpc_method_handler(
+                    servicer.Bundles,
+                    request_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.BundlesRequest.FromString,
+                    response_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.BundlesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -180,6 +251,33 @@ class VideoService:
             '/wan_trt.v1.VideoService/Upload',
             wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.UploadRequest.SerializeToString,
             wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.UploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wan_trt.v1.VideoService/UploadStatus',
+            wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.UploadStatusRequest.SerializeToString,
+            wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.UploadStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -234,6 +332,33 @@ class VideoService:
             '/wan_trt.v1.VideoService/Get',
             wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.GetRequest.SerializeToString,
             wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wan_trt.v1.VideoService/List',
+            wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.ListRequest.SerializeToString,
+            wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.ListResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -315,6 +440,60 @@ class VideoService:
             '/wan_trt.v1.VideoService/Fetch',
             wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.FetchRequest.SerializeToString,
             wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.FetchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Generate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/wan_trt.v1.VideoService/Generate',
+            wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.GenerateRequest.SerializeToString,
+            wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Bundles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wan_trt.v1.VideoService/Bundles',
+            wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.BundlesRequest.SerializeToString,
+            wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.BundlesResponse.FromString,
             options,
             channel_credentials,
             insecure,

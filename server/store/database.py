@@ -48,6 +48,8 @@ CREATE TABLE segments (
 ) WITHOUT ROWID;
 """,
     """
+ALTER TABLE jobs ADD COLUMN at_work INTEGER NOT NULL DEFAULT 0;  -- a unit of it runs
+ALTER TABLE jobs ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;   -- of processes meanwhile
 ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';  -- name of a principal
 """,
 )

@@ -58,6 +58,12 @@ class JobOutput:
     def write(self, frames: NDArray[np.float32]) -> None:
         self._spool.write(frames)
 
+    def begin_work(self) -> None:
+        self._store.begin_work(self._job_id)
+
+    def end_work(self) -> None:
+        self._store.end_work(self._job_id)
+
     def save(self, checkpoint: Checkpoint) -> None:
         at = checkpoint.cursor
         decoded = self._spool.unfinished is not None and (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from wan_trt.engine.cursor import Cursor
+from wan_trt.engine.errors import StorageFullError
 from wan_trt.engine.request import Event, JobState
 from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.server.messages import event_from_wire, event_to_wire
@@ -18,8 +20,9 @@ from wan_trt.server.store.database import Database
 @dataclass(frozen=True)
 class StoredJob:
     """One accepted job. `request` is the SubmitRequest that asked for it, serialized; `bundle` the
-    digest of the bundle that it was accepted for; `owner` the name of who submitted it; times are
-    seconds since 1970."""
+    digest of the bundle that it was accepted for; times are seconds since 1970. `deaths` counts the
+    processes in a row that died at work on it, without a new checkpoint in between. `owner` is the
+    name of who submitted it."""
 
     job_id: str
     idempotency_key: str
@@ -31,6 +34,7 @@ class StoredJob:
     finished: float | None = None
     fetched: bool = False
     result_nbytes: int = 0
+    deaths: int = 0
     owner: str = ""
 
 
@@ -52,7 +56,7 @@ class CheckpointRow:
 
 _COLUMNS = (
     "job_id, idempotency_key, request, bundle, submitted, deadline, cancelled, finished, fetched, "
-    "result_nbytes, owner"
+    "result_nbytes, deaths, owner"
 )
 
 
@@ -63,11 +67,12 @@ class Store:
     def __init__(self, path: Path, durable: bool = True) -> None:
         """Raises InputError for a file of another kind or version."""
         self._database = Database(path, durable)
+        self._at_work: set[str] = set()
 
     def add(self, job: StoredJob) -> None:
         with self._database.writing() as connection:
             connection.execute(
-                f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 0, NULL, 0, 0, ?)",
+                f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 0, NULL, 0, 0, 0, ?)",
                 (
                     *(job.job_id, job.idempotency_key, job.request),
                     *(job.bundle, job.submitted, job.deadline, job.owner),
@@ -95,6 +100,38 @@ class Store:
         with self._database.writing() as connection:
             connection.execute(f"UPDATE jobs SET {assignment} WHERE job_id = ?", (job_id,))
 
+    def begin_work(self, job_id: str) -> None:
+        """A unit of the job begins. If the process dies before its next event, or `end_work`, the
+        job is to blame."""
+        self._set(job_id, "at_work = 1")
+        self._at_work.add(job_id)
+
+    def end_work(self, job_id: str) -> None:
+        """Needs room for nothing, and does nothing where an event has said as much."""
+        if job_id in self._at_work:
+            with suppress(StorageFullError):  # blamed without need, if the process dies now
+                self._set(job_id, "at_work = 0")
+            self._at_work.discard(job_id)
+
+    @contextmanager
+    def at_work(self, job_id: str) -> Iterator[None]:
+        """The block is work on the job."""
+        self.begin_work(job_id)
+        try:
+            yield
+        finally:
+            self.end_work(job_id)
+
+    def count_deaths(self) -> None:
+        """The process before died: blame the jobs that it was at work on."""
+        with self._database.writing() as connection:
+            connection.execute("UPDATE jobs SET deaths = deaths + 1, at_work = 0 WHERE at_work")
+
+    def forgive_deaths(self) -> None:
+        """This process ends as it should."""
+        with self._database.writing() as connection:
+            connection.execute("UPDATE jobs SET deaths = 0, at_work = 0 WHERE deaths OR at_work")
+
     def add_event(self, event: Event, result_nbytes: int = 0) -> None:
         """With a final one the job is finished: it needs no checkpoint any more."""
         message = event_to_wire(event).SerializeToString()
@@ -102,6 +139,8 @@ class Store:
             connection.execute(
                 "INSERT INTO events VALUES (?, ?, ?)", (event.job_id, event.sequence, message)
             )
+            if event.job_id in self._at_work:
+                connection.execute("UPDATE jobs SET at_work = 0 WHERE job_id = ?", (event.job_id,))
             if event.state.final:
                 nbytes = result_nbytes if event.state is JobState.DONE else 0
                 connection.execute(
@@ -110,6 +149,7 @@ class Store:
                 )
                 for table in ("checkpoints", "segments"):
                     connection.execute(f"DELETE FROM {table} WHERE job_id = ?", (event.job_id,))
+        self._at_work.discard(event.job_id)
 
     def events(self, job_id: str, after: int = 0) -> list[Event]:
         """Those with a higher sequence number, in their order."""
@@ -137,6 +177,7 @@ class Store:
                 "INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)",
                 (job_id, cursor.segment, cursor.stage.value, cursor.step, checkpoint.file),
             )
+            connection.execute("UPDATE jobs SET deaths = 0 WHERE job_id = ?", (job_id,))
             connection.executemany(
                 "INSERT INTO segments VALUES (?, ?, ?)",
                 [(job_id, row.segment, row.frames) for row in segments],
@@ -174,6 +215,7 @@ def _job(
     finished: float | None,
     fetched: int,
     result_nbytes: int,
+    deaths: int,
     owner: str,
 ) -> StoredJob:
     """A row; SQLite knows no booleans."""
@@ -188,5 +230,6 @@ def _job(
         finished,
         bool(fetched),
         result_nbytes,
+        deaths,
         owner,
     )

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import random
 import sqlite3
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from durable import write_media
+from server_processes import TIMEOUT_S, address_of, server_process
 from toy_bundle import write_toy_bundle
 
 from wan_trt.engine import JobState
@@ -22,55 +17,9 @@ from wan_trt.engine.choices import RequestChoices, SamplingChoices
 from wan_trt.server.client import Client
 from wan_trt.server.submission import OutputFormat, Submission
 
-if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerProcess
-
 KILLS = 50
 JOBS = 7
 FRAMES = 21
-TIMEOUT_S = 120
-# A new process has these already, so it serves within some 0.1 s.
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["wan_trt.server.server", "wan_trt.engine.engine"])
-
-
-def serve(stdout: Connection, errors: str, arguments: list[str]) -> None:
-    """`wan-trt serve`, whose output goes into a pipe."""
-    os.dup2(stdout.fileno(), 1)
-    with Path(errors).open("a") as file:
-        os.dup2(file.fileno(), 2)
-    sys.stdout = os.fdopen(1, "w")
-    from wan_trt.cli.main import main
-
-    sys.exit(main(["serve", *arguments]))
-
-
-@contextmanager
-def server_process(bundle: Path, data: Path) -> Iterator[tuple[ForkServerProcess, Connection]]:
-    """A server that is killed at the end of the block, and the pipe with its output."""
-    ours, theirs = CONTEXT.Pipe(duplex=False)
-    arguments = [
-        *(str(bundle), "--listen", "127.0.0.1:0", "--threads", "1", "--data", str(data)),
-        *("--checkpoint-steps", "1", "--reserve-gigabytes", "0"),
-    ]
-    errors = data.with_suffix(".errors")
-    process = CONTEXT.Process(target=serve, args=(theirs, str(errors), arguments))
-    process.start()
-    theirs.close()
-    try:
-        yield process, ours
-    finally:
-        process.kill()
-        process.join()
-        ours.close()
-
-
-def address_of(stdout: Connection) -> str:
-    """Wait until the server listens."""
-    assert stdout.poll(TIMEOUT_S), "the server did not start"
-    text = os.read(stdout.fileno(), 1000).decode()
-    assert text.startswith("listening on "), text
-    return text.split()[-1]
 
 
 def events_in(data: Path) -> int:
@@ -125,7 +74,7 @@ def test_fifty_kills_change_no_byte(memory_folder: Path) -> None:
     answered = False
     at_work = 0
     for _ in range(KILLS):
-        with server_process(bundle, data) as (process, stdout):
+        with server_process(bundle, data, "--attempts", str(KILLS)) as (process, stdout):
             if generator.random() < 0.1:
                 time.sleep(generator.uniform(0, 0.3))  # while it starts
                 continue
