@@ -52,6 +52,21 @@ ALTER TABLE jobs ADD COLUMN at_work INTEGER NOT NULL DEFAULT 0;  -- a unit of it
 ALTER TABLE jobs ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;   -- of processes meanwhile
 ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';  -- name of a principal
 """,
+    """
+CREATE TABLE costs (
+    bundle TEXT NOT NULL,
+    stage TEXT NOT NULL,
+    engine TEXT NOT NULL,
+    height INTEGER NOT NULL,
+    width INTEGER NOT NULL,
+    frames INTEGER NOT NULL,
+    precision TEXT NOT NULL,
+    backend TEXT NOT NULL,
+    seconds REAL NOT NULL,            -- of a pass
+    measured REAL NOT NULL,
+    PRIMARY KEY (bundle, stage, engine, height, width, frames, precision, backend)
+) WITHOUT ROWID;
+""",
 )
 """What leads from each version to the next; a new file goes through all of them."""
 

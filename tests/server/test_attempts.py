@@ -193,7 +193,7 @@ def test_a_server_that_was_stopped_blames_nobody(
         run_until_it_dies(life)
         life = begin()
         life.engine.suspend()
-        life.jobs.forgive()
+        life.jobs.end_well()
         life.data.close()
     life = begin()
     assert life.data.store.jobs()[0].deaths == 0
@@ -209,6 +209,7 @@ def test_a_store_of_the_version_before_is_brought_up_to_date(
     with closing(sqlite3.connect(life.data.path / "jobs.sqlite3")) as connection:
         for column in ("at_work", "deaths", "owner"):
             connection.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
+        connection.execute("DROP TABLE costs")
         connection.execute("PRAGMA user_version = 1")
     life = begin()
     life.run()
