@@ -8,8 +8,8 @@ time and exits with 0; a second signal ends the grace time.
 With --data, jobs survive: those that are left at the end, or when the process is killed, go on when
 a server is started with the same folder and bundle (docs/jobs.md). Without it they are cancelled.
 
-The connection is neither encrypted nor authenticated: listen on this machine only (the default)
-or on a network where everybody may use it.
+Beyond this machine it listens only with TLS (--tls-cert, --tls-key) and knowing who calls (--access
+or --tls-client-ca); see docs/security.md.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from wan_trt.cli.device_options import add_device_arguments, open_engine
 from wan_trt.cli.extras import needs_extra
+from wan_trt.cli.security_options import add_security_arguments, security_options
 from wan_trt.engine.errors import InputError
 from wan_trt.server.address import DEFAULT_ADDRESS, Address
 
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
 SUMMARY = "serve a bundle over gRPC; needs the extra `server`"
 EXAMPLES = (
     "wan-trt serve animate_bundle",
-    "wan-trt serve animate_bundle --listen 0.0.0.0:50051 --data /srv/wan-trt --grace 600",
+    """\
+wan-trt serve animate_bundle --listen 0.0.0.0:50051 --data /srv/wan-trt --grace 600 \\
+    --tls-cert server.pem --tls-key server.key --access access.toml""",
 )
 
 GIGABYTE = 10**9
@@ -125,6 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "when it is over (default: refuse them at once, and say when they could be done)",
     )
     add_device_arguments(parser)
+    add_security_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -141,6 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
             durable=arguments.data is not None,
             jobs=_job_options(arguments),
             reserve_nbytes=_reserve_nbytes(arguments),
+            security=security_options(arguments),
         )
         scheduling = SchedulingOptions(Policy(arguments.policy), not arguments.admit_late)
         engine = open_engine(Bundle.open(arguments.bundle), arguments, scheduling)
@@ -149,8 +154,8 @@ def run(arguments: argparse.Namespace) -> int:
             stack.enter_context(tempfile.TemporaryDirectory(prefix="wan-trt-"))
         )
         server = stack.enter_context(Server(engine, folder, options))
-        if not options.listen.loopback:
-            _say("no encryption, no authentication: whoever reaches this port may use it")
+        if options.security.insecure and not options.listen.loopback:
+            _say("insecure: whoever reaches this port may read and do everything")
         print(f"listening on {server.address}", flush=True)
         _wait(signals)
         _say("stopping: no more jobs are taken")

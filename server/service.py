@@ -13,14 +13,16 @@ from wan_trt.server.jobs import Jobs
 from wan_trt.server.messages import event_to_wire, status_to_wire, submission_from_wire
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
+from wan_trt.server.quotas import Quotas
 from wan_trt.server.uploads import MAX_CHUNK_NBYTES, Uploads
 
 
 class VideoService(wire_grpc.VideoServiceServicer):
     """wan_trt.v1.VideoService over one engine."""
 
-    def __init__(self, jobs: Jobs, uploads: Uploads, calls: Calls) -> None:
+    def __init__(self, jobs: Jobs, uploads: Uploads, calls: Calls, quotas: Quotas) -> None:
         self._jobs = jobs
+        self._quotas = quotas
         self._uploads = uploads
         self._calls = calls
 
@@ -38,6 +40,9 @@ class VideoService(wire_grpc.VideoServiceServicer):
                 header.sha256,
                 _chunks(request_iterator),
                 caller.name,
+                self._quotas.upload(
+                    caller, header.nbytes, lambda: self._jobs.kept_nbytes(caller.name)
+                ),
             )
             return wire.UploadResponse(upload_id=upload_id, nbytes=header.nbytes)
 

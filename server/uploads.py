@@ -24,6 +24,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 
 from wan_trt.engine.errors import InputError, NotFoundError, ResourceError, WanTrtError
@@ -53,9 +54,15 @@ class Uploads:
         )
 
     def receive(
-        self, name: str, nbytes: int, sha256: str, chunks: Iterable[bytes], owner: str
+        self,
+        name: str,
+        nbytes: int,
+        sha256: str,
+        chunks: Iterable[bytes],
+        owner: str,
+        place: AbstractContextManager[object] | None = None,
     ) -> str:
-        """Store a file and return its upload id.
+        """Store a file and return its upload id. `place` is held while it is written.
 
         `chunks` is not read at all where the owner has sent it before. Raises InputError when the
         content is not what was announced, ResourceError when the disk is full.
@@ -71,11 +78,12 @@ class Uploads:
             return upload_id
         partial = folder / f".{secrets.token_hex(8)}.partial"
         try:
-            self._make(folder)
-            _write(partial, name, nbytes, sha256, chunks)
-            sync(partial)
-            partial.replace(target)
-            sync(folder)
+            with place or contextlib.nullcontext():
+                self._make(folder)
+                _write(partial, name, nbytes, sha256, chunks)
+                sync(partial)
+                partial.replace(target)
+                sync(folder)
         except OSError as error:
             raise _disk_error(error) from error
         finally:
