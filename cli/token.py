@@ -1,7 +1,7 @@
 """Make a token for `wan-trt serve --access FILE`.
 
-The token goes to stderr, this once: it is kept nowhere. The entry that lets it in goes to stdout and
-holds only a hash: append it to FILE, which a running server reads again by itself. To replace a
+The token goes to stderr, this once: it is kept nowhere. The entry that lets it in goes to stdout
+and holds only a hash: append it to FILE, which a running server reads again by itself. To replace a
 token, add the new hash to the list of its principal, and remove the old one when nobody uses it.
 """
 
@@ -16,8 +16,8 @@ from wan_trt.engine.errors import InputError
 
 SUMMARY = "make a token that lets somebody use a server"
 EXAMPLES = (
-    "wan-trt token new --name farm >> access.toml",
-    "wan-trt token new --name ops --admin --days 90 >> access.toml",
+    "wan-trt token new --name farm",
+    "wan-trt token new --name ops --admin --days 90",
 )
 
 

@@ -89,8 +89,8 @@ class AccessList:
 
 
 def entry_text(entry: Entry) -> str:
-    """The entry as it stands in the file, without certificate and quota. Raises InputError for a name
-    that no principal can have."""
+    """The entry as it stands in the file, without certificate and quota. Raises InputError for a
+    name that no principal can have."""
     name = entry.principal.name
     if not _NAME.fullmatch(name):
         raise InputError(f"{name!r}", expected=_NAME_WORDS, field="name")

@@ -11,8 +11,6 @@ is not durable has none, and the jobs are cancelled.
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -26,10 +24,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from wan_trt.engine.engine import Engine
-from wan_trt.engine.errors import InputError
 from wan_trt.server.address import Address
 from wan_trt.server.calls import Calls, OpenAccess
 from wan_trt.server.errors import UnavailableError
+from wan_trt.server.free_port import require_free, unusable
 from wan_trt.server.jobs import JobOptions, Jobs
 from wan_trt.server.open_services import Health, Reflection
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
@@ -91,7 +89,7 @@ class Server:
         options.security.require_safe(options.listen)
         self._tls = ServerTls(options.security.tls) if options.security.tls else None
         self._access = options.security.open_access()
-        _require_free(options.listen)
+        require_free(options.listen, "listen")
         with ExitStack() as opened:
             self._data = DataFolder(folder, options.durable)
             opened.callback(self._data.close)
@@ -138,7 +136,7 @@ class Server:
                 return self._grpc.add_insecure_port(str(address))
             return self._grpc.add_secure_port(str(address), self._tls.credentials())
         except RuntimeError as error:
-            raise _unusable(address, str(error)) from error
+            raise unusable(address, str(error), "listen") from error
 
     @property
     def tls_expires(self) -> datetime | None:
@@ -202,26 +200,3 @@ class Server:
             )
         else:
             self._jobs.fail_unfinished(error_from_wire(error_to_wire(error)))
-
-
-def _require_free(address: Address) -> None:
-    """gRPC does not say why it cannot listen; the system does."""
-    try:
-        kind, *_, place = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with contextlib.closing(socket.socket(kind, socket.SOCK_STREAM)) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
-            probe.listen(1)
-    except OSError as error:
-        raise _unusable(address, error.strerror or str(error)) from None
-
-
-def _unusable(address: Address, reason: str) -> InputError:
-    return InputError(
-        f"cannot listen on {address} ({reason})",
-        expected="a free port of this machine",
-        action="stop what listens there, or use another port (0: any free one)",
-        field="listen",
-    )

@@ -21,9 +21,9 @@ from wan_trt.server.store.database import Database
 @dataclass(frozen=True)
 class StoredJob:
     """One accepted job. `request` is the SubmitRequest that asked for it, serialized; `bundle` the
-    digest of the bundle that it was accepted for; times are seconds since 1970. `deaths` counts the
-    processes in a row that died at work on it, without a new checkpoint in between. `owner` is the
-    name of who submitted it."""
+    digest of the bundle that it was accepted for; `owner` the name of who submitted it; times are
+    seconds since 1970. `deaths` counts the processes in a row that died at work on it, without a
+    new checkpoint in between."""
 
     job_id: str
     idempotency_key: str
@@ -35,8 +35,8 @@ class StoredJob:
     finished: float | None = None
     fetched: bool = False
     result_nbytes: int = 0
-    deaths: int = 0
     owner: str = ""
+    deaths: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class CheckpointRow:
 
 _COLUMNS = (
     "job_id, idempotency_key, request, bundle, submitted, deadline, cancelled, finished, fetched, "
-    "result_nbytes, deaths, owner"
+    "result_nbytes, owner, deaths"
 )
 
 
@@ -73,7 +73,7 @@ class Store:
     def add(self, job: StoredJob) -> None:
         with self._database.writing() as connection:
             connection.execute(
-                f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 0, NULL, 0, 0, 0, ?)",
+                f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 0, NULL, 0, 0, ?, 0)",
                 (
                     *(job.job_id, job.idempotency_key, job.request),
                     *(job.bundle, job.submitted, job.deadline, job.owner),
@@ -220,8 +220,8 @@ def _job(
     finished: float | None,
     fetched: int,
     result_nbytes: int,
-    deaths: int,
     owner: str,
+    deaths: int,
 ) -> StoredJob:
     """A row; SQLite knows no booleans."""
     return StoredJob(
@@ -235,6 +235,6 @@ def _job(
         finished,
         bool(fetched),
         result_nbytes,
-        deaths,
         owner,
+        deaths,
     )
