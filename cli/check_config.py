@@ -45,12 +45,14 @@ def _port_is_free(settings: ServeSettings) -> None:
 
 def _port_is_safe(settings: ServeSettings) -> None:
     """Certificates and principals can be used, and the address is none that needs them."""
+    from wan_trt.server.input_roots import InputRoots
     from wan_trt.server.tls import ServerTls
 
     options = security_options(settings.security)
     if options.tls is not None:
         ServerTls(options.tls)
     options.open_access()
+    InputRoots(options.input_roots)
     options.require_safe(settings.listening.listen)
 
 

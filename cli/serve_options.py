@@ -45,6 +45,7 @@ def security_options(security: SecuritySettings) -> SecurityOptions:
     return SecurityOptions(
         tls=tls,
         access=security.access,
+        input_roots=security.input_root,
         insecure=security.insecure_listen,
         open_reflection=security.open_reflection,
     )

@@ -11,6 +11,7 @@ import hashlib
 import threading
 import time
 import uuid
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from wan_trt.engine.engine import Engine
@@ -140,6 +141,10 @@ class Jobs:
             with contextlib.suppress(StorageFullError):
                 self._data.store.mark_fetched(job_id)
                 self._finished[job_id] = replace(job, wanted=False)
+
+    def room_for_upload(self, caller: Principal, nbytes: int) -> AbstractContextManager[None]:
+        """Held while the caller sends so many bytes. Raises QuotaError when it is entered."""
+        return self._quotas.upload(caller, nbytes, lambda: self.kept_nbytes(caller.name))
 
     def kept_nbytes(self, owner: str) -> int:
         """Of the owner's uploads and results."""

@@ -17,12 +17,14 @@ from wan_trt.server.tls import TlsFiles
 @dataclass(frozen=True)
 class SecurityOptions:
     """`access` is a file of principals (access_file.py); with `tls.client_ca` alone the certificate
-    of the connection says who calls; with neither everybody may do everything. `insecure` lets a
-    server listen beyond this machine without encryption or without asking who calls.
+    of the connection says who calls; with neither everybody may do everything. `input_roots` are
+    folders whose files all callers may name instead of uploading them. `insecure` lets a server
+    listen beyond this machine without encryption or without asking who calls.
     `open_reflection`: whoever reaches the port may read the API's description."""
 
     tls: TlsFiles | None = None
     access: Path | None = None
+    input_roots: tuple[Path, ...] = ()
     insecure: bool = False
     open_reflection: bool = False
 

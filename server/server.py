@@ -28,12 +28,14 @@ from wan_trt.server.address import Address
 from wan_trt.server.calls import Calls, OpenAccess
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.free_port import require_free, unusable
+from wan_trt.server.input_roots import InputRoots
 from wan_trt.server.jobs import JobOptions, Jobs
 from wan_trt.server.open_services import Health, Reflection
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
 from wan_trt.server.quotas import Quotas
 from wan_trt.server.security import SecurityOptions
+from wan_trt.server.server_files import ServerFiles
 from wan_trt.server.service import VideoService
 from wan_trt.server.status import error_from_wire, error_to_wire
 from wan_trt.server.store.data_folder import DataFolder
@@ -89,6 +91,7 @@ class Server:
         options.security.require_safe(options.listen)
         self._tls = ServerTls(options.security.tls) if options.security.tls else None
         self._access = options.security.open_access()
+        self._roots = InputRoots(options.security.input_roots)
         require_free(options.listen, "listen")
         with ExitStack() as opened:
             self._data = DataFolder(folder, options.durable)
@@ -118,7 +121,8 @@ class Server:
         )
         add: Any = wire_grpc.add_VideoServiceServicer_to_server
         calls = Calls(self._access, quotas, options.streams)
-        add(VideoService(self._jobs, uploads, calls, quotas), self._grpc)
+        files = ServerFiles(self._roots, uploads, self._jobs.room_for_upload)
+        add(VideoService(self._jobs, uploads, files, calls), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection_calls = (
             Calls(OpenAccess(), quotas, options.streams)

@@ -23,8 +23,9 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from wan_trt.engine.errors import InputError, NotFoundError, ResourceError, WanTrtError
@@ -89,6 +90,22 @@ class Uploads:
         finally:
             partial.unlink(missing_ok=True)
         return upload_id
+
+    def take(
+        self,
+        name: str,
+        file: BufferedReader,
+        owner: str,
+        place: Callable[[int], AbstractContextManager[object]],
+    ) -> str:
+        """Store a copy of a file of this machine and return its upload id; `place` holds so many
+        bytes. Raises InputError also where the file changes meanwhile."""
+        nbytes = os.fstat(file.fileno()).st_size
+        self._check_announced(name, nbytes, "0" * 64)  # before all of it is read
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        chunks = iter(lambda: file.read(MAX_CHUNK_NBYTES), b"")
+        return self.receive(name, nbytes, sha256, chunks, owner, place(nbytes))
 
     def path(self, upload_id: str, field: str, owner: str) -> Path:
         """The file that the owner has sent. Raises NotFoundError, and InputError for what cannot be
