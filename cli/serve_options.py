@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wan_trt.cli.serve_settings import MediaSettings, ServeSettings, StorageSettings
+from wan_trt.cli.serve_settings import (
+    MediaSettings,
+    SecuritySettings,
+    ServeSettings,
+    StorageSettings,
+)
+from wan_trt.engine.errors import InputError
 
 if TYPE_CHECKING:
     from wan_trt.engine.dispatch import SchedulingOptions
     from wan_trt.server.jobs import JobOptions
     from wan_trt.server.media_options import MediaOptions
+    from wan_trt.server.security import SecurityOptions
     from wan_trt.server.server import ServerOptions
 
 _GIGABYTE = 10**9
@@ -22,9 +29,31 @@ def server_options(settings: ServeSettings) -> ServerOptions:
     return ServerOptions(
         settings.listening.listen,
         durable=durable,
+        security=security_options(settings.security),
         jobs=_job_options(settings.storage, settings.media),
         # A temporary folder may be small, and nothing in it has to be told to a later server.
         reserve_nbytes=int(settings.storage.reserve_gigabytes * _GIGABYTE) if durable else 0,
+    )
+
+
+def security_options(security: SecuritySettings) -> SecurityOptions:
+    """Raises InputError for settings that do not fit together."""
+    from wan_trt.server.security import SecurityOptions
+    from wan_trt.server.tls import TlsFiles
+
+    certificate, key = security.tls_cert, security.tls_key
+    tls = None
+    if certificate is not None and key is not None:
+        tls = TlsFiles(certificate, key, security.tls_client_ca)
+    elif certificate or key or security.tls_client_ca:
+        missing = "tls_key" if certificate else "tls_cert"
+        raise InputError("missing", expected="both --tls-cert and --tls-key", field=missing)
+    return SecurityOptions(
+        tls=tls,
+        access=security.access,
+        input_roots=security.input_root,
+        insecure=security.insecure_listen,
+        open_reflection=security.open_reflection,
     )
 
 
