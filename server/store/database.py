@@ -13,7 +13,7 @@ from wan_trt.engine.errors import ExecutionError, InputError, StorageFullError
 
 _APPLICATION = 0x57414E54  # "WANT"
 
-_STEPS = (
+STEPS = (
     """
 CREATE TABLE jobs (
     arrival INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -73,7 +73,7 @@ ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';  -- name of a princi
 )
 """What leads from each version to the next; a new file goes through all of them."""
 
-VERSION = len(_STEPS)
+VERSION = len(STEPS)
 
 
 def require_ours(path: Path) -> None:
@@ -116,7 +116,7 @@ class Database:
             raise _of_another_version(path, version)
         if version < VERSION:
             with self.writing() as connection:
-                for step in _STEPS[version:]:
+                for step in STEPS[version:]:
                     for statement in step.split(";"):
                         connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")

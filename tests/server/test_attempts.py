@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -174,21 +172,4 @@ def test_a_server_that_was_stopped_blames_nobody(
         life.data.close()
     life = begin()
     assert life.data.store.jobs()[0].deaths == 0
-    life.stop()
-
-
-def test_a_store_of_the_version_before_is_brought_up_to_date(
-    begin: Callable[[], Life], media: dict[str, Path]
-) -> None:
-    life = begin()
-    record = life.submit(media)
-    life.stop()
-    with closing(sqlite3.connect(life.data.path / "jobs.sqlite3")) as connection:
-        for column in ("at_work", "deaths"):
-            connection.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
-        connection.execute("DROP TABLE costs")
-        connection.execute("PRAGMA user_version = 1")
-    life = begin()
-    life.run()
-    assert life.jobs.get(record.job_id, EVERYBODY).latest.state is JobState.DONE
     life.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,22 +78,3 @@ def test_who_knows_the_hash_of_a_file_does_not_have_it(life: Life, media: dict[s
     assert life.uploads.nbytes("bert") == len(content)
     life.uploads.remove_older(-1)
     assert life.uploads.nbytes("bert") == 0
-
-
-def test_a_store_of_the_version_before_is_brought_up(
-    life: Life, media: dict[str, Path], tiny_bundle: Bundle, memory_folder: Path
-) -> None:
-    """Its jobs belong to nobody: admins see them."""
-    job_id = life.submit(media).job_id
-    life.stop()
-    with sqlite3.connect(memory_folder / "data" / "jobs.sqlite3") as connection:
-        connection.execute("ALTER TABLE jobs DROP COLUMN owner")
-        connection.execute("PRAGMA user_version = 1")
-    connection.close()
-    again = Life(tiny_bundle, memory_folder / "data")
-    assert again.jobs.get(job_id, ADMIN).owner == ""
-    with pytest.raises(NotFoundError):
-        again.jobs.get(job_id, ANNA)
-    again.run()
-    assert again.results()
-    again.stop()
