@@ -291,8 +291,7 @@ class Jobs:
         self._places[stored.job_id] = stored.owner
         try:
             self._require_attempts(stored)
-            with self._data.store.at_work(stored.job_id):
-                self._intake.resume(stored, record, submission)
+            self._intake.resume(stored, record, submission)
         except ResourceError:
             raise  # the machine's fault, not the job's
         except WanTrtError as error:
