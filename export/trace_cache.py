@@ -66,7 +66,7 @@ class _Describer(pickle.Pickler):
         if id(value) in self._weights or value.device.type == "meta":
             return described
         numbers = value.detach().contiguous().view(torch.uint8).numpy()
-        return *described, hashlib.sha256(numbers).hexdigest()
+        return *described, hashlib.sha256(numbers.tobytes()).hexdigest()
 
 
 def _key(module: ExportModule) -> str | None:
