@@ -3,8 +3,9 @@
     python benchmarks/overlap.py     # and benchmarks/results/overlap.json; 2 minutes and an export
 
 On the engine: a small made-up bundle on the processor, one thread a graph, so that two lanes want
-two cores. Both take turns at each trace, twice. In the simulator: an H100 as it computes one, for several
-guesses of how much two streams slow each other down. docs/scheduling.md says what was found.
+two cores. Both take turns at each trace, twice. In the simulator: an H100 as it computes one, for
+several guesses of how much two streams slow each other down. docs/scheduling.md says what was
+found.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ LOAD = 1.5
 """More work comes than one lane can do: jobs wait, so there is something to overlap."""
 
 POLICIES = (Policy.FIFO, Policy.DEADLINE)
-LANES = (TOGETHER, APART)
-TURNS = (TOGETHER, APART, APART, TOGETHER)
+LANES: tuple[tuple[Lane, ...], ...] = (TOGETHER, APART)
+TURNS: tuple[tuple[Lane, ...], ...] = (TOGETHER, APART, APART, TOGETHER)
 """At each trace: other work that comes or goes is on both sides."""
 
 SPEEDS = (0.5, 0.6, 0.75, 1.0)
