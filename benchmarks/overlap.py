@@ -3,13 +3,15 @@
     python benchmarks/overlap.py     # and benchmarks/results/overlap.json; 2 minutes and an export
 
 On the engine: a small made-up bundle on the processor, one thread a graph, so that two lanes want
-two cores. Both take turns at each trace. In the simulator: an H100 as it computes one, for several
-guesses of how much two streams slow each other down. docs/scheduling.md says what was found.
+two cores. Both take turns at each trace, twice. In the simulator: an H100 as it computes one, for
+several guesses of how much two streams slow each other down. docs/scheduling.md says what was
+found.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -42,14 +44,17 @@ LOAD = 1.5
 """More work comes than one lane can do: jobs wait, so there is something to overlap."""
 
 POLICIES = (Policy.FIFO, Policy.DEADLINE)
-LANES = (TOGETHER, APART)
+LANES: tuple[tuple[Lane, ...], ...] = (TOGETHER, APART)
+TURNS: tuple[tuple[Lane, ...], ...] = (TOGETHER, APART, APART, TOGETHER)
+"""At each trace: other work that comes or goes is on both sides."""
+
 SPEEDS = (0.5, 0.6, 0.75, 1.0)
 SIMULATED_LOAD = 0.85
 
 
 @dataclass(frozen=True)
 class Replays:
-    """A policy's traces, all to their ends. Ratios are of two lanes by one: medians over traces of
+    """A policy's turns, all to their ends. Ratios are of two lanes by one: medians over turns of
     the time from first arrival to last end, of the mean latency and of the longest."""
 
     policy: str
@@ -74,7 +79,7 @@ class Simulated:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--jobs", type=int, default=14, help="of a trace (%(default)s)")
-    parser.add_argument("--traces", type=int, default=3, help="how many (%(default)s)")
+    parser.add_argument("--traces", type=int, default=2, help="how many (%(default)s)")
     parser.add_argument("--simulated", type=int, default=120, help="jobs there (%(default)s)")
     parser.add_argument("--seeds", type=int, default=2, help="traces there (%(default)s)")
     parser.add_argument("--bundle", type=Path, help="of Animate (default: a small made-up one)")
@@ -129,8 +134,8 @@ def replay(
             trace = make_trace(TINY_MIXED, machine, LOAD, jobs, seed)
             requests = trace_requests(bundle, trace)
             digests = []
-            for (policy, lanes), engine in engines.items():
-                replayed = Replay(engine, trace, requests).run(deadlines=False)
+            for policy, lanes in itertools.product(POLICIES, TURNS):
+                replayed = Replay(engines[policy, lanes], trace, requests).run(deadlines=False)
                 found.setdefault((policy, lanes), []).append((trace, replayed))
                 digests.append(replayed.digests)
             for job in trace:

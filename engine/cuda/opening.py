@@ -11,6 +11,7 @@ from wan_trt.engine.cuda.backend import CudaBackend
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.cuda.graphs import GpuGraphs, plans_for, tensorrt_version
 from wan_trt.engine.errors import ResourceError
+from wan_trt.engine.lanes import APART, TOGETHER, Lane
 from wan_trt.engine.manifest import Manifest
 from wan_trt.engine.memory.footprint import VideoSize, footprint, plan_scratch
 from wan_trt.engine.memory.residency import Mode, decide
@@ -18,7 +19,10 @@ from wan_trt.engine.models import REQUIRED_GRAPHS
 from wan_trt.engine.ort_cuda import load_on_gpu, require_provider
 from wan_trt.engine.request import default_frames
 
-_SIZES = ((720, 1280), (480, 832))
+LARGEST = VideoSize(720, 1280, 77)
+"""What a GPU is asked for at most: the models' own size."""
+
+_SIZES = ((LARGEST.height, LARGEST.width), (480, 832))
 """Height and width of what the models are made for, the largest first."""
 
 
@@ -34,6 +38,7 @@ def open_cuda(bundle: Bundle, open_device: Callable[[], Device] = Device) -> Cud
                 device,
                 GpuGraphs(load_on_gpu).load,
                 experts_nbytes=room_for_experts(bundle.manifest, free_nbytes),
+                lanes=lanes_that_fit(bundle.manifest, free_nbytes),
             )
         except BaseException:
             device.close()
@@ -59,6 +64,13 @@ def room_for_experts(manifest: Manifest, free_nbytes: int) -> int | None:
         if residency.mode is Mode.ONE:
             return max(needed.experts.values())
     return None
+
+
+def lanes_that_fit(manifest: Manifest, free_nbytes: int) -> tuple[Lane, ...]:
+    """Two, where two jobs and the work of VAE and denoiser fit beside each other at `LARGEST`. Else
+    one: each lane keeps scratch of its own, which would take memory from jobs that fit alone."""
+    residency = decide(footprint(manifest, LARGEST, scratch={}), free_nbytes, jobs=2)
+    return APART if residency.concurrent else TOGETHER
 
 
 def _require_executors(bundle: Bundle, device: Device) -> None:
