@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wan_trt.cli.serve_settings import SecuritySettings, ServeSettings, StorageSettings
+from wan_trt.cli.serve_settings import (
+    MediaSettings,
+    SecuritySettings,
+    ServeSettings,
+    StorageSettings,
+)
 from wan_trt.engine.errors import InputError
 
 if TYPE_CHECKING:
     from wan_trt.engine.dispatch import SchedulingOptions
     from wan_trt.server.jobs import JobOptions
+    from wan_trt.server.media_options import MediaOptions
     from wan_trt.server.security import SecurityOptions
     from wan_trt.server.server import ServerOptions
 
@@ -24,7 +30,7 @@ def server_options(settings: ServeSettings) -> ServerOptions:
         settings.listening.listen,
         durable=durable,
         security=security_options(settings.security),
-        jobs=_job_options(settings.storage),
+        jobs=_job_options(settings.storage, settings.media),
         # A temporary folder may be small, and nothing in it has to be told to a later server.
         reserve_nbytes=int(settings.storage.reserve_gigabytes * _GIGABYTE) if durable else 0,
     )
@@ -59,7 +65,7 @@ def scheduling_options(settings: ServeSettings) -> SchedulingOptions:
     return SchedulingOptions(Policy(scheduling.policy), not scheduling.admit_late)
 
 
-def _job_options(storage: StorageSettings) -> JobOptions:
+def _job_options(storage: StorageSettings, media: MediaSettings) -> JobOptions:
     from wan_trt.server.jobs import JobOptions
     from wan_trt.server.retention import DAY_S, Retention
 
@@ -68,5 +74,25 @@ def _job_options(storage: StorageSettings) -> JobOptions:
         age_s=storage.keep_days * DAY_S, max_nbytes=None if most is None else int(most * _GIGABYTE)
     )
     return JobOptions(
-        checkpoint_steps=storage.checkpoint_steps, attempts=storage.attempts, retention=retention
+        checkpoint_steps=storage.checkpoint_steps,
+        attempts=storage.attempts,
+        media=_media_options(media),
+        retention=retention,
     )
+
+
+def _media_options(media: MediaSettings) -> MediaOptions:
+    from wan_trt.media import MediaLimits
+    from wan_trt.media.isolation import ProcessLimits
+    from wan_trt.server.media_options import MediaOptions
+
+    limits = MediaLimits(
+        frames=media.max_frames,
+        duration_s=media.max_duration,
+        frame_pixels=media.max_frame_pixels,
+        picture_pixels=media.max_picture_pixels,
+    )
+    process = ProcessLimits(
+        memory_nbytes=int(media.reader_gigabytes * _GIGABYTE), wall_s=media.reader_seconds
+    )
+    return MediaOptions(limits, process)

@@ -81,6 +81,26 @@ class StorageSettings:
 
 
 @dataclass(frozen=True)
+class MediaSettings:
+    """What the media of a job may hold, and take to read."""
+
+    max_frames: int = setting(18_000, "of one video or sequence", "N", at_least=1)
+    max_duration: float = setting(1_200.0, "how long one video may last", "SECONDS", at_least=0)
+    max_frame_pixels: int = setting(
+        4096 * 2304, "width times height of a video's frame", "PIXELS", at_least=1
+    )
+    max_picture_pixels: int = setting(
+        64_000_000, "width times height of a picture", "PIXELS", at_least=1
+    )
+    reader_gigabytes: float = setting(
+        4.0, "memory of the process that reads a job's media", "N", at_least=0.25
+    )
+    reader_seconds: float = setting(
+        60.0, "how long that process may take for one frame", "SECONDS", at_least=1
+    )
+
+
+@dataclass(frozen=True)
 class SchedulingSettings:
     """Whose turn it is."""
 
@@ -141,4 +161,5 @@ class ServeSettings:
     listening: ListeningSettings
     security: SecuritySettings
     storage: StorageSettings
+    media: MediaSettings
     scheduling: SchedulingSettings

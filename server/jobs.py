@@ -27,6 +27,7 @@ from wan_trt.server.errors import UnavailableError
 from wan_trt.server.idempotency import OncePerKey
 from wan_trt.server.intake import Intake
 from wan_trt.server.job_record import JobRecord
+from wan_trt.server.media_options import MediaOptions
 from wan_trt.server.messages import submission_from_wire
 from wan_trt.server.principal import Principal
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
@@ -44,12 +45,13 @@ class JobOptions:
     """At most `max_unfinished` jobs wait or run. A checkpoint is kept each `checkpoint_steps`
     denoising steps, with 0 only where a segment ends. A job ends when `attempts` processes in a row
     have died at work on it, without a checkpoint in between. Results are encoded while the engine
-    goes on, with `encode_beside`, or by the engine's own thread."""
+    goes on, with `encode_beside`, or by the engine's own thread. `media`: how files are read."""
 
     max_unfinished: int = 100
     checkpoint_steps: int = 4
     attempts: int = 3
     encode_beside: bool = True
+    media: MediaOptions = field(default_factory=MediaOptions)
     retention: Retention = field(default_factory=Retention)
 
 
@@ -71,7 +73,15 @@ class Jobs:
         self._uploads = uploads
         self._options = options
         self._intake = Intake(
-            *(engine, data, uploads, room, options.checkpoint_steps, options.encode_beside),
+            *(
+                engine,
+                data,
+                uploads,
+                room,
+                options.checkpoint_steps,
+                options.encode_beside,
+                options.media,
+            ),
             on_event=self._note,
         )
         self._costs = data.store.costs(engine.bundle.digest)

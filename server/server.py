@@ -93,6 +93,7 @@ class Server:
         self._access = options.security.open_access()
         self._roots = InputRoots(options.security.input_roots)
         require_free(options.listen, "listen")
+        options.jobs.media.prepare()
         with ExitStack() as opened:
             self._data = DataFolder(folder, options.durable)
             opened.callback(self._data.close)
@@ -104,6 +105,7 @@ class Server:
         self.room = Room(self._data.path, options.reserve_nbytes)
         self._options = options
         self._broken = False
+        self._ended = False
         quotas = Quotas()
         self._jobs = Jobs(engine, self._data, uploads, self.room, options.jobs, quotas)
         self._tidier = Tidier(self._tidy)
@@ -179,6 +181,9 @@ class Server:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._ended:
+            return
+        self._ended = True
         self.drain()
         self._worker.stop(suspend=self._options.durable)
         self._tidier.stop()
