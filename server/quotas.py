@@ -45,9 +45,7 @@ class Quotas:
             arriving = self._arriving[caller.name]
             self._arriving[caller.name] += nbytes
         try:
-            if (
-                limit is not None
-            ):  # counted last: what has arrived meanwhile counts twice, not never
+            if limit is not None:  # what arrives between the two counts twice rather than never
                 _require(caller, "kept bytes", limit, arriving + kept(), nbytes)
             yield
         finally:
