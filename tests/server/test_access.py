@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,14 @@ from serving import MakeServer, MakeSubmission
 
 from wan_trt.engine import JobState
 from wan_trt.engine.errors import InputError, NotFoundError, WanTrtError
+from wan_trt.server import first_look
 from wan_trt.server.access import FAILURES_A_MINUTE
 from wan_trt.server.access_file import read_access_file
 from wan_trt.server.address import Address
 from wan_trt.server.client import Client
 from wan_trt.server.connection import ClientTls, open_channel
 from wan_trt.server.errors import AuthenticationError, QuotaError
+from wan_trt.server.first_look import MAX_HEALTH_CALLS
 from wan_trt.server.open_services import MAX_HEALTH_WATCHERS
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
@@ -207,6 +211,36 @@ def test_watchers_of_health_cannot_take_all_places(guarded: Server) -> None:
         error = raised.value
         assert error.code() is grpc.StatusCode.NOT_FOUND
         assert stub.Check(request, timeout=30).status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_calls_that_never_send_their_message_hold_no_threads(
+    make_server: MakeServer, listed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_look, "HEALTH_MESSAGE_WITHIN_S", 0.5)
+    server = make_server(security=SecurityOptions(access=listed), calls=12, streams=2)
+    over = threading.Event()
+
+    def silent() -> Iterator[bytes]:
+        over.wait(60)
+        yield from ()
+
+    with grpc.insecure_channel(str(server.address)) as channel, ExitStack() as stack:
+        stack.callback(over.set)
+        get: Any = channel.stream_unary(f"/{SERVICE_NAME}/Get")
+        for _ in range(FAILURES_A_MINUTE):
+            with pytest.raises(grpc.RpcError) as raised:
+                get(silent(), timeout=30)
+            error: Any = raised.value
+            assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+        check: Any = channel.stream_unary("/grpc.health.v1.Health/Check")
+        checks: list[Any] = [check.future(silent(), timeout=30) for _ in range(30)]
+        refused = [call.exception(30).code() for call in checks]
+        assert set(refused) <= {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}
+        assert refused.count(grpc.StatusCode.CANCELLED) >= MAX_HEALTH_CALLS
+    with Client(str(server.address), token=TOKENS["anna"]) as anna:
+        anna.require_serving()
+        with pytest.raises(NotFoundError):
+            anna.get("nobody")
 
 
 def test_a_certificate_says_who_calls(
