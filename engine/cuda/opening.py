@@ -19,10 +19,7 @@ from wan_trt.engine.models import REQUIRED_GRAPHS
 from wan_trt.engine.ort_cuda import load_on_gpu, require_provider
 from wan_trt.engine.request import default_frames
 
-LARGEST = VideoSize(720, 1280, 77)
-"""What a GPU is asked for at most: the models' own size."""
-
-_SIZES = ((LARGEST.height, LARGEST.width), (480, 832))
+_SIZES = ((720, 1280), (480, 832))
 """Height and width of what the models are made for, the largest first."""
 
 
@@ -37,8 +34,8 @@ def open_cuda(bundle: Bundle, open_device: Callable[[], Device] = Device) -> Cud
             return CudaBackend(
                 device,
                 GpuGraphs(load_on_gpu).load,
-                experts_nbytes=room_for_experts(bundle.manifest, free_nbytes),
                 lanes=lanes_that_fit(bundle.manifest, free_nbytes),
+                experts_nbytes=room_for_experts(bundle.manifest, free_nbytes),
             )
         except BaseException:
             device.close()
@@ -50,6 +47,16 @@ def open_cuda(bundle: Bundle, open_device: Callable[[], Device] = Device) -> Cud
             action=f"{error.action}; `wan-trt doctor` shows what this machine can run",
             field="device",
         ) from None
+
+
+def lanes_that_fit(manifest: Manifest, free_nbytes: int) -> tuple[Lane, ...]:
+    """Two, where two jobs and the work of VAE and denoiser fit beside each other at the
+    largest size. Else one: each lane keeps scratch of its own, which would take memory from jobs
+    that fit alone."""
+    size = VideoSize(*_SIZES[0], default_frames(manifest.model))
+    needed = footprint(manifest, size, plan_scratch(manifest, size))
+    residency = decide(needed, free_nbytes, jobs=2)
+    return APART if residency.concurrent else TOGETHER
 
 
 def room_for_experts(manifest: Manifest, free_nbytes: int) -> int | None:
@@ -64,13 +71,6 @@ def room_for_experts(manifest: Manifest, free_nbytes: int) -> int | None:
         if residency.mode is Mode.ONE:
             return max(needed.experts.values())
     return None
-
-
-def lanes_that_fit(manifest: Manifest, free_nbytes: int) -> tuple[Lane, ...]:
-    """Two, where two jobs and the work of VAE and denoiser fit beside each other at `LARGEST`. Else
-    one: each lane keeps scratch of its own, which would take memory from jobs that fit alone."""
-    residency = decide(footprint(manifest, LARGEST, scratch={}), free_nbytes, jobs=2)
-    return APART if residency.concurrent else TOGETHER
 
 
 def _require_executors(bundle: Bundle, device: Device) -> None:
