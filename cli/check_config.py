@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 
 from wan_trt.cli.device_options import open_engine
+from wan_trt.cli.extras import needs_extra
 from wan_trt.cli.serve_options import scheduling_options
 from wan_trt.cli.serve_settings import ServeSettings
 from wan_trt.engine.errors import InputError, WanTrtError
@@ -43,6 +44,21 @@ def _port_is_free(settings: ServeSettings) -> None:
     require_free(settings.listening.listen, "listen")
 
 
+def _port_of_metrics_is_free(settings: ServeSettings) -> None:
+    from wan_trt.server.free_port import require_free
+
+    if settings.watching.metrics_listen is not None:
+        require_free(settings.watching.metrics_listen, "metrics_listen")
+
+
+def _traces_can_be_sent(settings: ServeSettings) -> None:
+    """That the extra is installed and the URL is one; nobody is asked to answer there."""
+    from wan_trt.server.telemetry.tracing import open_tracing
+
+    with needs_extra("telemetry"):
+        open_tracing(settings.watching.traces).close()
+
+
 def _data_can_be_written(settings: ServeSettings) -> None:
     """The folder, or where it would be made; and that no server has it."""
     from wan_trt.server.store.database import require_ours
@@ -63,4 +79,10 @@ def _data_can_be_written(settings: ServeSettings) -> None:
         require_ours(store)
 
 
-CHECKS: tuple[Check, ...] = (_bundle_opens, _port_is_free, _data_can_be_written)
+CHECKS: tuple[Check, ...] = (
+    _bundle_opens,
+    _port_is_free,
+    _port_of_metrics_is_free,
+    _data_can_be_written,
+    _traces_can_be_sent,
+)

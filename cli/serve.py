@@ -19,6 +19,7 @@ the TOML file of --config (keep_days = 3); the first of these that is there coun
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
@@ -36,6 +37,8 @@ from wan_trt.cli.signals import Signals, caught_signals, wait_for
 
 if TYPE_CHECKING:
     from wan_trt.server.server import Server
+
+_log = logging.getLogger(__name__)
 
 SUMMARY = "serve a bundle over gRPC; needs the extra `server`"
 EXAMPLES = (
@@ -69,8 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
             return _check(configuration, arguments)
         from wan_trt.cli.serve_options import scheduling_options, server_options
         from wan_trt.engine import Bundle
+        from wan_trt.server.telemetry.logs import logging_to
 
         settings = configuration.settings
+        watching = settings.watching
+        stack.enter_context(logging_to(sys.stderr, watching.log_format, watching.log_level))
         options, model = server_options(settings), settings.model
         engine = open_engine(
             Bundle.open(model.bundle), model.device, model.threads, scheduling_options(settings)
@@ -81,10 +87,12 @@ def run(arguments: argparse.Namespace) -> int:
         )
         server = stack.enter_context(Server(engine, folder, options))
         if not options.listen.loopback:
-            _say("no encryption, no authentication: whoever reaches this port may use it")
+            _log.warning("no encryption, no authentication: whoever reaches this port may use it")
+        if server.status_port is not None:
+            _log.info("metrics on http://%s/metrics", server.status_port.address)
         print(f"listening on {server.address}", flush=True)
         wait_for(signals)
-        _say("stopping: no more jobs are taken")
+        _log.info("stopping: no more jobs are taken")
         _drain(server, settings.listening.grace, options.durable, signals)
     return 0
 
@@ -108,7 +116,8 @@ def _check(configuration: Configuration[ServeSettings], arguments: argparse.Name
     print(configuration.describe(), end="", flush=True)
     found = problems(configuration.settings)
     for error in found:
-        _say(f"error: {error.message(arguments.parser.spelled(error.field))}")
+        told = error.message(arguments.parser.spelled(error.field))
+        print(f"wan-trt: error: {told}", file=sys.stderr)
     return found[0].exit_code if found else 0
 
 
@@ -120,8 +129,4 @@ def _drain(server: Server, grace_s: float, durable: bool, signals: Signals) -> N
         time.sleep(0.05)
     if server.busy:
         left = "go on when a server is started again" if durable else "are cancelled"
-        _say(f"the jobs that are left {left}")
-
-
-def _say(text: str) -> None:
-    print(f"wan-trt: {text}", file=sys.stderr, flush=True)
+        _log.warning("the jobs that are left %s", left)

@@ -36,6 +36,8 @@ from wan_trt.engine.failures import typed_failure
 from wan_trt.engine.frames import FrameSink, OpenSink
 from wan_trt.engine.host_backend import HostBackend
 from wan_trt.engine.job import Job, JobSummary, OnEvent, SuspendedError
+from wan_trt.engine.memory.in_use import MemoryInUse
+from wan_trt.engine.observer import Observer, tell
 from wan_trt.engine.ort import available_threads
 from wan_trt.engine.preview import preview_pictures
 from wan_trt.engine.registry import JobRegistry
@@ -84,6 +86,8 @@ class Engine:
         self._dispatcher = Dispatcher(bundle, self._backend.name, scheduling or SchedulingOptions())
         self._residence = Residence(self._backend)
         self._registry = JobRegistry()
+        self.observer = Observer()
+        """Told of the work; another one may be put here before the first step."""
         self._stepping = threading.Lock()
         self._checked = True
 
@@ -168,6 +172,13 @@ class Engine:
         """What another process may begin with; also after `close`."""
         return self._dispatcher.measured_costs()
 
+    @property
+    def memory_in_use(self) -> MemoryInUse:
+        """For any thread."""
+        held = [job.tensors.holding for job in self._registry.live() if job.tensors is not None]
+        parked_nbytes = sum(holding.nbytes for holding in held if holding.parked)
+        return MemoryInUse(self._backend.memory.arena.usage, parked_nbytes)
+
     def wait(self, timeout_s: float | None = None) -> bool:
         """Sleep until `step` has something to do, or the time is over; True if it has."""
         return self._registry.wait(timeout_s)
@@ -180,7 +191,9 @@ class Engine:
         with self._stepping:
             self._backend.make_current()
             self._end_early()
+            asked = time.perf_counter()
             turn = self._dispatcher.next()
+            tell(self.observer.decided, time.perf_counter() - asked)
             if turn is None:
                 self._check_books()
                 return False
@@ -258,6 +271,7 @@ class Engine:
     def _run(self, job: Job, unit: Unit) -> WanTrtError | SuspendedError | None:
         """Do the unit; the error that it ended with, typed."""
         job.begin()
+        tell(self.observer.begins, unit)
         started = time.perf_counter()
         try:
             if job.keep is not None:
@@ -277,6 +291,8 @@ class Engine:
     ) -> None:
         """Keep and report what the unit brought forth and move on; or wait, or end the job."""
         job, unit = turn.job, turn.unit
+        if job.pending is None:
+            tell(self.observer.ended, unit, self._dispatcher.key(job, unit), seconds, error)
         if error is None:
             error = self._keep(job, unit)
         match error:
@@ -300,9 +316,12 @@ class Engine:
         following = job.following
         if job.keep is not None and following is not None and job.keep_due(unit):
             try:
-                job.keep.save(self._pipeline.snapshot(following, job))
+                started, checkpoint = time.perf_counter(), self._pipeline.snapshot(following, job)
+                job.keep.save(checkpoint)
             except Exception as error:
                 return typed_failure(error, unit)
+            seconds = time.perf_counter() - started
+            tell(self.observer.kept, job.job_id, seconds, checkpoint.nbytes)
         job.pending = None
         return None
 

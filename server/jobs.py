@@ -11,6 +11,8 @@ import hashlib
 import threading
 import time
 import uuid
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from wan_trt.engine.engine import Engine
@@ -33,6 +35,10 @@ from wan_trt.server.store.data_folder import DataFolder
 from wan_trt.server.store.room import Room
 from wan_trt.server.store.store import StoredJob
 from wan_trt.server.submission import Submission
+from wan_trt.server.telemetry.context import about_job, current
+from wan_trt.server.telemetry.metrics import Metrics
+from wan_trt.server.telemetry.tracing import Tracing
+from wan_trt.server.telemetry.watched_jobs import WatchedJobs
 from wan_trt.server.uploads import Uploads
 
 
@@ -54,9 +60,16 @@ class Jobs:
     """All jobs of one server; safe to use from any thread."""
 
     def __init__(
-        self, engine: Engine, data: DataFolder, uploads: Uploads, room: Room, options: JobOptions
+        self,
+        engine: Engine,
+        data: DataFolder,
+        uploads: Uploads,
+        room: Room,
+        options: JobOptions,
+        watched: WatchedJobs | None = None,
     ) -> None:
-        """Call `recover` before anything else."""
+        """Call `recover` before anything else. `watched` is told of all jobs."""
+        self._watched = watched or WatchedJobs(Metrics(), Tracing())
         self._engine = engine
         self._data = data
         self._uploads = uploads
@@ -102,6 +115,7 @@ class Jobs:
         """Raises NotFoundError."""
         with self._lock:
             if job_id in self._records:
+                about_job(job_id)
                 return self._records[job_id]
         raise NotFoundError(
             f"no job {job_id[:100]!r}",
@@ -138,6 +152,12 @@ class Jobs:
         """Jobs whose end is not in the store."""
         with self._lock:
             return [r for job_id, r in self._records.items() if job_id not in self._finished]
+
+    def by_state(self) -> Mapping[JobState, int]:
+        """How many of the jobs that are known are in each state."""
+        with self._lock:
+            records = list(self._records.values())
+        return Counter(record.latest.state for record in records)
 
     def fail_unfinished(self, error: WanTrtError) -> None:
         """End all jobs in an engine that can no longer do it."""
@@ -198,17 +218,22 @@ class Jobs:
             submitted=now,
             deadline=None if submission.timeout_s is None else now + submission.timeout_s,
         )
-        self._reserve(stored.job_id)
-        record = self._record(stored, submission)
+        about_job(stored.job_id)
+        self._watched.enter(stored.job_id, current(), stored.deadline is not None)
         try:
+            self._reserve(stored.job_id)
+            record = self._record(stored, submission)
             self._intake.begin(stored, record, submission)
         except BaseException as error:
+            self._watched.refused(stored.job_id, error)
             with self._lock:
                 self._places.discard(stored.job_id)
                 self._records.pop(stored.job_id, None)
             if isinstance(error, WanTrtError):
                 raise self._uploads.retell(error) from error
             raise
+        with contextlib.suppress(StorageFullError):
+            self._data.store.origins.add(stored.job_id, current())
         return record
 
     def _reserve(self, job_id: str) -> None:
@@ -245,6 +270,8 @@ class Jobs:
             )
             return
         self._places.add(stored.job_id)
+        work = self._data.store.origins.of(stored.job_id)
+        self._watched.enter(stored.job_id, work, stored.deadline is not None)
         try:
             self._require_attempts(stored)
             with self._data.store.at_work(stored.job_id):
@@ -284,6 +311,7 @@ class Jobs:
     def _settle(self, record: JobRecord, event: Event) -> None:
         """The job is over, and the store knows it; nobody else does yet."""
         self._clear(record, event)
+        self._watched.noted(event)
         with self._lock:
             self._places.discard(record.job_id)
             self._finished[record.job_id] = FinishedJob(

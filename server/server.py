@@ -34,6 +34,12 @@ from wan_trt.server.service import VideoService
 from wan_trt.server.status import error_from_wire, error_to_wire
 from wan_trt.server.store.data_folder import DataFolder
 from wan_trt.server.store.room import RESERVE_NBYTES, Room
+from wan_trt.server.telemetry.metrics import Metrics
+from wan_trt.server.telemetry.server_state import ServerState
+from wan_trt.server.telemetry.status_port import StatusPort
+from wan_trt.server.telemetry.tracing import Tracing
+from wan_trt.server.telemetry.watched_calls import CountBytes, WatchedCalls
+from wan_trt.server.telemetry.watched_jobs import WatchedJobs
 from wan_trt.server.uploads import Uploads
 from wan_trt.server.worker import Tidier, Worker
 
@@ -54,7 +60,8 @@ _OPTIONS = (
 class ServerOptions:
     """`durable`: jobs survive the server. Jobs pause rather than take the last `reserve_nbytes` of
     the disk. `calls` limits the RPCs at one time, of which `streams` may be uploads, watchers and
-    fetches; `farewell_s` is what open calls get to end after the last job."""
+    fetches; `farewell_s` is what open calls get to end after the last job. Metrics and readiness
+    are told on `metrics_listen`; `tracing`, which the server closes, takes spans."""
 
     listen: Address
     durable: bool = True
@@ -64,6 +71,8 @@ class ServerOptions:
     calls: int = 64
     streams: int = 48
     farewell_s: float = 5.0
+    metrics_listen: Address | None = None
+    tracing: Tracing = field(default_factory=Tracing)
 
 
 class Server:
@@ -85,16 +94,29 @@ class Server:
         self.room = Room(self._data.path, options.reserve_nbytes)
         self._options = options
         self._broken = False
-        self._jobs = Jobs(engine, self._data, uploads, self.room, options.jobs)
+        self._not_ready: str | None = "starting"
+        self.metrics = Metrics()
+        self.metrics.tell_build(engine.bundle)
+        self.metrics.ready.set_function(lambda: self._not_ready is None)
+        watched = WatchedJobs(self.metrics, options.tracing)
+        engine.observer = watched
+        self.engine = engine
+        self._jobs = Jobs(engine, self._data, uploads, self.room, options.jobs, watched)
+        self.metrics.registry.register(
+            ServerState(engine, self._jobs, self._data.path, self.room.reserve_nbytes)
+        )
         self._tidier = Tidier(self._jobs.tidy)
         self._worker = Worker(engine, self._crashed)
         self._health = health.HealthServicer()
         self._threads = ThreadPoolExecutor(options.calls, thread_name_prefix="rpc")
         self._grpc = grpc.server(
-            self._threads, options=_OPTIONS, maximum_concurrent_rpcs=options.calls
+            self._threads,
+            interceptors=[CountBytes(self.metrics, SERVICE_NAME)],
+            options=_OPTIONS,
+            maximum_concurrent_rpcs=options.calls,
         )
         add: Any = wire_grpc.add_VideoServiceServicer_to_server
-        calls = Calls(OpenAccess(), options.streams)
+        calls = Calls(OpenAccess(), options.streams, WatchedCalls(self.metrics, options.tracing))
         add(VideoService(self._jobs, uploads, calls), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection(
@@ -105,6 +127,17 @@ class Server:
         except RuntimeError as error:
             raise unusable(options.listen, str(error), "listen") from error
         self.address = Address(options.listen.host, port)
+        self.status_port = self._open_status_port(options.metrics_listen)
+
+    def _open_status_port(self, listen: Address | None) -> StatusPort | None:
+        if listen is None:
+            return None
+        return StatusPort(
+            listen,
+            self.metrics.registry,
+            dead=lambda: self._not_ready if self._broken else None,
+            not_ready=lambda: self._not_ready,
+        )
 
     @property
     def busy(self) -> bool:
@@ -112,16 +145,20 @@ class Server:
         return bool(self._jobs.unfinished())
 
     def __enter__(self) -> Server:
+        if self.status_port is not None:
+            self.status_port.start()
         self._jobs.recover()
         self._worker.start()
         self._tidier.start()
         self._grpc.start()
         for name in ("", SERVICE_NAME):
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._not_ready = None
         return self
 
     def drain(self) -> None:
         """Take no more jobs, and say so: first to health checks, then to those who submit."""
+        self._not_ready = self._not_ready or "stopping"
         self._health.enter_graceful_shutdown()
         self._jobs.refuse(
             UnavailableError("the server is stopping", action="use another, or try again later")
@@ -144,10 +181,14 @@ class Server:
         self._grpc.stop(self._options.farewell_s).wait()
         self._threads.shutdown()
         self._data.close()
+        self._options.tracing.close()
+        if self.status_port is not None:
+            self.status_port.close()
 
     def _crashed(self, error: Exception) -> None:
         """Nothing runs any more. Jobs that can wait do so, for a process in which it does."""
         self._broken = True
+        self._not_ready = "the engine stopped by a bug; the log says which"
         self.drain()
         if self._options.durable:
             self._jobs.leave_unfinished(

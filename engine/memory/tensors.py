@@ -100,6 +100,11 @@ class Holding:
         return self._reservation.address
 
     @property
+    def nbytes(self) -> int:
+        """Of its range of addresses, in whole pages."""
+        return self._reservation.nbytes
+
+    @property
     def parked(self) -> bool:
         return self._parked is not None
 

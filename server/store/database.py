@@ -67,6 +67,14 @@ CREATE TABLE costs (
     PRIMARY KEY (bundle, stage, engine, height, width, frames, precision, backend)
 ) WITHOUT ROWID;
 """,
+    """
+CREATE TABLE origins (
+    job_id TEXT PRIMARY KEY REFERENCES jobs (job_id) ON DELETE CASCADE,
+    request_id TEXT NOT NULL,         -- of the call that submitted it
+    principal TEXT NOT NULL,
+    traceparent TEXT NOT NULL         -- W3C Trace Context, or empty
+) WITHOUT ROWID;
+""",
 )
 """What leads from each version to the next; a new file goes through all of them."""
 
