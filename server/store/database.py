@@ -13,7 +13,7 @@ from wan_trt.engine.errors import ExecutionError, InputError, StorageFullError
 
 _APPLICATION = 0x57414E54  # "WANT"
 
-_STEPS = (
+STEPS = (
     """
 CREATE TABLE jobs (
     arrival INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -68,17 +68,19 @@ CREATE TABLE costs (
 ) WITHOUT ROWID;
 """,
     """
+ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';  -- name of a principal
+""",
+    """
 CREATE TABLE origins (
     job_id TEXT PRIMARY KEY REFERENCES jobs (job_id) ON DELETE CASCADE,
     request_id TEXT NOT NULL,         -- of the call that submitted it
-    principal TEXT NOT NULL,
     traceparent TEXT NOT NULL         -- W3C Trace Context, or empty
 ) WITHOUT ROWID;
 """,
 )
 """What leads from each version to the next; a new file goes through all of them."""
 
-VERSION = len(_STEPS)
+VERSION = len(STEPS)
 
 
 def require_ours(path: Path) -> None:
@@ -121,7 +123,7 @@ class Database:
             raise _of_another_version(path, version)
         if version < VERSION:
             with self.writing() as connection:
-                for step in _STEPS[version:]:
+                for step in STEPS[version:]:
                     for statement in step.split(";"):
                         connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")

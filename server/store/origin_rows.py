@@ -18,16 +18,14 @@ class OriginRows:
             return
         with self._database.writing() as connection:
             connection.execute(
-                "INSERT OR IGNORE INTO origins SELECT job_id, ?, ?, ? FROM jobs WHERE job_id = ?",
-                (work.request_id, work.principal, work.traceparent, job_id),
+                "INSERT OR IGNORE INTO origins SELECT job_id, ?, ? FROM jobs WHERE job_id = ?",
+                (work.request_id, work.traceparent, job_id),
             )
 
-    def of(self, job_id: str) -> Work:
+    def of(self, job_id: str, owner: str) -> Work:
         with self._database.reading() as connection:
             row = connection.execute(
-                "SELECT request_id, principal, traceparent FROM origins WHERE job_id = ?", (job_id,)
+                "SELECT request_id, traceparent FROM origins WHERE job_id = ?", (job_id,)
             ).fetchone()
-        if row is None:
-            return Work(job_id=job_id)
-        request_id, principal, traceparent = row
-        return Work(request_id, job_id, principal, traceparent)
+        request_id, traceparent = row or ("", "")
+        return Work(request_id, job_id, owner, traceparent)

@@ -22,8 +22,9 @@ from wan_trt.server.store.origin_rows import OriginRows
 @dataclass(frozen=True)
 class StoredJob:
     """One accepted job. `request` is the SubmitRequest that asked for it, serialized; `bundle` the
-    digest of the bundle that it was accepted for; times are seconds since 1970. `deaths` counts the
-    processes in a row that died at work on it, without a new checkpoint in between."""
+    digest of the bundle that it was accepted for; `owner` the name of who submitted it; times are
+    seconds since 1970. `deaths` counts the processes in a row that died at work on it, without a
+    new checkpoint in between."""
 
     job_id: str
     idempotency_key: str
@@ -35,6 +36,7 @@ class StoredJob:
     finished: float | None = None
     fetched: bool = False
     result_nbytes: int = 0
+    owner: str = ""
     deaths: int = 0
 
 
@@ -56,7 +58,7 @@ class CheckpointRow:
 
 _COLUMNS = (
     "job_id, idempotency_key, request, bundle, submitted, deadline, cancelled, finished, fetched, "
-    "result_nbytes, deaths"
+    "result_nbytes, owner, deaths"
 )
 
 
@@ -73,10 +75,10 @@ class Store:
     def add(self, job: StoredJob) -> None:
         with self._database.writing() as connection:
             connection.execute(
-                f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 0, NULL, 0, 0, 0)",
+                f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 0, NULL, 0, 0, ?, 0)",
                 (
                     *(job.job_id, job.idempotency_key, job.request),
-                    *(job.bundle, job.submitted, job.deadline),
+                    *(job.bundle, job.submitted, job.deadline, job.owner),
                 ),
             )
 
@@ -220,6 +222,7 @@ def _job(
     finished: float | None,
     fetched: int,
     result_nbytes: int,
+    owner: str,
     deaths: int,
 ) -> StoredJob:
     """A row; SQLite knows no booleans."""
@@ -234,5 +237,6 @@ def _job(
         finished,
         bool(fetched),
         result_nbytes,
+        owner,
         deaths,
     )
