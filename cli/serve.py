@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 from wan_trt.cli.device_options import open_engine
 from wan_trt.cli.extras import needs_extra
 from wan_trt.cli.serve_settings import VARIABLES, ServeSettings
+from wan_trt.cli.service_manager import Heartbeat, tell
 from wan_trt.cli.settings.flags import add_settings, given_flags
 from wan_trt.cli.settings.sources import Configuration, load
 from wan_trt.cli.signals import Signals, caught_signals, wait_for
@@ -91,9 +92,12 @@ def run(arguments: argparse.Namespace) -> int:
         if server.status_port is not None:
             _log.info("metrics on http://%s/metrics", server.status_port.address)
         print(f"listening on {server.address}", flush=True)
-        wait_for(signals)
+        heartbeat = Heartbeat()
+        tell("READY=1")
+        wait_for(signals, lambda: heartbeat.beat(server.alive))
         _log.info("stopping: no more jobs are taken")
-        _drain(server, settings.listening.grace, options.durable, signals)
+        tell("STOPPING=1")
+        _drain(server, settings.listening.grace, options.durable, signals, heartbeat)
     return 0
 
 
@@ -121,11 +125,14 @@ def _check(configuration: Configuration[ServeSettings], arguments: argparse.Name
     return found[0].exit_code if found else 0
 
 
-def _drain(server: Server, grace_s: float, durable: bool, signals: Signals) -> None:
+def _drain(
+    server: Server, grace_s: float, durable: bool, signals: Signals, heartbeat: Heartbeat
+) -> None:
     """Wait until the jobs are over, the time is, or another signal comes."""
     server.drain()
     deadline = time.monotonic() + grace_s
     while server.busy and time.monotonic() < deadline and signals.empty():
+        heartbeat.beat(server.alive)
         time.sleep(0.05)
     if server.busy:
         left = "go on when a server is started again" if durable else "are cancelled"

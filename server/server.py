@@ -144,6 +144,11 @@ class Server:
         """Whether jobs wait or run."""
         return bool(self._jobs.unfinished())
 
+    @property
+    def alive(self) -> bool:
+        """Whether jobs can go on; once they cannot, only another process helps."""
+        return not self._broken
+
     def __enter__(self) -> Server:
         if self.status_port is not None:
             self.status_port.start()
