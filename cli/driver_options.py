@@ -130,11 +130,12 @@ def prepare_driver(
 ) -> Prepared:
     """Opens what the arguments name and prepares it; files are closed with `resources`."""
     from wan_trt.media import open_frames, read_image
+    from wan_trt.media.read_ahead import ReadAhead
     from wan_trt.preprocess import PersonTracker, prepare, read_keypoints
 
     options = _options(arguments, frame_limit)
     networks = _networks(arguments)
-    driver = open_frames(video, field="video")
+    driver = ReadAhead(open_frames(video, field="video"))
     resources.callback(driver.close)
     matte = None
     if arguments.matte is not None:

@@ -8,8 +8,8 @@ time and exits with 0; a second signal ends the grace time.
 With --data, jobs survive: those that are left at the end, or when the process is killed, go on when
 a server is started with the same folder and bundle (docs/jobs.md). Without it they are cancelled.
 
-The connection is neither encrypted nor authenticated: listen on this machine only (the default)
-or on a network where everybody may use it.
+Beyond this machine it listens only with TLS (--tls-cert, --tls-key) and knowing who calls (--access
+or --tls-client-ca); see docs/security.md.
 
 Each setting may be given as a flag (--keep-days 3), as a variable (WAN_TRT_SERVE_KEEP_DAYS=3) or in
 the TOML file of --config (keep_days = 3); the first of these that is there counts
@@ -44,7 +44,9 @@ _log = logging.getLogger(__name__)
 SUMMARY = "serve a bundle over gRPC; needs the extra `server`"
 EXAMPLES = (
     "wan-trt serve animate_bundle",
-    "wan-trt serve animate_bundle --listen 0.0.0.0:50051 --data /srv/wan-trt --grace 600",
+    """\
+wan-trt serve animate_bundle --listen 0.0.0.0:50051 --data /srv/wan-trt --grace 600 \\
+    --tls-cert server.pem --tls-key server.key --access access.toml""",
 )
 
 
@@ -87,10 +89,10 @@ def run(arguments: argparse.Namespace) -> int:
             stack.enter_context(tempfile.TemporaryDirectory(prefix="wan-trt-"))
         )
         server = stack.enter_context(Server(engine, folder, options))
-        if not options.listen.loopback:
-            _log.warning("no encryption, no authentication: whoever reaches this port may use it")
-        if server.status_port is not None:
-            _log.info("metrics on http://%s/metrics", server.status_port.address)
+        if options.security.insecure and not options.listen.loopback:
+            _log.warning("insecure: whoever reaches this port may read and do everything")
+        if (port := server.telemetry.status_port) is not None:
+            _log.info("metrics on http://%s/metrics", port.address)
         print(f"listening on {server.address}", flush=True)
         heartbeat = Heartbeat()
         tell("READY=1")

@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wan_trt.cli.extras import needs_extra
-from wan_trt.cli.serve_settings import ServeSettings, StorageSettings
+from wan_trt.cli.serve_settings import (
+    MediaSettings,
+    SecuritySettings,
+    ServeSettings,
+    StorageSettings,
+)
+from wan_trt.engine.errors import InputError
 
 if TYPE_CHECKING:
     from wan_trt.engine.dispatch import SchedulingOptions
     from wan_trt.server.jobs import JobOptions
+    from wan_trt.server.media_options import MediaOptions
+    from wan_trt.server.security import SecurityOptions
     from wan_trt.server.server import ServerOptions
 
 _GIGABYTE = 10**9
@@ -27,11 +35,33 @@ def server_options(settings: ServeSettings) -> ServerOptions:
     return ServerOptions(
         settings.listening.listen,
         durable=durable,
-        jobs=_job_options(settings.storage),
+        security=security_options(settings.security),
+        jobs=_job_options(settings.storage, settings.media),
         # A temporary folder may be small, and nothing in it has to be told to a later server.
         reserve_nbytes=int(settings.storage.reserve_gigabytes * _GIGABYTE) if durable else 0,
         metrics_listen=settings.watching.metrics_listen,
         tracing=tracing,
+    )
+
+
+def security_options(security: SecuritySettings) -> SecurityOptions:
+    """Raises InputError for settings that do not fit together."""
+    from wan_trt.server.security import SecurityOptions
+    from wan_trt.server.tls import TlsFiles
+
+    certificate, key = security.tls_cert, security.tls_key
+    tls = None
+    if certificate is not None and key is not None:
+        tls = TlsFiles(certificate, key, security.tls_client_ca)
+    elif certificate or key or security.tls_client_ca:
+        missing = "tls_key" if certificate else "tls_cert"
+        raise InputError("missing", expected="both --tls-cert and --tls-key", field=missing)
+    return SecurityOptions(
+        tls=tls,
+        access=security.access,
+        input_roots=security.input_root,
+        insecure=security.insecure_listen,
+        open_reflection=security.open_reflection,
     )
 
 
@@ -43,7 +73,7 @@ def scheduling_options(settings: ServeSettings) -> SchedulingOptions:
     return SchedulingOptions(Policy(scheduling.policy), not scheduling.admit_late)
 
 
-def _job_options(storage: StorageSettings) -> JobOptions:
+def _job_options(storage: StorageSettings, media: MediaSettings) -> JobOptions:
     from wan_trt.server.jobs import JobOptions
     from wan_trt.server.retention import DAY_S, Retention
 
@@ -52,5 +82,25 @@ def _job_options(storage: StorageSettings) -> JobOptions:
         age_s=storage.keep_days * DAY_S, max_nbytes=None if most is None else int(most * _GIGABYTE)
     )
     return JobOptions(
-        checkpoint_steps=storage.checkpoint_steps, attempts=storage.attempts, retention=retention
+        checkpoint_steps=storage.checkpoint_steps,
+        attempts=storage.attempts,
+        media=_media_options(media),
+        retention=retention,
     )
+
+
+def _media_options(media: MediaSettings) -> MediaOptions:
+    from wan_trt.media import MediaLimits
+    from wan_trt.media.isolation import ProcessLimits
+    from wan_trt.server.media_options import MediaOptions
+
+    limits = MediaLimits(
+        frames=media.max_frames,
+        duration_s=media.max_duration,
+        frame_pixels=media.max_frame_pixels,
+        picture_pixels=media.max_picture_pixels,
+    )
+    process = ProcessLimits(
+        memory_nbytes=int(media.reader_gigabytes * _GIGABYTE), wall_s=media.reader_seconds
+    )
+    return MediaOptions(limits, process)

@@ -11,6 +11,7 @@ import grpc
 
 from wan_trt.engine.errors import ResourceError
 from wan_trt.server.principal import EVERYBODY, Principal
+from wan_trt.server.quotas import Quotas
 from wan_trt.server.status import answered
 from wan_trt.server.telemetry.context import on_account_of
 from wan_trt.server.telemetry.watched_calls import WatchedCalls
@@ -34,10 +35,13 @@ class OpenAccess:
 class Calls:
     """The frame of every handler."""
 
-    def __init__(self, access: Access, max_streams: int, watched: WatchedCalls) -> None:
+    def __init__(
+        self, access: Access, quotas: Quotas, max_streams: int, watched: WatchedCalls
+    ) -> None:
         """At most `max_streams` calls that stream run at a time: each holds a thread while it
         lasts, and Cancel must always find one."""
         self._access = access
+        self._quotas = quotas
         self._watched = watched
         self._streams = threading.BoundedSemaphore(max_streams)
 
@@ -50,6 +54,7 @@ class Calls:
             principal = self._access.principal(context)
             on_account_of(principal.name)
             if stream:
+                held.enter_context(self._quotas.stream(principal))
                 held.enter_context(self._one_stream(method))
             yield principal
 

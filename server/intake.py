@@ -12,6 +12,7 @@ from wan_trt.engine.errors import BundleError, CancelledError, MediaError
 from wan_trt.engine.frames import FrameSink
 from wan_trt.engine.request import Event
 from wan_trt.server.job_record import JobRecord
+from wan_trt.server.media_options import MediaOptions
 from wan_trt.server.opened import OpenedSubmission, open_submission
 from wan_trt.server.store.data_folder import DataFolder
 from wan_trt.server.store.job_output import JobOutput
@@ -34,6 +35,7 @@ class Intake:
         room: Room,
         checkpoint_steps: int,
         encode_beside: bool,
+        media: MediaOptions,
         on_event: OnEvent,
     ) -> None:
         """`on_event` gets the engine's events."""
@@ -43,6 +45,7 @@ class Intake:
         self._room = room
         self._checkpoint_steps = checkpoint_steps
         self._encode_beside = encode_beside
+        self._media = media
         self._on_event = on_event
         self.bundle = engine.bundle.digest
         self._opened: dict[str, OpenedSubmission] = {}
@@ -111,7 +114,9 @@ class Intake:
         accept: Callable[[OpenedSubmission], None],
     ) -> None:
         """Hand a job to the engine, to begin or to go on; `accept` is called when it is valid."""
-        opened = open_submission(submission, inputs, self._engine.bundle.manifest.model)
+        opened = open_submission(
+            submission, inputs, self._engine.bundle.manifest.model, self._media.reader()
+        )
         try:
             output = JobOutput(
                 opened,

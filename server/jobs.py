@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from wan_trt.engine.engine import Engine
@@ -28,9 +29,11 @@ from wan_trt.server.errors import UnavailableError
 from wan_trt.server.idempotency import OncePerKey
 from wan_trt.server.intake import Intake
 from wan_trt.server.job_record import JobRecord
+from wan_trt.server.media_options import MediaOptions
 from wan_trt.server.messages import submission_from_wire
 from wan_trt.server.principal import Principal
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
+from wan_trt.server.quotas import Quotas
 from wan_trt.server.retention import FinishedJob, Retention, jobs_to_forget
 from wan_trt.server.store.data_folder import DataFolder
 from wan_trt.server.store.room import Room
@@ -48,12 +51,13 @@ class JobOptions:
     """At most `max_unfinished` jobs wait or run. A checkpoint is kept each `checkpoint_steps`
     denoising steps, with 0 only where a segment ends. A job ends when `attempts` processes in a row
     have died at work on it, without a checkpoint in between. Results are encoded while the engine
-    goes on, with `encode_beside`, or by the engine's own thread."""
+    goes on, with `encode_beside`, or by the engine's own thread. `media`: how files are read."""
 
     max_unfinished: int = 100
     checkpoint_steps: int = 4
     attempts: int = 3
     encode_beside: bool = True
+    media: MediaOptions = field(default_factory=MediaOptions)
     retention: Retention = field(default_factory=Retention)
 
 
@@ -67,6 +71,7 @@ class Jobs:
         uploads: Uploads,
         room: Room,
         options: JobOptions,
+        quotas: Quotas | None = None,
         watched: WatchedJobs | None = None,
     ) -> None:
         """Call `recover` before anything else. `watched` is told of all jobs."""
@@ -76,14 +81,23 @@ class Jobs:
         self._uploads = uploads
         self._options = options
         self._intake = Intake(
-            *(engine, data, uploads, room, options.checkpoint_steps, options.encode_beside),
+            *(
+                engine,
+                data,
+                uploads,
+                room,
+                options.checkpoint_steps,
+                options.encode_beside,
+                options.media,
+            ),
             on_event=self._note,
         )
         self._costs = data.store.costs(engine.bundle.digest)
         self._kept_costs = self._costs.read()
         self._lock = threading.RLock()
         self._records: dict[str, JobRecord] = {}
-        self._places: set[str] = set()  # of those that wait or run
+        self._quotas = quotas or Quotas()
+        self._places: dict[str, str] = {}  # owners of those that wait or run
         self._finished: dict[str, FinishedJob] = {}
         self._by_key: OncePerKey[JobRecord] = OncePerKey()
         self._refusal: UnavailableError | None = None
@@ -103,8 +117,8 @@ class Jobs:
         """Check a submission and queue its job. `request` is the message that it came as; it tells
         submissions with one key apart.
 
-        Raises InputError for what cannot be done, ResourceError when too many jobs wait,
-        UnavailableError once the server is stopping.
+        Raises InputError for what cannot be done, ResourceError when too many jobs wait, QuotaError
+        when the caller has too much of something, UnavailableError once the server is stopping.
         """
         return self._by_key.run(
             caller.name,
@@ -146,6 +160,20 @@ class Jobs:
             with contextlib.suppress(StorageFullError):
                 self._data.store.mark_fetched(job_id)
                 self._finished[job_id] = replace(job, wanted=False)
+
+    def room_for_upload(self, caller: Principal, nbytes: int) -> AbstractContextManager[None]:
+        """Held while the caller sends so many bytes. Raises QuotaError when it is entered."""
+        return self._quotas.upload(caller, nbytes, lambda: self.kept_nbytes(caller.name))
+
+    def kept_nbytes(self, owner: str) -> int:
+        """Of the owner's uploads and results."""
+        with self._lock:
+            results = sum(
+                job.nbytes
+                for job_id, job in self._finished.items()
+                if self._records[job_id].owner == owner
+            )
+        return results + self._uploads.nbytes(owner)
 
     def refuse(self, error: UnavailableError) -> None:
         """Answer every further submission with `error`."""
@@ -226,13 +254,13 @@ class Jobs:
         about_job(stored.job_id)
         self._watched.enter(stored.job_id, current(), stored.deadline is not None)
         try:
-            self._reserve(stored.job_id)
+            self._reserve(stored.job_id, caller)
             record = self._record(stored, submission)
             self._intake.begin(stored, record, submission)
         except BaseException as error:
             self._watched.refused(stored.job_id, error)
             with self._lock:
-                self._places.discard(stored.job_id)
+                self._places.pop(stored.job_id, None)
                 self._records.pop(stored.job_id, None)
             if isinstance(error, WanTrtError):
                 raise self._uploads.retell(error) from error
@@ -241,7 +269,7 @@ class Jobs:
             self._data.store.origins.add(stored.job_id, current())
         return record
 
-    def _reserve(self, job_id: str) -> None:
+    def _reserve(self, job_id: str, caller: Principal) -> None:
         with self._lock:
             if self._refusal is not None:
                 raise self._refusal
@@ -250,7 +278,12 @@ class Jobs:
                     f"{len(self._places)} jobs wait already",
                     action="try again when some are done, or use another server",
                 )
-            self._places.add(job_id)
+            self._quotas.submission(
+                caller,
+                sum(owner == caller.name for owner in self._places.values()),
+                lambda: self.kept_nbytes(caller.name),
+            )
+            self._places[job_id] = caller.name
 
     def _record(self, stored: StoredJob, submission: Submission) -> JobRecord:
         return JobRecord(
@@ -275,7 +308,7 @@ class Jobs:
                 stored.job_id, stored.finished, stored.result_nbytes, _wanted(stored, record)
             )
             return
-        self._places.add(stored.job_id)
+        self._places[stored.job_id] = stored.owner
         work = self._data.store.origins.of(stored.job_id, stored.owner)
         self._watched.enter(stored.job_id, work, stored.deadline is not None)
         try:
@@ -319,7 +352,7 @@ class Jobs:
         self._clear(record, event)
         self._watched.noted(event)
         with self._lock:
-            self._places.discard(record.job_id)
+            self._places.pop(record.job_id, None)
             self._finished[record.job_id] = FinishedJob(
                 record.job_id, time.time(), record.nbytes(event), event.state is JobState.DONE
             )

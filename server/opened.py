@@ -11,7 +11,7 @@ import numpy as np
 
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import Request
-from wan_trt.media import RequestFiles, open_pixel_writer, open_request
+from wan_trt.media import MediaReader, RequestFiles, open_pixel_writer, open_request
 from wan_trt.media.tensor_writer import TensorWriter
 from wan_trt.server.store.result_writer import ResultFile
 from wan_trt.server.store.spool import SpoolFormat
@@ -23,6 +23,7 @@ class OpenedSubmission:
     """`sound` is the file that an MP4's sound comes from, if any."""
 
     request: Request
+    media: MediaReader
     sound: Path | None
     output_format: OutputFormat
     resources: ExitStack
@@ -64,10 +65,11 @@ class OpenedSubmission:
 
 
 def open_submission(
-    submission: Submission, inputs: Mapping[str, Path], model: ModelName
+    submission: Submission, inputs: Mapping[str, Path], model: ModelName, media: MediaReader
 ) -> OpenedSubmission:
-    """`inputs` are the files by the field that names them. Raises MediaError for unusable files,
-    InputError for what does not fit the model."""
+    """`inputs` are the files by the field that names them; `media` opens them, and is closed with
+    what is opened. Raises MediaError for unusable files, InputError for what does not fit the
+    model."""
     pose = inputs.get("pose")
     files = RequestFiles(
         reference=inputs["reference"],
@@ -79,5 +81,5 @@ def open_submission(
         noise=inputs.get("noise"),
     )
     with ExitStack() as resources:
-        request = open_request(model, files, submission.choices, resources)
-        return OpenedSubmission(request, pose, submission.output_format, resources.pop_all())
+        request = open_request(model, files, submission.choices, resources, media)
+        return OpenedSubmission(request, media, pose, submission.output_format, resources.pop_all())

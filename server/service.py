@@ -13,14 +13,16 @@ from wan_trt.server.jobs import Jobs
 from wan_trt.server.messages import event_to_wire, status_to_wire, submission_from_wire
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
+from wan_trt.server.server_files import ServerFiles
 from wan_trt.server.uploads import MAX_CHUNK_NBYTES, Uploads
 
 
 class VideoService(wire_grpc.VideoServiceServicer):
     """wan_trt.v1.VideoService over one engine."""
 
-    def __init__(self, jobs: Jobs, uploads: Uploads, calls: Calls) -> None:
+    def __init__(self, jobs: Jobs, uploads: Uploads, files: ServerFiles, calls: Calls) -> None:
         self._jobs = jobs
+        self._files = files
         self._uploads = uploads
         self._calls = calls
 
@@ -38,6 +40,7 @@ class VideoService(wire_grpc.VideoServiceServicer):
                 header.sha256,
                 _chunks(request_iterator),
                 caller.name,
+                self._jobs.room_for_upload(caller, header.nbytes),
             )
             return wire.UploadResponse(upload_id=upload_id, nbytes=header.nbytes)
 
@@ -45,6 +48,7 @@ class VideoService(wire_grpc.VideoServiceServicer):
         self, request: wire.SubmitRequest, context: grpc.ServicerContext
     ) -> wire.Job:
         with self._calls.answer(context, "Submit") as caller:
+            request = self._files.taken(request, caller)
             content = request.SerializeToString(deterministic=True)
             return _job(self._jobs.submit(submission_from_wire(request), content, caller))
 

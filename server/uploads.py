@@ -23,7 +23,9 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from wan_trt.engine.errors import InputError, NotFoundError, ResourceError, WanTrtError
@@ -53,9 +55,15 @@ class Uploads:
         )
 
     def receive(
-        self, name: str, nbytes: int, sha256: str, chunks: Iterable[bytes], owner: str
+        self,
+        name: str,
+        nbytes: int,
+        sha256: str,
+        chunks: Iterable[bytes],
+        owner: str,
+        place: AbstractContextManager[object] | None = None,
     ) -> str:
-        """Store a file and return its upload id.
+        """Store a file and return its upload id. `place` is held while it is written.
 
         `chunks` is not read at all where the owner has sent it before. Raises InputError when the
         content is not what was announced, ResourceError when the disk is full.
@@ -71,16 +79,33 @@ class Uploads:
             return upload_id
         partial = folder / f".{secrets.token_hex(8)}.partial"
         try:
-            self._make(folder)
-            _write(partial, name, nbytes, sha256, chunks)
-            sync(partial)
-            partial.replace(target)
-            sync(folder)
+            with place or contextlib.nullcontext():
+                self._make(folder)
+                _write(partial, name, nbytes, sha256, chunks)
+                sync(partial)
+                partial.replace(target)
+                sync(folder)
         except OSError as error:
             raise _disk_error(error) from error
         finally:
             partial.unlink(missing_ok=True)
         return upload_id
+
+    def take(
+        self,
+        name: str,
+        file: BufferedReader,
+        owner: str,
+        place: Callable[[int], AbstractContextManager[object]],
+    ) -> str:
+        """Store a copy of a file of this machine and return its upload id; `place` holds so many
+        bytes. Raises InputError also where the file changes meanwhile."""
+        nbytes = os.fstat(file.fileno()).st_size
+        self._check_announced(name, nbytes, "0" * 64)  # before all of it is read
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        chunks = iter(lambda: file.read(MAX_CHUNK_NBYTES), b"")
+        return self.receive(name, nbytes, sha256, chunks, owner, place(nbytes))
 
     def path(self, upload_id: str, field: str, owner: str) -> Path:
         """The file that the owner has sent. Raises NotFoundError, and InputError for what cannot be

@@ -25,6 +25,7 @@ UNIT = (DEPLOY / "wan-trt.service").read_text()
 STATE = {  # server/telemetry/server_state.py, which needs a server; test_metrics.py scrapes them
     *("wan_trt_pages", "wan_trt_page_bytes", "wan_trt_parked_bytes", "wan_trt_jobs"),
     *("wan_trt_disk_free_bytes", "wan_trt_disk_reserve_bytes"),
+    "wan_trt_tls_certificate_expiry_timestamp_seconds",
 }
 
 

@@ -64,9 +64,6 @@ class Metrics:
         self.calls_in_flight = self._gauge("calls_in_flight", "Watch: watchers", "method")
         self.received = self._counter("received_bytes", "of messages", "method")
         self.sent = self._counter("sent_bytes", "of messages", "method")
-        self.certificate_expiry = self._gauge(
-            "tls_certificate_expiry_timestamp_seconds", "when it expires; 0 without TLS"
-        )
         self._sizes: set[str] = set()
         self._naming = threading.Lock()
         for outcome in ("hit", "miss"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,9 @@ from prometheus_client.registry import Collector
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.request import JobState
 
+Expiry = Callable[[], datetime | None]
+"""When the server's certificate ends; None without TLS."""
+
 
 class CountsJobs(Protocol):
     def by_state(self) -> Mapping[JobState, int]: ...
@@ -21,11 +25,19 @@ class CountsJobs(Protocol):
 class ServerState(Collector):
     """Asked anew for each scrape: nothing is counted in between."""
 
-    def __init__(self, engine: Engine, jobs: CountsJobs, folder: Path, reserve_nbytes: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        jobs: CountsJobs,
+        folder: Path,
+        reserve_nbytes: int,
+        expires: Expiry,
+    ) -> None:
         self._engine = engine
         self._jobs = jobs
         self._folder = folder
         self._reserve_nbytes = reserve_nbytes
+        self._expires = expires
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         memory = self._engine.memory_in_use
@@ -46,4 +58,10 @@ class ServerState(Collector):
         yield GaugeMetricFamily("wan_trt_disk_free_bytes", "where jobs are kept", free)
         yield GaugeMetricFamily(
             "wan_trt_disk_reserve_bytes", "jobs pause below", self._reserve_nbytes
+        )
+        expires = self._expires()
+        yield GaugeMetricFamily(
+            "wan_trt_tls_certificate_expiry_timestamp_seconds",
+            "when it expires; 0 without TLS",
+            0 if expires is None else expires.timestamp(),
         )

@@ -46,8 +46,8 @@ def client(server: Server) -> Iterator[Client]:
 
 
 def get(server: Server, path: str) -> tuple[int, str]:
-    assert server.status_port is not None
-    address = server.status_port.address
+    assert server.telemetry.status_port is not None
+    address = server.telemetry.status_port.address
     connection = http.client.HTTPConnection(address.host, address.port, timeout=30)
     try:
         connection.request("GET", path)
@@ -169,8 +169,8 @@ def test_an_engine_that_stopped_by_a_bug_is_not_alive(
 
 
 def test_a_busy_port_is_bad_input(server: Server, bundle: Bundle, tmp_path: Path) -> None:
-    assert server.status_port is not None
-    options = ServerOptions(ANY_PORT, metrics_listen=server.status_port.address)
+    assert server.telemetry.status_port is not None
+    options = ServerOptions(ANY_PORT, metrics_listen=server.telemetry.status_port.address)
     with (
         Engine(bundle) as engine,
         pytest.raises(InputError, match="metrics_listen: cannot listen on"),
