@@ -111,6 +111,7 @@ class Server:
         self.room = Room(self._data.path, options.reserve_nbytes)
         self._options = options
         self._broken = False
+        self._stopped = False
         self._not_ready: str | None = "starting"
         self.engine = engine
         self.telemetry = Telemetry(engine, options.tracing, lambda: self._not_ready)
@@ -207,6 +208,10 @@ class Server:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        """A second time nothing happens."""
+        if self._stopped:
+            return
+        self._stopped = True
         self.drain()
         self._worker.stop(suspend=self._options.durable)
         self._tidier.stop()
