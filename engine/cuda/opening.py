@@ -11,8 +11,15 @@ from wan_trt.engine.cuda.backend import CudaBackend
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.cuda.graphs import GpuGraphs, plans_for, tensorrt_version
 from wan_trt.engine.errors import ResourceError
+from wan_trt.engine.lanes import APART, TOGETHER, Lane
+from wan_trt.engine.manifest import Manifest
+from wan_trt.engine.memory.footprint import VideoSize, footprint
+from wan_trt.engine.memory.residency import decide
 from wan_trt.engine.models import REQUIRED_GRAPHS
 from wan_trt.engine.ort_cuda import load_on_gpu, require_provider
+
+LARGEST = VideoSize(720, 1280, 77)
+"""What a GPU is asked for at most: the models' own size."""
 
 
 def open_cuda(bundle: Bundle, open_device: Callable[[], Device] = Device) -> CudaBackend:
@@ -22,7 +29,9 @@ def open_cuda(bundle: Bundle, open_device: Callable[[], Device] = Device) -> Cud
         device = open_device()
         try:
             _require_executors(bundle, device)
-            return CudaBackend(device, GpuGraphs(load_on_gpu).load)
+            free_nbytes, _ = device.memory_info()
+            lanes = lanes_that_fit(bundle.manifest, free_nbytes)
+            return CudaBackend(device, GpuGraphs(load_on_gpu).load, lanes=lanes)
         except BaseException:
             device.close()
             raise
@@ -33,6 +42,13 @@ def open_cuda(bundle: Bundle, open_device: Callable[[], Device] = Device) -> Cud
             action=f"{error.action}; `wan-trt doctor` shows what this machine can run",
             field="device",
         ) from None
+
+
+def lanes_that_fit(manifest: Manifest, free_nbytes: int) -> tuple[Lane, ...]:
+    """Two, where two jobs and the work of VAE and denoiser fit beside each other at `LARGEST`. Else
+    one: each lane keeps scratch of its own, which would take memory from jobs that fit alone."""
+    residency = decide(footprint(manifest, LARGEST, scratch={}), free_nbytes, jobs=2)
+    return APART if residency.concurrent else TOGETHER
 
 
 def _require_executors(bundle: Bundle, device: Device) -> None:
