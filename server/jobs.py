@@ -11,6 +11,8 @@ import hashlib
 import threading
 import time
 import uuid
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
@@ -37,6 +39,10 @@ from wan_trt.server.store.data_folder import DataFolder
 from wan_trt.server.store.room import Room
 from wan_trt.server.store.store import StoredJob
 from wan_trt.server.submission import Submission
+from wan_trt.server.telemetry.context import about_job, current
+from wan_trt.server.telemetry.metrics import Metrics
+from wan_trt.server.telemetry.tracing import Tracing
+from wan_trt.server.telemetry.watched_jobs import WatchedJobs
 from wan_trt.server.uploads import Uploads
 
 
@@ -66,8 +72,10 @@ class Jobs:
         room: Room,
         options: JobOptions,
         quotas: Quotas | None = None,
+        watched: WatchedJobs | None = None,
     ) -> None:
-        """Call `recover` before anything else."""
+        """Call `recover` before anything else. `watched` is told of all jobs."""
+        self._watched = watched or WatchedJobs(Metrics(), Tracing())
         self._engine = engine
         self._data = data
         self._uploads = uploads
@@ -124,6 +132,7 @@ class Jobs:
         with self._lock:
             record = self._records.get(job_id)
         if record is not None and caller.may_see(record.owner):
+            about_job(job_id)
             return record
         raise NotFoundError(
             f"no job {job_id[:100]!r}",
@@ -175,6 +184,12 @@ class Jobs:
         """Jobs whose end is not in the store."""
         with self._lock:
             return [r for job_id, r in self._records.items() if job_id not in self._finished]
+
+    def by_state(self) -> Mapping[JobState, int]:
+        """How many of the jobs that are known are in each state."""
+        with self._lock:
+            records = list(self._records.values())
+        return Counter(record.latest.state for record in records)
 
     def fail_unfinished(self, error: WanTrtError) -> None:
         """End all jobs in an engine that can no longer do it."""
@@ -236,17 +251,22 @@ class Jobs:
             deadline=None if submission.timeout_s is None else now + submission.timeout_s,
             owner=caller.name,
         )
-        self._reserve(stored.job_id, caller)
-        record = self._record(stored, submission)
+        about_job(stored.job_id)
+        self._watched.enter(stored.job_id, current(), stored.deadline is not None)
         try:
+            self._reserve(stored.job_id, caller)
+            record = self._record(stored, submission)
             self._intake.begin(stored, record, submission)
         except BaseException as error:
+            self._watched.refused(stored.job_id, error)
             with self._lock:
                 self._places.pop(stored.job_id, None)
                 self._records.pop(stored.job_id, None)
             if isinstance(error, WanTrtError):
                 raise self._uploads.retell(error) from error
             raise
+        with contextlib.suppress(StorageFullError):
+            self._data.store.origins.add(stored.job_id, current())
         return record
 
     def _reserve(self, job_id: str, caller: Principal) -> None:
@@ -289,6 +309,8 @@ class Jobs:
             )
             return
         self._places[stored.job_id] = stored.owner
+        work = self._data.store.origins.of(stored.job_id, stored.owner)
+        self._watched.enter(stored.job_id, work, stored.deadline is not None)
         try:
             self._require_attempts(stored)
             self._intake.resume(stored, record, submission)
@@ -327,6 +349,7 @@ class Jobs:
     def _settle(self, record: JobRecord, event: Event) -> None:
         """The job is over, and the store knows it; nobody else does yet."""
         self._clear(record, event)
+        self._watched.noted(event)
         with self._lock:
             self._places.pop(record.job_id, None)
             self._finished[record.job_id] = FinishedJob(

@@ -93,15 +93,19 @@ def code_of(error: WanTrtError) -> grpc.StatusCode:
 _UNKNOWN = grpc.StatusCode.INTERNAL
 
 
+def kind_of(error: WanTrtError) -> type[WanTrtError]:
+    """The nearest class that clients know."""
+    return next(kind for kind in type(error).__mro__ if kind in CODES or kind is WanTrtError)
+
+
 def error_to_wire(error: Exception) -> wire.Error:
     """Any exception as a message; what is not of our tree becomes an ExecutionError."""
     if not isinstance(error, WanTrtError):
         error = ExecutionError(
             f"an internal error ({type(error).__name__}: {error})", action="report it as a bug"
         )
-    kind = next(kind for kind in type(error).__mro__ if kind in CODES or kind is WanTrtError)
     return wire.Error(
-        kind=kind.__name__,
+        kind=kind_of(error).__name__,
         given=_printable(error.given),
         expected=_printable(error.expected),
         action=_printable(error.action),

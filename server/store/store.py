@@ -16,6 +16,7 @@ from wan_trt.server.messages import event_from_wire, event_to_wire
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.store.cost_rows import CostRows
 from wan_trt.server.store.database import Database
+from wan_trt.server.store.origin_rows import OriginRows
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Store:
     def __init__(self, path: Path, durable: bool = True) -> None:
         """Raises InputError for a file of another kind or version."""
         self._database = Database(path, durable)
+        self.origins = OriginRows(self._database)
         self._at_work: set[str] = set()
 
     def add(self, job: StoredJob) -> None:
