@@ -10,10 +10,10 @@ from pathlib import Path
 
 from wan_trt.engine.errors import ExecutionError, InputError, StorageFullError
 
-VERSION = 1
 _APPLICATION = 0x57414E54  # "WANT"
 
-_TABLES = """
+_STEPS = (
+    """
 CREATE TABLE jobs (
     arrival INTEGER PRIMARY KEY AUTOINCREMENT,
     job_id TEXT NOT NULL UNIQUE,
@@ -46,15 +46,23 @@ CREATE TABLE segments (
     frames INTEGER NOT NULL,
     PRIMARY KEY (job_id, segment)
 ) WITHOUT ROWID;
-"""
+""",
+    """
+ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';  -- name of a principal
+""",
+)
+"""What leads from each version to the next; a new file goes through all of them."""
+
+VERSION = len(_STEPS)
 
 
 class Database:
     """One connection that all threads share, one at a time."""
 
     def __init__(self, path: Path, durable: bool) -> None:
-        """`durable`: what was written survives the machine, not only the process. Raises
-        InputError for a file that is not this version's."""
+        """`durable`: what was written survives the machine, not only the process. A file of an
+        earlier version is brought up to this one. Raises InputError for one of a later version, or
+        that is something else."""
         self._lock = threading.RLock()
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -75,20 +83,24 @@ class Database:
             self._connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("user_version", "application_id")
         )
-        if version == 0 and not self._connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-            with self.writing() as connection:
-                for statement in _TABLES.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-                connection.execute(f"PRAGMA user_version = {VERSION}")
-        elif (version, application) != (VERSION, _APPLICATION):
+        fresh = (
+            version == 0 and not self._connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        )
+        if not fresh and (application != _APPLICATION or not 1 <= version <= VERSION):
             self._connection.close()
             raise InputError(
                 f"{path} is a job store of version {version}",
-                expected=f"version {VERSION}",
+                expected=f"version {VERSION} or one before it",
                 action="use the wan-trt that wrote it, or name another folder",
                 field="data",
             )
+        if version < VERSION:
+            with self.writing() as connection:
+                for step in _STEPS[version:]:
+                    for statement in step.split(";"):
+                        connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+                connection.execute(f"PRAGMA user_version = {VERSION}")
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

@@ -18,7 +18,8 @@ from wan_trt.server.store.database import Database
 @dataclass(frozen=True)
 class StoredJob:
     """One accepted job. `request` is the SubmitRequest that asked for it, serialized; `bundle` the
-    digest of the bundle that it was accepted for; times are seconds since 1970."""
+    digest of the bundle that it was accepted for; `owner` the name of who submitted it; times are
+    seconds since 1970."""
 
     job_id: str
     idempotency_key: str
@@ -30,6 +31,7 @@ class StoredJob:
     finished: float | None = None
     fetched: bool = False
     result_nbytes: int = 0
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class CheckpointRow:
 
 _COLUMNS = (
     "job_id, idempotency_key, request, bundle, submitted, deadline, cancelled, finished, fetched, "
-    "result_nbytes"
+    "result_nbytes, owner"
 )
 
 
@@ -65,10 +67,10 @@ class Store:
     def add(self, job: StoredJob) -> None:
         with self._database.writing() as connection:
             connection.execute(
-                f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 0, NULL, 0, 0)",
+                f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 0, NULL, 0, 0, ?)",
                 (
                     *(job.job_id, job.idempotency_key, job.request),
-                    *(job.bundle, job.submitted, job.deadline),
+                    *(job.bundle, job.submitted, job.deadline, job.owner),
                 ),
             )
 
@@ -172,6 +174,7 @@ def _job(
     finished: float | None,
     fetched: int,
     result_nbytes: int,
+    owner: str,
 ) -> StoredJob:
     """A row; SQLite knows no booleans."""
     return StoredJob(
@@ -185,4 +188,5 @@ def _job(
         finished,
         bool(fetched),
         result_nbytes,
+        owner,
     )
