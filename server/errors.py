@@ -2,10 +2,13 @@
 
 WanTrtError
 |-- InputError
-|   |-- NotReadyError     the job has no result yet, or never will     exit 2
-|   `-- ConflictError     an idempotency key was used for another wish exit 2
+|   |-- NotReadyError          the job has no result yet, or never will      exit 2
+|   |-- ConflictError          an idempotency key was used for another wish  exit 2
+|   |-- AuthenticationError    who calls has not shown who they are          exit 2
+|   `-- PermissionDeniedError  who calls is known, and may not do it         exit 2
 `-- ResourceError
-    `-- UnavailableError  the server is stopping, or not there         exit 3
+    |-- QuotaError             who calls has taken what they may take        exit 3
+    `-- UnavailableError       the server is stopping, or not there          exit 3
 """
 
 from __future__ import annotations
@@ -19,6 +22,43 @@ class NotReadyError(InputError):
 
 class ConflictError(InputError):
     """The same idempotency key came with a different request."""
+
+
+class AuthenticationError(InputError):
+    """No token came, or none that is known and valid. It never says which of them, or more."""
+
+
+class PermissionDeniedError(InputError):
+    """The caller is known and may not do this. What they may not even know of is a NotFoundError
+    instead."""
+
+
+class QuotaError(ResourceError):
+    """The caller has taken what they may take of the server.
+
+    `subject` is the principal or peer, `what` the name of the quota, `limit` and `used` are in its
+    unit. `retry_after_s`: when asking again may help; None where that depends on the caller.
+    """
+
+    def __init__(
+        self,
+        given: str,
+        *,
+        subject: str = "",
+        what: str = "",
+        limit: float = 0,
+        used: float = 0,
+        retry_after_s: float | None = None,
+        expected: str = "",
+        action: str = "",
+        field: str | None = None,
+    ) -> None:
+        self.subject = subject
+        self.what = what
+        self.limit = limit
+        self.used = used
+        self.retry_after_s = retry_after_s
+        super().__init__(given, expected=expected, action=action, field=field)
 
 
 class UnavailableError(ResourceError):

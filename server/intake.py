@@ -62,7 +62,7 @@ class Intake:
             with self._room.waiting():
                 folder.create()
                 inputs = {
-                    name: folder.take_input(self._uploads.path(upload_id, name))
+                    name: folder.take_input(self._uploads.path(upload_id, name, stored.owner))
                     for name, upload_id in _media(submission).items()
                 }
             self._submit(stored, record, submission, inputs, accept)
@@ -137,6 +137,7 @@ class Intake:
                 keep=output,
                 resume=output.checkpoint,
                 deadline=stored.deadline,
+                owner=stored.owner,
             )
         except BaseException:
             opened.close()

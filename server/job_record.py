@@ -33,12 +33,14 @@ class JobRecord:
         store: Store,
         on_final: Callable[[JobRecord, Event], None],
         idempotency_key: str = "",
+        owner: str = "",
     ) -> None:
         """`path` is where the job's result will appear. What the store has of the job is known.
         `on_final` is called when the store has the final event, and before anybody else learns
         of it."""
         self.job_id = job_id
         self.idempotency_key = idempotency_key
+        self.owner = owner
         self.output_format = output_format
         self.path = path
         self._store = store

@@ -27,6 +27,7 @@ from wan_trt.server.idempotency import OncePerKey
 from wan_trt.server.intake import Intake
 from wan_trt.server.job_record import JobRecord
 from wan_trt.server.messages import submission_from_wire
+from wan_trt.server.principal import Principal
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.retention import FinishedJob, Retention, jobs_to_forget
 from wan_trt.server.store.data_folder import DataFolder
@@ -82,7 +83,7 @@ class Jobs:
             self._take_up(job)
         self.tidy()
 
-    def submit(self, submission: Submission, request: bytes) -> JobRecord:
+    def submit(self, submission: Submission, request: bytes, caller: Principal) -> JobRecord:
         """Check a submission and queue its job. `request` is the message that it came as; it tells
         submissions with one key apart.
 
@@ -90,16 +91,18 @@ class Jobs:
         UnavailableError once the server is stopping.
         """
         return self._by_key.run(
+            caller.name,
             submission.idempotency_key,
             hashlib.sha256(request).digest(),
-            lambda: self._start(submission, request),
+            lambda: self._start(submission, request, caller),
         )
 
-    def get(self, job_id: str) -> JobRecord:
-        """Raises NotFoundError."""
+    def get(self, job_id: str, caller: Principal) -> JobRecord:
+        """Raises NotFoundError, also for a job that the caller may not know of."""
         with self._lock:
-            if job_id in self._records:
-                return self._records[job_id]
+            record = self._records.get(job_id)
+        if record is not None and caller.may_see(record.owner):
+            return record
         raise NotFoundError(
             f"no job {job_id[:100]!r}",
             expected="an id that Submit returned",
@@ -107,20 +110,21 @@ class Jobs:
             field="job_id",
         )
 
-    def cancel(self, job_id: str) -> JobRecord:
+    def cancel(self, job_id: str, caller: Principal) -> JobRecord:
         """Have the engine end a job; one that is over stays as it is. Raises NotFoundError."""
-        record = self.get(job_id)
+        record = self.get(job_id, caller)
         if not record.latest.state.final:
             with contextlib.suppress(StorageFullError):  # this process will end it anyway
                 self._data.store.cancel(job_id)
             self._engine.cancel(job_id)
         return record
 
-    def mark_fetched(self, job_id: str) -> None:
-        """Somebody has the whole result: it need not be kept for long."""
+    def mark_fetched(self, record: JobRecord, caller: Principal) -> None:
+        """The caller has the whole result: it need not be kept for long, if it was theirs."""
+        job_id = record.job_id
         with self._lock:
             job = self._finished.get(job_id)
-            if job is None or not job.wanted:
+            if job is None or not job.wanted or not caller.receives_for(record.owner):
                 return
             with contextlib.suppress(StorageFullError):
                 self._data.store.mark_fetched(job_id)
@@ -172,10 +176,10 @@ class Jobs:
             return  # not now
         del self._finished[job_id]
         record = self._records.pop(job_id)
-        self._by_key.forget(record.idempotency_key)
+        self._by_key.forget(record.owner, record.idempotency_key)
         self._data.job(job_id).remove()
 
-    def _start(self, submission: Submission, request: bytes) -> JobRecord:
+    def _start(self, submission: Submission, request: bytes, caller: Principal) -> JobRecord:
         now = time.time()
         stored = StoredJob(
             job_id=uuid.uuid4().hex,
@@ -184,6 +188,7 @@ class Jobs:
             bundle=self._intake.bundle,
             submitted=now,
             deadline=None if submission.timeout_s is None else now + submission.timeout_s,
+            owner=caller.name,
         )
         self._reserve(stored.job_id)
         record = self._record(stored, submission)
@@ -217,6 +222,7 @@ class Jobs:
             self._data.store,
             self._settle,
             stored.idempotency_key,
+            stored.owner,
         )
 
     def _take_up(self, stored: StoredJob) -> None:
@@ -224,7 +230,7 @@ class Jobs:
         record = self._record(stored, submission)
         self._records[stored.job_id] = record
         content = hashlib.sha256(stored.request).digest()
-        self._by_key.remember(stored.idempotency_key, content, record)
+        self._by_key.remember(stored.owner, stored.idempotency_key, content, record)
         if stored.finished is not None:
             self._clear(record, record.latest)
             self._finished[stored.job_id] = FinishedJob(

@@ -31,7 +31,14 @@ from wan_trt.engine.errors import (
     StorageFullError,
     WanTrtError,
 )
-from wan_trt.server.errors import ConflictError, NotReadyError, UnavailableError
+from wan_trt.server.errors import (
+    AuthenticationError,
+    ConflictError,
+    NotReadyError,
+    PermissionDeniedError,
+    QuotaError,
+    UnavailableError,
+)
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 
 ERROR_KEY = "wan-trt-error-bin"
@@ -47,9 +54,12 @@ CODES: dict[type[WanTrtError], grpc.StatusCode] = {
     NotReadyError: grpc.StatusCode.FAILED_PRECONDITION,
     ConflictError: grpc.StatusCode.ALREADY_EXISTS,
     NotFoundError: grpc.StatusCode.NOT_FOUND,
+    AuthenticationError: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     ResourceError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     StorageFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     AdmissionError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    QuotaError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
     CancelledError: grpc.StatusCode.CANCELLED,
@@ -64,6 +74,8 @@ _BARE: dict[grpc.StatusCode, type[WanTrtError]] = {
     grpc.StatusCode.FAILED_PRECONDITION: NotReadyError,
     grpc.StatusCode.ALREADY_EXISTS: ConflictError,
     grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.UNAUTHENTICATED: AuthenticationError,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,

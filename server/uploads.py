@@ -1,10 +1,14 @@
-"""Files that clients sent, stored by their content.
+"""Files that clients sent, stored by their content, for each owner apart.
 
-    DATA/uploads/<sha256><suffix>
+    DATA/uploads/<sha256><suffix>                     of a server that does not ask who calls
+    DATA/uploads/<hash of the owner>/<sha256><suffix>
 
 The name of the stored file is the upload id: nothing of what a client calls its file reaches the
 file system but a checked suffix, and sending the same file again finds it already there. A job
 that uses a file has a link of its own to it, so uploads may be removed at any time.
+
+Who knows the hash of somebody's file has not shown that they have the file: an id is of use only to
+who sent the content, and Upload does not tell whether somebody else has sent it before.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import os
 import re
 import secrets
 import shutil
@@ -42,39 +47,44 @@ class Uploads:
         self._names: OrderedDict[str, str] = OrderedDict()
         self._naming = threading.Lock()
         # Of an upload, or of a job's link to one, which lies beside: jobs/ID/inputs/UPLOAD.
-        places = f"(?:{re.escape(folder.name)}|jobs/[0-9a-f]+/inputs)"
+        places = f"(?:{re.escape(folder.name)}(?:/[0-9a-f]+)?|jobs/[0-9a-f]+/inputs)"
         self._stored = re.compile(
             f"{re.escape(str(folder.parent))}/{places}/({_UPLOAD_ID.pattern})"
         )
 
-    def receive(self, name: str, nbytes: int, sha256: str, chunks: Iterable[bytes]) -> str:
+    def receive(
+        self, name: str, nbytes: int, sha256: str, chunks: Iterable[bytes], owner: str
+    ) -> str:
         """Store a file and return its upload id.
 
-        `chunks` is not read at all where the file is already there. Raises InputError when the
+        `chunks` is not read at all where the owner has sent it before. Raises InputError when the
         content is not what was announced, ResourceError when the disk is full.
         """
         self._check_announced(name, nbytes, sha256)
         suffix = PurePosixPath(name).suffix.lower()
         upload_id = sha256 + (suffix if re.fullmatch(_SUFFIX, suffix) else "")
         self._remember(upload_id, _shown(name))
-        target = self._folder / upload_id
+        folder = self._folder_of(owner)
+        target = folder / upload_id
         if target.is_file():
             target.touch()  # not one of the old ones that are removed
             return upload_id
-        partial = self._folder / f".{secrets.token_hex(8)}.partial"
+        partial = folder / f".{secrets.token_hex(8)}.partial"
         try:
+            self._make(folder)
             _write(partial, name, nbytes, sha256, chunks)
             sync(partial)
             partial.replace(target)
-            sync(self._folder)
+            sync(folder)
         except OSError as error:
             raise _disk_error(error) from error
         finally:
             partial.unlink(missing_ok=True)
         return upload_id
 
-    def path(self, upload_id: str, field: str) -> Path:
-        """The stored file. Raises NotFoundError, InputError for what cannot be an id."""
+    def path(self, upload_id: str, field: str, owner: str) -> Path:
+        """The file that the owner has sent. Raises NotFoundError, and InputError for what cannot be
+        an id."""
         if not _UPLOAD_ID.fullmatch(upload_id):
             raise InputError(
                 f"upload id {upload_id[:100]!r}",
@@ -82,7 +92,7 @@ class Uploads:
                 action="upload the file",
                 field=field,
             )
-        path = self._folder / upload_id
+        path = self._folder_of(owner) / upload_id
         if not path.is_file():
             raise NotFoundError(f"no upload {upload_id!r}", action="upload the file", field=field)
         return path
@@ -90,10 +100,20 @@ class Uploads:
     def remove_older(self, age_s: float) -> None:
         """Remove files that were last sent longer ago."""
         before = time.time() - age_s
-        for file in self._folder.iterdir():
+        for file in self._folder.rglob("*"):
             with contextlib.suppress(FileNotFoundError):
-                if file.stat().st_mtime < before:
+                if file.is_file() and file.stat().st_mtime < before:
                     file.unlink()
+
+    def nbytes(self, owner: str) -> int:
+        """Of all files that the owner has sent and that are still there."""
+        total = 0
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._folder_of(owner)) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.is_file():
+                        total += entry.stat().st_size
+        return total
 
     def retell(self, error: WanTrtError) -> WanTrtError:
         """The same error with the client's file names instead of the paths of stored files."""
@@ -101,6 +121,16 @@ class Uploads:
         if given == error.given:
             return error
         return type(error)(given, expected=error.expected, action=error.action, field=error.field)
+
+    def _folder_of(self, owner: str) -> Path:
+        if not owner:
+            return self._folder
+        return self._folder / hashlib.sha256(owner.encode()).hexdigest()[:32]
+
+    def _make(self, folder: Path) -> None:
+        if not folder.is_dir():
+            folder.mkdir(exist_ok=True)
+            sync(folder.parent)
 
     def _remember(self, upload_id: str, name: str) -> None:
         with self._naming:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from wan_trt.engine.executors import Load
 from wan_trt.server.job_record import JobRecord
 from wan_trt.server.jobs import JobOptions, Jobs
 from wan_trt.server.messages import submission_from_wire, submission_to_wire
+from wan_trt.server.principal import EVERYBODY, Principal
 from wan_trt.server.store.data_folder import DataFolder
 from wan_trt.server.store.room import Room
 from wan_trt.server.submission import OutputFormat, Submission
@@ -32,6 +35,14 @@ def write_media(folder: Path, frames: int) -> dict[str, Path]:
         paths[name] = folder / f"{name}.{frames}.safetensors"
         save_file({"frames": generator.integers(0, 256, shape, dtype=np.uint8)}, paths[name])
     return paths
+
+
+def age_store(data: Path) -> None:
+    """Make a folder's job store one of the first version, which knew less of jobs."""
+    with closing(sqlite3.connect(data / "jobs.sqlite3")) as connection:
+        for column in ("at_work", "deaths", "owner"):
+            connection.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
+        connection.execute("PRAGMA user_version = 1")
 
 
 class Life:
@@ -58,10 +69,10 @@ class Life:
         )
         self.jobs.recover()
 
-    def upload(self, path: Path) -> str:
+    def upload(self, path: Path, owner: str = "") -> str:
         content = path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        return self.uploads.receive(path.name, len(content), digest, [content])
+        return self.uploads.receive(path.name, len(content), digest, [content], owner)
 
     def submit(
         self,
@@ -71,10 +82,11 @@ class Life:
         key: str = "",
         seed: int = 3,
         timeout_s: float | None = None,
+        caller: Principal = EVERYBODY,
     ) -> JobRecord:
         choices = RequestChoices(seed=seed, segment_frames=5, sampling=SamplingChoices(steps=steps))
         submission = Submission(
-            **{name: self.upload(path) for name, path in media.items()},
+            **{name: self.upload(path, caller.name) for name, path in media.items()},
             choices=choices,
             output_format=output_format,
             idempotency_key=key,
@@ -82,7 +94,7 @@ class Life:
         )
         request = submission_to_wire(submission)
         content = request.SerializeToString(deterministic=True)
-        return self.jobs.submit(submission_from_wire(request), content)
+        return self.jobs.submit(submission_from_wire(request), content, caller)
 
     def run(self) -> None:
         """Step until nothing is left to do."""
@@ -93,7 +105,7 @@ class Life:
         """What each job came to, by its idempotency key."""
         found = {}
         for stored in self.data.store.jobs():
-            record = self.jobs.get(stored.job_id)
+            record = self.jobs.get(stored.job_id, EVERYBODY)
             assert record.latest.state is JobState.DONE, record.latest
             found[stored.idempotency_key] = record.result().read_bytes()
         return found

@@ -2,7 +2,7 @@
 
 lock            held by the server that uses it
 jobs.sqlite3    the job store
-uploads/ID      what clients sent
+uploads/ID      what clients sent, see uploads.py
 jobs/ID/        one folder a job, see job_folder.py
 """
 
@@ -50,7 +50,7 @@ class DataFolder:
         for folder in self._jobs.iterdir():
             if folder.name not in known:
                 self.job(folder.name).remove()
-        for partial in self.uploads.glob(".*.partial"):
+        for partial in self.uploads.rglob(".*.partial"):
             partial.unlink()
 
     def close(self) -> None:

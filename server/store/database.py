@@ -51,6 +51,9 @@ CREATE TABLE segments (
 ALTER TABLE jobs ADD COLUMN at_work INTEGER NOT NULL DEFAULT 0;  -- a unit of it runs
 ALTER TABLE jobs ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;   -- of processes meanwhile
 """,
+    """
+ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';  -- name of a principal
+""",
 )
 """What leads from each version to the next; a new file goes through all of them."""
 

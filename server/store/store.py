@@ -20,8 +20,9 @@ from wan_trt.server.store.database import Database
 @dataclass(frozen=True)
 class StoredJob:
     """One accepted job. `request` is the SubmitRequest that asked for it, serialized; `bundle` the
-    digest of the bundle that it was accepted for; times are seconds since 1970. `deaths` counts the
-    processes in a row that died at work on it, without a new checkpoint in between."""
+    digest of the bundle that it was accepted for; `owner` the name of who submitted it; times are
+    seconds since 1970. `deaths` counts the processes in a row that died at work on it, without a
+    new checkpoint in between."""
 
     job_id: str
     idempotency_key: str
@@ -34,6 +35,7 @@ class StoredJob:
     fetched: bool = False
     result_nbytes: int = 0
     deaths: int = 0
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class CheckpointRow:
 
 _COLUMNS = (
     "job_id, idempotency_key, request, bundle, submitted, deadline, cancelled, finished, fetched, "
-    "result_nbytes, deaths"
+    "result_nbytes, deaths, owner"
 )
 
 
@@ -70,10 +72,10 @@ class Store:
     def add(self, job: StoredJob) -> None:
         with self._database.writing() as connection:
             connection.execute(
-                f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 0, NULL, 0, 0, 0)",
+                f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 0, NULL, 0, 0, 0, ?)",
                 (
                     *(job.job_id, job.idempotency_key, job.request),
-                    *(job.bundle, job.submitted, job.deadline),
+                    *(job.bundle, job.submitted, job.deadline, job.owner),
                 ),
             )
 
@@ -214,6 +216,7 @@ def _job(
     fetched: int,
     result_nbytes: int,
     deaths: int,
+    owner: str,
 ) -> StoredJob:
     """A row; SQLite knows no booleans."""
     return StoredJob(
@@ -228,4 +231,5 @@ def _job(
         bool(fetched),
         result_nbytes,
         deaths,
+        owner,
     )

@@ -5,14 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from durable import Life, write_media
+from durable import Life, age_store, write_media
 from server_processes import TIMEOUT_S, address_of, server_process
 from toy_bundle import write_toy_bundle
 
@@ -25,6 +23,7 @@ from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.server.client import Client
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.jobs import JobOptions
+from wan_trt.server.principal import EVERYBODY
 from wan_trt.server.submission import OutputFormat, Submission
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # the dead close nothing
@@ -151,7 +150,7 @@ def test_only_the_job_at_work_is_blamed(
     life = begin()
     life.run()
     states = {
-        job.idempotency_key: life.jobs.get(job.job_id).latest.state
+        job.idempotency_key: life.jobs.get(job.job_id, EVERYBODY).latest.state
         for job in life.data.store.jobs()
     }
     assert states == {"began": JobState.DONE, "deadly": JobState.FAILED, "waits": JobState.DONE}
@@ -177,7 +176,7 @@ def test_a_job_that_gets_on_may_die_as_often_as_it_likes(
         life = begin()
         assert [job.deaths for job in life.data.store.jobs()] == [1]
     life.run()
-    assert life.jobs.get(record.job_id).latest.state is JobState.DONE
+    assert life.jobs.get(record.job_id, EVERYBODY).latest.state is JobState.DONE
     life.stop()
 
 
@@ -205,11 +204,8 @@ def test_a_store_of_the_version_before_is_brought_up_to_date(
     life = begin()
     record = life.submit(media)
     life.stop()
-    with closing(sqlite3.connect(life.data.path / "jobs.sqlite3")) as connection:
-        for column in ("at_work", "deaths"):
-            connection.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
-        connection.execute("PRAGMA user_version = 1")
+    age_store(life.data.path)
     life = begin()
     life.run()
-    assert life.jobs.get(record.job_id).latest.state is JobState.DONE
+    assert life.jobs.get(record.job_id, EVERYBODY).latest.state is JobState.DONE
     life.stop()

@@ -21,6 +21,7 @@ from wan_trt.engine.errors import (
 )
 from wan_trt.server.errors import ConflictError, NotReadyError, UnavailableError
 from wan_trt.server.jobs import JobOptions
+from wan_trt.server.principal import EVERYBODY
 from wan_trt.server.retention import FinishedJob, Retention, jobs_to_forget
 from wan_trt.server.store.room import Room
 from wan_trt.server.submission import OutputFormat
@@ -103,7 +104,7 @@ def test_events_go_on_counting(begin: Begin, media: dict[str, Path]) -> None:
 
     second = begin()
     second.run()
-    again = second.jobs.get(record.job_id)
+    again = second.jobs.get(record.job_id, EVERYBODY)
     rest = list(again.follow(seen[-1].sequence, lambda: True))
     assert [event.sequence for event in seen + rest] == list(range(1, len(seen + rest) + 1))
     assert [(e.state.value, e.stage, e.segment, e.step) for e in rest[:5]] == [
@@ -142,7 +143,7 @@ def test_jobs_go_on_in_the_order_of_their_arrival(begin: Begin, media: dict[str,
     first.stop()
     second = begin()
     second.run()
-    finished = [second.jobs.get(record.job_id) for record in records]
+    finished = [second.jobs.get(record.job_id, EVERYBODY) for record in records]
     ends = {job.job_id: job.finished for job in second.data.store.jobs()}
     times = [ends[record.job_id] for record in finished]
     assert times == sorted(time for time in times if time is not None)
@@ -158,7 +159,7 @@ def test_a_job_cancelled_before_the_end_of_the_process_stays_so(
     first.stop()
     second = begin()
     assert not second.engine.step()
-    again = second.jobs.get(record.job_id)
+    again = second.jobs.get(record.job_id, EVERYBODY)
     assert again.latest.state is JobState.CANCELLED
     assert isinstance(again.latest.error, CancelledError)
     with pytest.raises(NotReadyError, match="cancelled"):
@@ -173,16 +174,16 @@ def test_another_bundle_ends_a_job_with_one_error(
     record = first.submit(media)
     done = first.submit(media, seed=1)
     steps(first, 2)
-    first.jobs.cancel(record.job_id)
+    first.jobs.cancel(record.job_id, EVERYBODY)
     first.run()
     waiting = first.submit(media)
     first.stop()
     second = begin(bundle=other_bundle(bundle))
     assert not second.engine.step()
-    latest = second.jobs.get(waiting.job_id).latest
+    latest = second.jobs.get(waiting.job_id, EVERYBODY).latest
     assert latest.state is JobState.FAILED
     assert isinstance(latest.error, BundleError)
-    assert second.jobs.get(done.job_id).result().is_file()
+    assert second.jobs.get(done.job_id, EVERYBODY).result().is_file()
 
 
 @pytest.mark.parametrize("name", ["pose", "reference"])
@@ -202,10 +203,10 @@ def test_an_input_that_was_changed_ends_its_job_only(
     path.write_bytes(b"something else")
     second = begin()
     second.run()
-    error = second.jobs.get(record.job_id).latest.error
+    error = second.jobs.get(record.job_id, EVERYBODY).latest.error
     assert isinstance(error, MediaError)
     assert error.field == name
-    assert second.jobs.get(other.job_id).latest.state is JobState.DONE
+    assert second.jobs.get(other.job_id, EVERYBODY).latest.state is JobState.DONE
 
 
 def test_a_checkpoint_that_cannot_be_read_ends_its_job_only(
@@ -220,10 +221,10 @@ def test_a_checkpoint_that_cannot_be_read_ends_its_job_only(
         file.write_bytes(b"torn")
     second = begin()
     second.run()
-    latest = second.jobs.get(record.job_id).latest
+    latest = second.jobs.get(record.job_id, EVERYBODY).latest
     assert latest.state is JobState.FAILED
     assert "cannot be taken up" in str(latest.error)
-    assert second.jobs.get(other.job_id).latest.state is JobState.DONE
+    assert second.jobs.get(other.job_id, EVERYBODY).latest.state is JobState.DONE
 
 
 def test_uploads_may_go_while_jobs_use_them(begin: Begin, media: dict[str, Path]) -> None:
@@ -255,7 +256,7 @@ def test_what_nobody_accepted_is_removed(begin: Begin, media: dict[str, Path]) -
     assert [name.split(".")[0] for name in names] == ["checkpoint", "inputs", "spool"]
     assert [path.name for path in folder.spool.iterdir()] == ["0000.frames", "0000.latents.npy"]
     second.run()
-    assert second.jobs.get(record.job_id).latest.state is JobState.DONE
+    assert second.jobs.get(record.job_id, EVERYBODY).latest.state is JobState.DONE
     assert [path.name for path in folder.path.iterdir()] == ["result.safetensors"]
 
 
@@ -285,7 +286,7 @@ def test_a_deadline_holds_across_restarts(begin: Begin, media: dict[str, Path]) 
     time.sleep(0.2)
     second = begin()
     assert not second.engine.step()
-    latest = second.jobs.get(record.job_id).latest
+    latest = second.jobs.get(record.job_id, EVERYBODY).latest
     assert isinstance(latest.error, DeadlineError)
     with pytest.raises(InputError, match="timeout_s"):
         second.submit(media, timeout_s=-1)
@@ -331,7 +332,9 @@ def test_a_paused_job_can_wait_for_the_next_process(
     first.stop()
     second = begin()
     second.run()
-    assert all(second.jobs.get(r.job_id).latest.state is JobState.DONE for r in (record, other))
+    assert all(
+        second.jobs.get(r.job_id, EVERYBODY).latest.state is JobState.DONE for r in (record, other)
+    )
 
 
 def test_old_work_is_forgotten_but_none_that_somebody_waits_for(
@@ -340,9 +343,9 @@ def test_old_work_is_forgotten_but_none_that_somebody_waits_for(
     options = JobOptions(retention=Retention(age_s=0.05))
     first = begin(options=options)
     fetched, wanted, cancelled = (first.submit(media, seed=seed) for seed in range(3))
-    first.jobs.cancel(cancelled.job_id)
+    first.jobs.cancel(cancelled.job_id, EVERYBODY)
     first.run()
-    first.jobs.mark_fetched(fetched.job_id)
+    first.jobs.mark_fetched(fetched, EVERYBODY)
     unfinished = first.submit(media, seed=4)
     first.stop()
     time.sleep(0.1)
@@ -351,7 +354,7 @@ def test_old_work_is_forgotten_but_none_that_somebody_waits_for(
     assert not first.data.job(fetched.job_id).path.exists()
     assert not list(second.data.uploads.iterdir())
     second.run()
-    assert second.jobs.get(wanted.job_id).result().is_file()
+    assert second.jobs.get(wanted.job_id, EVERYBODY).result().is_file()
 
 
 def test_which_jobs_are_forgotten() -> None:
