@@ -84,7 +84,8 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the device: times that were measured on one say nothing of another."""
+        """Of the device, and what else times depend on: what was measured under one name says
+        nothing of another."""
         ...
 
     @property

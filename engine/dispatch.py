@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -69,6 +70,16 @@ class Dispatcher:
         self._paused: OrderedDict[str, Job] = OrderedDict()
         self._results: deque[Job] = deque()
         self._lock = threading.RLock()
+
+    def learn_costs(self, known: Mapping[CostKey, float]) -> None:
+        """Begin with what was measured on this bundle before; what is of another device is left
+        out."""
+        with self._lock:
+            self._costs.learn({key: known[key] for key in known if key.backend == self._backend})
+
+    def measured_costs(self) -> dict[CostKey, float]:
+        with self._lock:
+            return self._costs.measured()
 
     def enter(self, job: Job) -> None:
         """Let a job in. Raises AdmissionError where it cannot be done by its deadline."""

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 import uuid
+from collections.abc import Mapping
 from concurrent.futures import Future
 from types import TracebackType
 
@@ -40,6 +41,7 @@ from wan_trt.engine.preview import preview_pictures
 from wan_trt.engine.registry import JobRegistry
 from wan_trt.engine.request import JobState, Request
 from wan_trt.engine.residence import Residence
+from wan_trt.engine.scheduling.costs import CostKey
 from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
@@ -155,6 +157,16 @@ class Engine:
         [F, height / 8, width / 8, 3]; see `preview_pictures`. Cancelled when the job ends before.
         Raises NotFoundError for a job that is over or unknown."""
         return self._registry.live_job(job_id).ask_for_preview()
+
+    def learn_costs(self, known: Mapping[CostKey, float]) -> None:
+        """Begin with the seconds that units of this bundle took in an earlier process, which
+        `measured_costs` gave there: deadlines can then be promised from the first job on. What
+        was measured on another device is left out."""
+        self._dispatcher.learn_costs(known)
+
+    def measured_costs(self) -> dict[CostKey, float]:
+        """What another process may begin with; also after `close`."""
+        return self._dispatcher.measured_costs()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Sleep until `step` has something to do, or the time is over; True if it has."""

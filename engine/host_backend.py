@@ -22,7 +22,8 @@ from wan_trt.engine.memory.pages import PAGE_NBYTES
 from wan_trt.engine.memory.parking import Parking
 from wan_trt.engine.memory.tensors import TensorMemory
 from wan_trt.engine.noise import SeededNoise
-from wan_trt.engine.ort import load_executor
+from wan_trt.engine.ort import available_threads, load_executor
+from wan_trt.engine.processor import describe_processor
 from wan_trt.engine.solver import History, StepCoefficients
 
 _PARKED_MOST_NBYTES = 1 << 40  # the disk's room is what counts
@@ -123,7 +124,7 @@ class HostBackend:
         by `load(bundle, graph, weight_set)`, or by ONNX Runtime where that is None. Tensors have
         `memory_nbytes` at most, None: as much as the machine has; what is parked for want of it
         lies in a file of the folder for temporary files."""
-        self.name = "cpu"
+        self.name = f"{describe_processor()}, {threads or available_threads()} threads"
         self.space = HostSpace()
         nbytes = memory_nbytes or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self.memory = TensorMemory(Arena(HostPages(), nbytes // PAGE_NBYTES), self.space)

@@ -59,7 +59,7 @@ def open_request(
 ) -> Request:
     """The request that a bundle of `model` understands by this.
 
-    `media` opens the files (None: this process); it is closed with `resources`. Raises MediaError
+    `media` opens the files (None: this process) and is closed with `resources`. Raises MediaError
     or InputError naming the field: for unusable files, for what the model needs, for what it has no
     use for, for a seed beside noise.
     """

@@ -66,6 +66,8 @@ class Jobs:
             *(engine, data, uploads, room, options.checkpoint_steps, options.encode_beside),
             on_event=self._note,
         )
+        self._costs = data.store.costs(engine.bundle.digest)
+        self._kept_costs = self._costs.read()
         self._lock = threading.RLock()
         self._records: dict[str, JobRecord] = {}
         self._places: set[str] = set()  # of those that wait or run
@@ -77,6 +79,7 @@ class Jobs:
         """Know the jobs of earlier processes; those that are not finished go on where they were,
         in the order of their arrival. One that cannot go on ends with an error."""
         self._data.store.count_deaths()
+        self._engine.learn_costs(self._kept_costs)
         jobs = self._data.store.jobs()
         self._data.remove_unknown({job.job_id for job in jobs})
         for job in jobs:
@@ -151,17 +154,27 @@ class Jobs:
         for record in self.unfinished():
             record.leave(error)
 
-    def forgive(self) -> None:
+    def end_well(self) -> None:
         """This process ends as it should: what those before it died of is past."""
         with contextlib.suppress(StorageFullError):
             self._data.store.forgive_deaths()
+            self._keep_costs()
 
     def tidy(self) -> None:
         """Store what waited for room, and forget what is old."""
         for record in self.unfinished():
             record.flush()
+        with contextlib.suppress(StorageFullError):
+            self._keep_costs()
         self._forget_old()
         self._uploads.remove_older(self._options.retention.age_s)
+
+    def _keep_costs(self) -> None:
+        """What units took, for the next process; what has not changed is there already."""
+        costs = self._engine.measured_costs()
+        if news := dict(costs.items() - self._kept_costs.items()):
+            self._costs.write(news)
+            self._kept_costs = costs
 
     def _forget_old(self) -> None:
         with self._lock:

@@ -142,7 +142,7 @@ class Server:
             UnavailableError("the server was stopped", action="watch again when it is back")
         )
         if not self._broken:
-            self._jobs.forgive()
+            self._jobs.end_well()
         self._grpc.stop(self._options.farewell_s).wait()
         self._threads.shutdown()
         self._data.close()

@@ -40,7 +40,11 @@ def write_media(folder: Path, frames: int) -> dict[str, Path]:
 def age_store(data: Path) -> None:
     """Make a folder's job store one of the first version, which knew less of jobs."""
     with closing(sqlite3.connect(data / "jobs.sqlite3")) as connection:
-        for column in ("at_work", "deaths", "owner"):
+        for table in ("costs", "labels"):
+            connection.execute(f"DROP TABLE {table}")
+        for index in ("jobs_by_state", "jobs_by_owner"):
+            connection.execute(f"DROP INDEX {index}")
+        for column in ("at_work", "deaths", "owner", "state", "video"):
             connection.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 1")
 

@@ -71,8 +71,7 @@ class CostTable:
         self._costs: dict[CostKey, Cost] = {}
         self.version = 0
         """Changes with every published cost."""
-        for key, seconds in (known or {}).items():
-            self.record(self.cost(key), seconds)
+        self.learn(known or {})
 
     def cost(self, key: CostKey) -> Cost:
         if key not in self._costs:
@@ -91,6 +90,12 @@ class CostTable:
             for other in self._costs.values():
                 if not other.measured:
                     other.seconds = self._guess(other.key)
+
+    def learn(self, known: Mapping[CostKey, float]) -> None:
+        """Begin with what was measured before; where something was measured since, that counts."""
+        for key, seconds in known.items():
+            if not self.cost(key).measured:
+                self.record(self.cost(key), seconds)
 
     def measured(self) -> dict[CostKey, float]:
         """What another table may begin with."""

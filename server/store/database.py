@@ -52,7 +52,35 @@ ALTER TABLE jobs ADD COLUMN at_work INTEGER NOT NULL DEFAULT 0;  -- a unit of it
 ALTER TABLE jobs ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;   -- of processes meanwhile
 """,
     """
+CREATE TABLE costs (
+    bundle TEXT NOT NULL,
+    stage TEXT NOT NULL,
+    engine TEXT NOT NULL,
+    height INTEGER NOT NULL,
+    width INTEGER NOT NULL,
+    frames INTEGER NOT NULL,
+    precision TEXT NOT NULL,
+    backend TEXT NOT NULL,
+    seconds REAL NOT NULL,            -- of a pass
+    measured REAL NOT NULL,
+    PRIMARY KEY (bundle, stage, engine, height, width, frames, precision, backend)
+) WITHOUT ROWID;
+""",
+    """
 ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';  -- name of a principal
+""",
+    """
+ALTER TABLE jobs ADD COLUMN state TEXT NOT NULL DEFAULT '';  -- of the newest event
+ALTER TABLE jobs ADD COLUMN video BLOB;                      -- VideoFormat
+CREATE INDEX jobs_by_state ON jobs (state, arrival);
+CREATE INDEX jobs_by_owner ON jobs (owner, arrival);
+CREATE TABLE labels (
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    arrival INTEGER NOT NULL REFERENCES jobs (arrival) ON DELETE CASCADE,
+    PRIMARY KEY (key, value, arrival)
+) WITHOUT ROWID;
+CREATE INDEX labels_by_job ON labels (arrival);
 """,
 )
 """What leads from each version to the next; a new file goes through all of them."""

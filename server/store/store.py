@@ -14,6 +14,7 @@ from wan_trt.engine.request import Event, JobState
 from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.server.messages import event_from_wire, event_to_wire
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
+from wan_trt.server.store.cost_rows import CostRows
 from wan_trt.server.store.database import Database
 
 
@@ -199,6 +200,10 @@ class Store:
                 "SELECT segment, frames FROM segments WHERE job_id = ? ORDER BY segment", (job_id,)
             ).fetchall()
         return [SegmentRow(*row) for row in rows]
+
+    def costs(self, bundle: str) -> CostRows:
+        """What units of work took with a bundle."""
+        return CostRows(self._database, bundle)
 
     def close(self) -> None:
         self._database.close()

@@ -191,7 +191,7 @@ def test_a_server_that_was_stopped_blames_nobody(
         run_until_it_dies(life)
         life = begin()
         life.engine.suspend()
-        life.jobs.forgive()
+        life.jobs.end_well()
         life.data.close()
     life = begin()
     assert life.data.store.jobs()[0].deaths == 0

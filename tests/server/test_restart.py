@@ -272,7 +272,7 @@ def test_a_folder_of_another_server_or_version_is_refused(
     with first.data.path.joinpath("jobs.sqlite3").open("r+b") as file:
         file.seek(60)  # the user version
         file.write((99).to_bytes(4, "big"))
-    with pytest.raises(InputError, match=r"version 99; expected version 2 or one before it"):
+    with pytest.raises(InputError, match=r"version 99; expected version 3 or one before it"):
         begin()
     first.data.path.joinpath("jobs.sqlite3").write_bytes(b"not a database, whatever it is called")
     with pytest.raises(InputError, match="cannot be used"):
