@@ -11,7 +11,7 @@ from pathlib import Path
 from wan_trt.engine.choices import RequestChoices
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.request import Mode
-from wan_trt.media import open_frames, read_image
+from wan_trt.media import LocalMedia, MediaReader
 from wan_trt.preprocess.figures import RetargetFigures, Seen
 from wan_trt.preprocess.keypoint_files import read_keypoints
 from wan_trt.preprocess.keypoints import KeypointTrack
@@ -92,23 +92,23 @@ class Driver:
         options: Options,
         networks: NetworkFolder | None,
         resources: ExitStack,
+        media: MediaReader | None = None,
     ) -> None:
-        """The files are closed with `resources`. `networks` are only loaded where key points or
-        outlines have to be found. Raises InputError or MediaError naming the field at fault."""
+        """`media` opens the files (None: this process) and is closed with `resources`. `networks`
+        are only loaded where key points or outlines have to be found. Raises InputError or
+        MediaError naming the field at fault."""
         check_choices(files, choices, options)
         self._options = options
-        self._video = open_frames(files.video, field="video")
-        resources.callback(self._video.close)
-        self._matte = None
-        if files.matte is not None:
-            self._matte = open_frames(files.matte, field="matte")
-            resources.callback(self._matte.close)
-        self._reference = read_image(files.reference, field="reference")
+        media = LocalMedia() if media is None else media
+        resources.callback(media.close)
+        self._video = media.frames(files.video, "video")
+        self._matte = None if files.matte is None else media.frames(files.matte, "matte")
+        self._reference = media.image(files.reference, "reference")
         self._tracker = None
         if networks is not None and (files.keypoints is None or choices.retarget):
             self._tracker = PersonTracker(networks.detector(), networks.pose())
         self._motion = self._moving(files)
-        self._figures = _figures(files) if choices.retarget else None
+        self._figures = _figures(files, media) if choices.retarget else None
         segmented = choices.mask_from is MaskSource.SAM2 and networks is not None
         self._outlines = networks.outlines() if networks is not None and segmented else None
         check_inputs(self._motion, self._video, options, self._matte, self._figures)
@@ -158,11 +158,11 @@ def check_choices(files: DriverFiles, choices: DriverChoices, options: Options) 
         )
 
 
-def _figures(files: DriverFiles) -> RetargetFigures:
+def _figures(files: DriverFiles, media: MediaReader) -> RetargetFigures:
     return RetargetFigures(
-        _seen(files.reference_keypoints or files.reference, "reference"),
+        _seen(files.reference_keypoints or files.reference, "reference", media),
         *(
-            None if path is None else _seen(path, name)
+            None if path is None else _seen(path, name, media)
             for name, path in (
                 ("edited_driver", files.edited_driver),
                 ("edited_character", files.edited_character),
@@ -171,5 +171,5 @@ def _figures(files: DriverFiles) -> RetargetFigures:
     )
 
 
-def _seen(path: Path, field: str) -> Seen:
-    return read_keypoints(path) if path.suffix.lower() == ".json" else read_image(path, field=field)
+def _seen(path: Path, field: str, media: MediaReader) -> Seen:
+    return read_keypoints(path) if path.suffix.lower() == ".json" else media.image(path, field)
