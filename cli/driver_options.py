@@ -37,13 +37,7 @@ _DRIVER_FIELDS = (
 
 def add_driver_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
     """What is not an option of `generate` without a driving video."""
-    group.add_argument(
-        "--keypoints",
-        metavar="FILE",
-        type=Path,
-        help="where that person's joints, hands and face are in each frame: COCO-WholeBody-133, "
-        "OpenPose or MediaPipe JSON, or a folder of OpenPose's files",
-    )
+    add_preparation_arguments(group)
     group.add_argument(
         "--models",
         metavar="DIR",
@@ -51,6 +45,17 @@ def add_driver_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParse
         help="instead of --keypoints: a Wan2.2-Animate checkpoint, or its process_checkpoint, with "
         "the networks that find them: det/yolov10m.onnx and pose2d/vitpose_h_wholebody.onnx; in "
         "replace mode also sam2/*.onnx, see docs/preprocessing.md",
+    )
+
+
+def add_preparation_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
+    """Those that a server knows, too: it has networks of its own."""
+    group.add_argument(
+        "--keypoints",
+        metavar="FILE",
+        type=Path,
+        help="where that person's joints, hands and face are in each frame: COCO-WholeBody-133, "
+        "OpenPose or MediaPipe JSON, or a folder of OpenPose's files",
     )
     group.add_argument(
         "--person",
@@ -68,7 +73,7 @@ def add_driver_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParse
         "--reference-keypoints",
         metavar="FILE",
         type=Path,
-        help="with --retarget: the key points of --reference (default: found with --models)",
+        help="with --retarget: the key points of --reference (default: found by the networks)",
     )
     group.add_argument(
         "--edited-driver",
@@ -92,7 +97,7 @@ def add_driver_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParse
         "--mask-from",
         choices=_MASK_SOURCES,
         help="replace mode without --matte: cut the person out with SAM2, or take a generous box "
-        "around the key points (default: sam2 with --models, else box)",
+        "around the key points (default: sam2 where there are networks, else box)",
     )
     group.add_argument(
         "--smooth-points",
@@ -181,7 +186,7 @@ def driver_choices(arguments: argparse.Namespace) -> DriverChoices:
 def refuse_without_video(arguments: argparse.Namespace) -> None:
     """`generate` has these options for a driving video only."""
     for name in _DRIVER_FIELDS:
-        if getattr(arguments, name) != arguments.parser.get_default(name):
+        if getattr(arguments, name, None) != arguments.parser.get_default(name):
             raise InputError(
                 "given without --video",
                 expected="a driving video that it is about",

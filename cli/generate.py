@@ -140,7 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
                 audio_from=Path(sound) if sound else None,
             )
 
-        with open_engine(bundle, arguments) as engine:
+        with open_engine(bundle, arguments.device, arguments.threads) as engine:
             progress = ProgressLine(sys.stderr)
             summary = engine.generate(request, open_output, on_event=progress.show)
         if arguments.timings is not None:

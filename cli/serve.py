@@ -10,28 +10,31 @@ a server is started with the same folder and bundle (docs/jobs.md). Without it t
 
 The connection is neither encrypted nor authenticated: listen on this machine only (the default)
 or on a network where everybody may use it.
+
+Each setting may be given as a flag (--keep-days 3), as a variable (WAN_TRT_SERVE_KEEP_DAYS=3) or in
+the TOML file of --config (keep_days = 3); the first of these that is there counts
+(docs/operations.md).
 """
 
 from __future__ import annotations
 
 import argparse
-import signal
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from wan_trt.cli.device_options import add_device_arguments, open_engine
+from wan_trt.cli.device_options import open_engine
 from wan_trt.cli.extras import needs_extra
-from wan_trt.engine.errors import InputError
-from wan_trt.server.address import DEFAULT_ADDRESS, Address
+from wan_trt.cli.serve_settings import VARIABLES, ServeSettings
+from wan_trt.cli.settings.flags import add_settings, given_flags
+from wan_trt.cli.settings.sources import Configuration, load
+from wan_trt.cli.signals import Signals, caught_signals, wait_for
 
 if TYPE_CHECKING:
-    from wan_trt.server.jobs import JobOptions
     from wan_trt.server.server import Server
 
 SUMMARY = "serve a bundle over gRPC; needs the extra `server`"
@@ -40,179 +43,73 @@ EXAMPLES = (
     "wan-trt serve animate_bundle --listen 0.0.0.0:50051 --data /srv/wan-trt --grace 600",
 )
 
-GIGABYTE = 10**9
-
-POLICIES = ("deadline", "shortest", "fair", "fifo")
-
-# Its `put` may be called from a signal handler, whatever the interrupted code is doing.
-Signals: TypeAlias = "SimpleQueue[int]"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "bundle", metavar="BUNDLE", type=Path, help="the folder that `wan-trt export` made"
+    add_settings(parser, ServeSettings)
+    configuration = parser.add_argument_group("Where settings come from")
+    configuration.add_argument(
+        "--config",
+        metavar="FILE",
+        help=f"a TOML file of settings, named as the flags are (default: {VARIABLES}CONFIG)",
     )
-    parser.add_argument(
-        "--listen",
-        metavar="HOST:PORT",
-        default=DEFAULT_ADDRESS,
-        help="where to take connections; port 0 is any free one (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--data",
-        metavar="DIR",
-        type=Path,
-        help="keep uploads, jobs and results there, for this server and those after it "
-        "(default: a temporary folder, removed at the end)",
-    )
-    parser.add_argument(
-        "--checkpoint-steps",
-        metavar="N",
-        type=int,
-        default=4,
-        help="keep the state of a job each N denoising steps, with 0 only where a segment ends "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--attempts",
-        metavar="N",
-        type=int,
-        default=3,
-        help="end a job when the server died N times in a row at work on it, without keeping its "
-        "state in between (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--keep-days",
-        metavar="DAYS",
-        type=float,
-        default=7.0,
-        help="how long results that were fetched, jobs without one, and uploads are kept; a result "
-        "that nobody has fetched stays (default: %(default)g)",
-    )
-    parser.add_argument(
-        "--keep-gigabytes",
-        metavar="N",
-        type=float,
-        help="remove results that were fetched earlier, the oldest first, where all of them have "
-        "more bytes (default: no limit)",
-    )
-    parser.add_argument(
-        "--reserve-gigabytes",
-        metavar="N",
-        type=float,
-        default=1.0,
-        help="jobs pause when less than this is free on the disk of --data (default: %(default)g)",
-    )
-    parser.add_argument(
-        "--grace",
-        metavar="SECONDS",
-        type=float,
-        default=10.0,
-        help="how long jobs may go on after a signal to stop (default: %(default)g)",
-    )
-    parser.add_argument(
-        "--policy",
-        choices=POLICIES,
-        default=POLICIES[0],
-        help="whose step is next: deadline (who can be on time, the earliest first), shortest (the "
-        "least work left), fair (turns by owner) or fifo (first come, first served); with all but "
-        "the last a job takes at most 3 times as long as with it (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--admit-late",
+    configuration.add_argument(
+        "--check-config",
         action="store_true",
-        help="take jobs also where their --timeout cannot be kept as things stand, and end them "
-        "when it is over (default: refuse them at once, and say when they could be done)",
+        help="do not serve: check all settings and what they name, and print them and their origin",
     )
-    add_device_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
-        signals = stack.enter_context(_caught_signals())
+        signals = stack.enter_context(caught_signals())
+        configuration = _configuration(arguments)
         with needs_extra("server"):
-            from wan_trt.server.server import Server, ServerOptions
+            from wan_trt.server.server import Server
+        if arguments.check_config:
+            return _check(configuration, arguments)
+        from wan_trt.cli.serve_options import scheduling_options, server_options
         from wan_trt.engine import Bundle
-        from wan_trt.engine.dispatch import SchedulingOptions
-        from wan_trt.engine.scheduling.preference import Policy
 
-        options = ServerOptions(
-            Address.parse(arguments.listen, "listen"),
-            durable=arguments.data is not None,
-            jobs=_job_options(arguments),
-            reserve_nbytes=_reserve_nbytes(arguments),
+        settings = configuration.settings
+        options, model = server_options(settings), settings.model
+        engine = open_engine(
+            Bundle.open(model.bundle), model.device, model.threads, scheduling_options(settings)
         )
-        scheduling = SchedulingOptions(Policy(arguments.policy), not arguments.admit_late)
-        engine = open_engine(Bundle.open(arguments.bundle), arguments, scheduling)
         stack.callback(engine.close)
-        folder = arguments.data or Path(
+        folder = settings.storage.data or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="wan-trt-"))
         )
         server = stack.enter_context(Server(engine, folder, options))
         if not options.listen.loopback:
             _say("no encryption, no authentication: whoever reaches this port may use it")
         print(f"listening on {server.address}", flush=True)
-        _wait(signals)
+        wait_for(signals)
         _say("stopping: no more jobs are taken")
-        _drain(server, arguments.grace, options.durable, signals)
+        _drain(server, settings.listening.grace, options.durable, signals)
     return 0
 
 
-def _job_options(arguments: argparse.Namespace) -> JobOptions:
-    """Raises InputError for numbers that make no sense."""
-    from wan_trt.server.jobs import JobOptions
-    from wan_trt.server.retention import DAY_S, Retention
-
-    if arguments.checkpoint_steps < 0:
-        raise InputError(
-            f"{arguments.checkpoint_steps}", expected="0 or more", field="checkpoint_steps"
-        )
-    if arguments.attempts < 1:
-        raise InputError(f"{arguments.attempts}", expected="1 or more", field="attempts")
-    most = None
-    if arguments.keep_gigabytes is not None:
-        most = int(_positive(arguments, "keep_gigabytes") * GIGABYTE)
-    retention = Retention(age_s=_positive(arguments, "keep_days") * DAY_S, max_nbytes=most)
-    return JobOptions(
-        checkpoint_steps=arguments.checkpoint_steps,
-        attempts=arguments.attempts,
-        retention=retention,
+def _configuration(arguments: argparse.Namespace) -> Configuration[ServeSettings]:
+    """Raises InputError."""
+    file = arguments.config or os.environ.get(f"{VARIABLES}CONFIG")
+    return load(
+        ServeSettings,
+        given_flags(arguments, ServeSettings),
+        os.environ,
+        VARIABLES,
+        Path(file) if file else None,
     )
 
 
-def _reserve_nbytes(arguments: argparse.Namespace) -> int:
-    """A temporary folder may be small, and nothing in it has to be told to a later server."""
-    nbytes = int(_positive(arguments, "reserve_gigabytes") * GIGABYTE)
-    return nbytes if arguments.data is not None else 0
+def _check(configuration: Configuration[ServeSettings], arguments: argparse.Namespace) -> int:
+    """Tell all settings and all problems; the exit code of the first one."""
+    from wan_trt.cli.check_config import problems
 
-
-def _positive(arguments: argparse.Namespace, name: str) -> float:
-    value: float = getattr(arguments, name)
-    if not 0 <= value < float("inf"):
-        raise InputError(f"{value:g}", expected="0 or more", field=name)
-    return value
-
-
-@contextmanager
-def _caught_signals() -> Iterator[Signals]:
-    """Signals go into a queue from now on; when to stop is then our own decision."""
-    signals: Signals = SimpleQueue()
-    before = {
-        number: signal.signal(number, lambda number, _frame: signals.put(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _wait(signals: Signals) -> None:
-    """Until a signal came. A wait without end would not: the interpreter may then be asleep in a
-    lock when two signals arrive together, and run neither's handler."""
-    while signals.empty():
-        time.sleep(0.2)
+    print(configuration.describe(), end="", flush=True)
+    found = problems(configuration.settings)
+    for error in found:
+        _say(f"error: {error.message(arguments.parser.spelled(error.field))}")
+    return found[0].exit_code if found else 0
 
 
 def _drain(server: Server, grace_s: float, durable: bool, signals: Signals) -> None:

@@ -71,6 +71,7 @@ class DriverChoices:
             )
         return Options(
             mode=choices.mode or Mode.ANIMATE,
+            area=Options.area if choices.area is None else choices.area,
             size=self.size,
             rate=self.rate,
             frame_limit=choices.frames,
@@ -78,7 +79,6 @@ class DriverChoices:
             person=PersonChoice() if self.person is None else PersonChoice(self.person),
             smooth_points_s=self.smooth_points_s,
             smooth_faces_s=self.smooth_faces_s,
-            **({} if choices.area is None else {"area": choices.area}),
         )
 
 

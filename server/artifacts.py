@@ -20,9 +20,9 @@ from wan_trt.engine.request import JobState
 from wan_trt.media.image_archive import frame_name, png_bytes
 from wan_trt.server.errors import NotReadyError
 from wan_trt.server.job_record import JobRecord
+from wan_trt.server.partial_upload import MAX_CHUNK_NBYTES
 from wan_trt.server.store.job_folder import frames_path
 from wan_trt.server.submission import OutputFormat, VideoFormat
-from wan_trt.server.partial_upload import MAX_CHUNK_NBYTES
 
 Wanted = Callable[[], bool]
 
@@ -186,8 +186,8 @@ def _tensor_start(path: Path) -> int:
     """Where the tensor `frames` begins in a safetensors file."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-        start: int = json.loads(file.read(length))["frames"]["data_offsets"][0]
-    return 8 + length + start
+        start = json.loads(file.read(length))["frames"]["data_offsets"][0]
+    return 8 + int(length) + int(start)
 
 
 def _chunks(

@@ -66,7 +66,7 @@ class PartialUpload:
             self._take(chunk)
         found = self._digest.hexdigest()
         if self._received != nbytes or found != self._sha256:
-            self.spoilt = self._received == nbytes
+            self.spoilt = True
             raise InputError(
                 f"{self._name} arrived with {self._received} bytes, sha256 {found}",
                 expected=f"{nbytes} bytes, sha256 {self._sha256}",

@@ -30,7 +30,7 @@ Encode = Callable[[NDArray[np.uint8]], bytes]
 class PreviewOptions:
     """`pictures`: at most so many."""
 
-    format: int = wire.PICTURE_FORMAT_JPEG
+    format: wire.PictureFormat = wire.PICTURE_FORMAT_JPEG
     pictures: int = 1
 
 
@@ -155,7 +155,7 @@ def _raw(picture: NDArray[np.uint8]) -> bytes:
     return picture.tobytes()
 
 
-_ENCODERS: dict[int, Encode] = {
+_ENCODERS: dict[wire.PictureFormat, Encode] = {
     wire.PICTURE_FORMAT_JPEG: _jpeg,
     wire.PICTURE_FORMAT_PNG: png_bytes,
     wire.PICTURE_FORMAT_RAW: _raw,

@@ -11,8 +11,6 @@ is not durable has none, and the jobs are cancelled.
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -25,10 +23,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from wan_trt.engine.engine import Engine
-from wan_trt.engine.errors import InputError
 from wan_trt.server.address import Address
+from wan_trt.server.bundles import bundle_to_wire
 from wan_trt.server.calls import Calls, OpenAccess
 from wan_trt.server.errors import UnavailableError
+from wan_trt.server.free_port import require_free, unusable
 from wan_trt.server.jobs import JobOptions, Jobs
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
@@ -75,7 +74,7 @@ class Server:
         """`folder` takes uploads, jobs and results. Raises InputError for an address that is taken
         or not of this machine, and for a folder that cannot be written, or that another server
         uses."""
-        _require_free(options.listen)
+        require_free(options.listen, "listen")
         with ExitStack() as opened:
             self._data = DataFolder(folder, options.durable)
             opened.callback(self._data.close)
@@ -87,6 +86,7 @@ class Server:
         self.room = Room(self._data.path, options.reserve_nbytes)
         self._options = options
         self._broken = False
+        self._stopping = False
         self._jobs = Jobs(engine, self._data, uploads, self.room, options.jobs)
         self._tidier = Tidier(self._jobs.tidy)
         self._worker = Worker(engine, self._crashed)
@@ -95,9 +95,22 @@ class Server:
         self._grpc = grpc.server(
             self._threads, options=_OPTIONS, maximum_concurrent_rpcs=options.calls
         )
+
+        def bundles() -> list[wire.Bundle]:
+            return [
+                bundle_to_wire(
+                    engine.bundle,
+                    self._jobs.bundle_name,
+                    wire.BUNDLE_STATE_DRAINING if self._stopping else wire.BUNDLE_STATE_SERVING,
+                    options.jobs.networks,
+                    max_upload_nbytes=options.max_upload_nbytes,
+                    max_unfinished_jobs=options.jobs.max_unfinished,
+                )
+            ]
+
         add: Any = wire_grpc.add_VideoServiceServicer_to_server
         calls = Calls(OpenAccess(), options.streams)
-        add(VideoService(self._jobs, uploads, calls), self._grpc)
+        add(VideoService(self._jobs, uploads, calls, engine, bundles), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection(
             (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc
@@ -105,7 +118,7 @@ class Server:
         try:
             port = self._grpc.add_insecure_port(str(options.listen))
         except RuntimeError as error:
-            raise _unusable(options.listen, str(error)) from error
+            raise unusable(options.listen, str(error), "listen") from error
         self.address = Address(options.listen.host, port)
 
     @property
@@ -124,6 +137,7 @@ class Server:
 
     def drain(self) -> None:
         """Take no more jobs, and say so: first to health checks, then to those who submit."""
+        self._stopping = True
         self._health.enter_graceful_shutdown()
         self._jobs.refuse(
             UnavailableError("the server is stopping", action="use another, or try again later")
@@ -136,6 +150,7 @@ class Server:
         traceback: TracebackType | None,
     ) -> None:
         self.drain()
+        self._jobs.stop_preparing(suspend=self._options.durable)
         self._worker.stop(suspend=self._options.durable)
         self._tidier.stop()
         self._jobs.leave_unfinished(
@@ -160,26 +175,3 @@ class Server:
             )
         else:
             self._jobs.fail_unfinished(error_from_wire(error_to_wire(error)))
-
-
-def _require_free(address: Address) -> None:
-    """gRPC does not say why it cannot listen; the system does."""
-    try:
-        kind, *_, place = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with contextlib.closing(socket.socket(kind, socket.SOCK_STREAM)) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place)
-            probe.listen(1)
-    except OSError as error:
-        raise _unusable(address, error.strerror or str(error)) from None
-
-
-def _unusable(address: Address, reason: str) -> InputError:
-    return InputError(
-        f"cannot listen on {address} ({reason})",
-        expected="a free port of this machine",
-        action="stop what listens there, or use another port (0: any free one)",
-        field="listen",
-    )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import grpc
 
+from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import CancelledError, InputError
 from wan_trt.server import artifacts
 from wan_trt.server.artifacts import Chunk
@@ -21,9 +22,9 @@ from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
 from wan_trt.server.submission import OutputFormat
 from wan_trt.server.submission_messages import submission_from_wire
 from wan_trt.server.uploads import Announced, Uploads
+from wan_trt.server.watching import watch
 
 _MAX_DEADLINE_S = 1e8  # a call without a deadline has one in some thousand years
-Watch = Callable[[JobRecord, int, PreviewOptions | None, Callable[[], bool]], Iterator[wire.Event]]
 
 
 class VideoService(wire_grpc.VideoServiceServicer):
@@ -34,14 +35,14 @@ class VideoService(wire_grpc.VideoServiceServicer):
         jobs: Jobs,
         uploads: Uploads,
         calls: Calls,
-        watch: Watch,
+        engine: Engine,
         bundles: Callable[[], list[wire.Bundle]],
     ) -> None:
-        """`watch` as in watching.py, of the engine; `bundles` tells what there is by now."""
+        """`engine` makes previews; `bundles` tells what there is by now."""
         self._jobs = jobs
         self._uploads = uploads
         self._calls = calls
-        self._watch = watch
+        self._engine = engine
         self._bundles = bundles
 
     def Upload(  # noqa: N802
@@ -93,9 +94,8 @@ class VideoService(wire_grpc.VideoServiceServicer):
         with self._calls.answer(context, "Watch", stream=True) as caller:
             record = self._jobs.get(request.job_id, caller)
             context.add_callback(record.wake)  # a caller that leaves frees the thread at once
-            yield from self._watch(
-                record, request.after_sequence, _preview(request), context.is_active
-            )
+            place = (request.after_sequence, _preview(request), context.is_active)
+            yield from watch(record, self._engine, *place)
 
     def Cancel(  # noqa: N802
         self, request: wire.CancelRequest, context: grpc.ServicerContext
@@ -126,7 +126,7 @@ class VideoService(wire_grpc.VideoServiceServicer):
             if not context.add_callback(end):
                 end()
             yield wire.GenerateResponse(job=status_to_wire(record.status))
-            for event in self._watch(record, 0, preview, context.is_active):
+            for event in watch(record, self._engine, 0, preview, context.is_active):
                 yield wire.GenerateResponse(event=event)
             if (error := record.latest.error) is not None:
                 raise error

@@ -168,7 +168,7 @@ class Uploads:
             )
         if shutil.disk_usage(self._folder).free < file.nbytes:
             raise ResourceError(
-                f"{_shown(file.name)} has {file.nbytes} bytes, more than the server's disk has free",
+                f"{_shown(file.name)} has {file.nbytes} bytes, more than the disk has free",
                 action="ask for room, or use another server",
             )
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -35,18 +34,6 @@ def write_media(folder: Path, frames: int) -> dict[str, Path]:
         paths[name] = folder / f"{name}.{frames}.safetensors"
         save_file({"frames": generator.integers(0, 256, shape, dtype=np.uint8)}, paths[name])
     return paths
-
-
-def age_store(data: Path) -> None:
-    """Make a folder's job store one of the first version, which knew less of jobs."""
-    with closing(sqlite3.connect(data / "jobs.sqlite3")) as connection:
-        for table in ("costs", "labels"):
-            connection.execute(f"DROP TABLE {table}")
-        for index in ("jobs_by_state", "jobs_by_owner"):
-            connection.execute(f"DROP INDEX {index}")
-        for column in ("at_work", "deaths", "owner", "state", "video"):
-            connection.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
-        connection.execute("PRAGMA user_version = 1")
 
 
 class Life:
@@ -89,8 +76,11 @@ class Life:
         caller: Principal = EVERYBODY,
     ) -> JobRecord:
         choices = RequestChoices(seed=seed, segment_frames=5, sampling=SamplingChoices(steps=steps))
+        uploads: dict[str, Any] = {
+            name: self.upload(path, caller.name) for name, path in media.items()
+        }
         submission = Submission(
-            **{name: self.upload(path, caller.name) for name, path in media.items()},
+            **uploads,
             choices=choices,
             output_format=output_format,
             idempotency_key=key,

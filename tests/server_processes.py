@@ -58,9 +58,15 @@ def server_process(
         ours.close()
 
 
+class DiedAtTheStartError(AssertionError):
+    """The server has ended before it listened."""
+
+
 def address_of(stdout: Connection) -> str:
-    """Wait until the server listens."""
+    """Wait until the server listens. Raises DiedAtTheStartError."""
     assert stdout.poll(TIMEOUT_S), "the server did not start"
     text = os.read(stdout.fileno(), 1000).decode()
+    if not text:
+        raise DiedAtTheStartError
     assert text.startswith("listening on "), text
     return text.split()[-1]

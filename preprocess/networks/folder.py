@@ -67,7 +67,21 @@ class NetworkFolder:
     @property
     def has_people(self) -> bool:
         """Whether the files are there that find people and their key points."""
-        return all((self.path / name).is_file() for name in (_DETECTOR, _POSE))
+        return self._missing is None
+
+    def require_people(self) -> None:
+        """Raises InputError where they are not."""
+        if self._missing is not None:
+            raise InputError(
+                f"{self.path / self._missing} is missing",
+                expected=f"{_DETECTOR} and {_POSE}",
+                action="copy it there, or correct the path",
+                field=FIELD,
+            )
+
+    @property
+    def _missing(self) -> str | None:
+        return next((name for name in (_DETECTOR, _POSE) if not (self.path / name).is_file()), None)
 
     @property
     def has_outlines(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from wan_trt.engine.errors import ExecutionError, InputError, StorageFullError
 
 _APPLICATION = 0x57414E54  # "WANT"
 
-_STEPS = (
+STEPS = (
     """
 CREATE TABLE jobs (
     arrival INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -85,7 +86,20 @@ CREATE INDEX labels_by_job ON labels (arrival);
 )
 """What leads from each version to the next; a new file goes through all of them."""
 
-VERSION = len(_STEPS)
+VERSION = len(STEPS)
+
+
+def require_ours(path: Path) -> None:
+    """Look at a store without changing it. Raises InputError unless a server can take it up."""
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+        ) as connection:
+            version, application = _kind(connection)
+    except sqlite3.DatabaseError as error:
+        raise _unusable(path, error) from error
+    if version > VERSION or application != _APPLICATION:
+        raise _of_another_version(path, version)
 
 
 class Database:
@@ -103,32 +117,19 @@ class Database:
             self._connection.execute("PRAGMA foreign_keys = ON")
             self._prepare(path)
         except sqlite3.DatabaseError as error:
-            raise InputError(
-                f"{path} cannot be used ({error})",
-                expected="the job store of a wan-trt server",
-                action="restore it, or name another folder",
-                field="data",
-            ) from error
+            raise _unusable(path, error) from error
 
     def _prepare(self, path: Path) -> None:
-        version, application = (
-            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("user_version", "application_id")
-        )
+        version, application = _kind(self._connection)
         fresh = (
             version == 0 and not self._connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         )
         if not fresh and (application != _APPLICATION or not 1 <= version <= VERSION):
             self._connection.close()
-            raise InputError(
-                f"{path} is a job store of version {version}",
-                expected=f"version {VERSION} or one before it",
-                action="use the wan-trt that wrote it, or name another folder",
-                field="data",
-            )
+            raise _of_another_version(path, version)
         if version < VERSION:
             with self.writing() as connection:
-                for step in _STEPS[version:]:
+                for step in STEPS[version:]:
                     for statement in step.split(";"):
                         connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -169,3 +170,30 @@ class Database:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+
+def _kind(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Version and application of a store."""
+    version, application = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("user_version", "application_id")
+    )
+    return version, application
+
+
+def _unusable(path: Path, error: sqlite3.DatabaseError) -> InputError:
+    return InputError(
+        f"{path} cannot be used ({error})",
+        expected="the job store of a wan-trt server",
+        action="restore it, or name another folder",
+        field="data",
+    )
+
+
+def _of_another_version(path: Path, version: int) -> InputError:
+    return InputError(
+        f"{path} is a job store of version {version}",
+        expected=f"version {VERSION} or one before it",
+        action="use the wan-trt that wrote it, or name another folder",
+        field="data",
+    )

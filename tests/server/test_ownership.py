@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from durable import Life, age_store, write_media
+from durable import Life, write_media
 
 from wan_trt.engine import Bundle
 from wan_trt.engine.errors import NotFoundError
-from wan_trt.server.uploads import Announced
 from wan_trt.server.principal import EVERYBODY, Principal
+from wan_trt.server.uploads import Announced
 
 ANNA, BERT, ADMIN = Principal("anna"), Principal("bert"), Principal("root", admin=True)
 
@@ -80,19 +80,3 @@ def test_who_knows_the_hash_of_a_file_does_not_have_it(life: Life, media: dict[s
     assert life.uploads.nbytes("bert") == len(content)
     life.uploads.remove_older(-1)
     assert life.uploads.nbytes("bert") == 0
-
-
-def test_a_store_of_the_version_before_is_brought_up(
-    life: Life, media: dict[str, Path], tiny_bundle: Bundle, memory_folder: Path
-) -> None:
-    """Its jobs belong to nobody: admins see them."""
-    job_id = life.submit(media).job_id
-    life.stop()
-    age_store(memory_folder / "data")
-    again = Life(tiny_bundle, memory_folder / "data")
-    assert again.jobs.get(job_id, ADMIN).owner == ""
-    with pytest.raises(NotFoundError):
-        again.jobs.get(job_id, ANNA)
-    again.run()
-    assert again.results()
-    again.stop()

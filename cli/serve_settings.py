@@ -1,0 +1,113 @@
+"""The settings of `wan-trt serve`: each one's flag, variable, key and help follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from wan_trt.cli.device_options import DEVICE_HELP, THREADS_HELP
+from wan_trt.cli.settings.declaration import setting
+from wan_trt.server.address import DEFAULT_ADDRESS, Address
+
+VARIABLES = "WAN_TRT_SERVE_"
+"""What the names of variables begin with: WAN_TRT_SERVE_LISTEN is --listen."""
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What is served, and what by."""
+
+    bundle: Path = setting(..., "the folder that `wan-trt export` made", "BUNDLE", positional=True)
+    device: Literal["cpu", "cuda"] = setting("cpu", DEVICE_HELP)
+    threads: int | None = setting(None, THREADS_HELP, "N")
+    models: Path | None = setting(
+        None,
+        "a Wan2.2-Animate checkpoint, or its process_checkpoint: the networks that find people "
+        "in driving videos (default: clients send key points)",
+        "DIR",
+    )
+
+
+@dataclass(frozen=True)
+class ListeningSettings:
+    """Where it is reached."""
+
+    listen: Address = setting(
+        Address.parse(DEFAULT_ADDRESS, "listen"),
+        "where to take connections; port 0 is any free one",
+        "HOST:PORT",
+        read=Address.parse,
+    )
+    grace: float = setting(
+        10.0, "how long jobs may go on after a signal to stop", "SECONDS", at_least=0
+    )
+
+
+@dataclass(frozen=True)
+class StorageSettings:
+    """What is kept, and for how long."""
+
+    data: Path | None = setting(
+        None,
+        "keep uploads, jobs and results there, for this server and those after it "
+        "(default: a temporary folder, removed at the end)",
+        "DIR",
+    )
+    checkpoint_steps: int = setting(
+        4,
+        "keep the state of a job each N denoising steps, with 0 only where a segment ends",
+        "N",
+        at_least=0,
+    )
+    attempts: int = setting(
+        3,
+        "end a job when the server died N times in a row at work on it, without keeping its "
+        "state in between",
+        "N",
+        at_least=1,
+    )
+    keep_days: float = setting(
+        7.0,
+        "how long results that were fetched, jobs without one, and uploads are kept; a result "
+        "that nobody has fetched stays",
+        "DAYS",
+        at_least=0,
+    )
+    keep_gigabytes: float | None = setting(
+        None,
+        "remove results that were fetched earlier, the oldest first, where all of them have "
+        "more bytes (default: no limit)",
+        "N",
+        at_least=0,
+    )
+    reserve_gigabytes: float = setting(
+        1.0, "jobs pause when less than this is free on the disk of --data", "N", at_least=0
+    )
+
+
+@dataclass(frozen=True)
+class SchedulingSettings:
+    """Whose turn it is."""
+
+    policy: Literal["deadline", "shortest", "fair", "fifo"] = setting(
+        "deadline",
+        "whose step is next: deadline (who can be on time, the earliest first), shortest (the "
+        "least work left), fair (turns by owner) or fifo (first come, first served); with all but "
+        "the last a job takes at most 3 times as long as with it",
+    )
+    admit_late: bool = setting(
+        False,
+        "take jobs also where their --timeout cannot be kept as things stand, and end them "
+        "when it is over; else they are refused at once, and told when they could be done",
+    )
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """All of them."""
+
+    model: ModelSettings
+    listening: ListeningSettings
+    storage: StorageSettings
+    scheduling: SchedulingSettings
