@@ -114,8 +114,8 @@ def _await(record: JobRecord, until: Callable[[], bool], wanted: Wanted) -> bool
 
 def _video(record: JobRecord, follow: bool, wanted: Wanted) -> VideoFormat | None:
     """What the frames are like; None where nobody wants to know any more."""
-    if record.video is None and follow:
-        _await(record, lambda: record.video is not None, wanted)
+    if follow and not _await(record, lambda: record.video is not None, wanted):
+        return None
     if record.video is None and wanted():
         raise NotReadyError(
             f"job {record.job_id} has no frames yet", action="watch it until it decodes"
