@@ -142,7 +142,8 @@ def test_following_over_the_wire(client: Client, make_submission: Any) -> None:
     make: Any = wire_grpc.VideoServiceStub
     with grpc.insecure_channel(client.target) as channel:
         fetch = make(channel).Fetch
-        asked = {"job_id": job_id, "follow": True}
-        frames = fetch(wire.FetchRequest(**asked, artifact=wire.ARTIFACT_FRAMES), timeout=60)
-        result = fetch(wire.FetchRequest(**asked), timeout=60)
+        asked = wire.FetchRequest(job_id=job_id, follow=True)
+        result = fetch(asked, timeout=60)
+        asked.artifact = wire.ARTIFACT_FRAMES
+        frames = fetch(asked, timeout=60)
         assert b"".join(one.chunk for one in frames) == b"".join(one.chunk for one in result)

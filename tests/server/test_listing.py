@@ -105,7 +105,7 @@ def test_pages_of_an_odd_size(store: Store, size: int) -> None:
 
 def test_states_of_a_later_version_are_refused(store: Store) -> None:
     with pytest.raises(InputError, match="states: value 99"):
-        ids(store, states=[99])  # type: ignore[list-item]
+        ids(store, states=[99])
 
 
 @pytest.mark.parametrize(

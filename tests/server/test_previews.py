@@ -91,7 +91,7 @@ def test_a_finished_job_has_none(
     [({"format": 99}, "preview.format"), ({"max_pictures": -1}, "max_pictures")],
 )
 def test_requests_that_make_no_sense(
-    stub: Any, client: Client, make_submission: MakeSubmission, asked: dict[str, int], field: str
+    stub: Any, client: Client, make_submission: MakeSubmission, asked: dict[str, Any], field: str
 ) -> None:
     job_id = client.submit(make_submission(client))
     with pytest.raises(grpc.RpcError, match=field):
