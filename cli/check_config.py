@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 
 from wan_trt.cli.device_options import open_engine
-from wan_trt.cli.serve_options import networks, scheduling_options
+from wan_trt.cli.serve_options import networks, scheduling_options, security_options
 from wan_trt.cli.serve_settings import ServeSettings
 from wan_trt.engine.errors import InputError, WanTrtError
 
@@ -49,6 +49,19 @@ def _port_is_free(settings: ServeSettings) -> None:
     require_free(settings.listening.listen, "listen")
 
 
+def _port_is_safe(settings: ServeSettings) -> None:
+    """Certificates and principals can be used, and the address is none that needs them."""
+    from wan_trt.server.input_roots import InputRoots
+    from wan_trt.server.tls import ServerTls
+
+    options = security_options(settings.security)
+    if options.tls is not None:
+        ServerTls(options.tls)
+    options.open_access()
+    InputRoots(options.input_roots)
+    options.require_safe(settings.listening.listen)
+
+
 def _data_can_be_written(settings: ServeSettings) -> None:
     """The folder, or where it would be made; and that no server has it."""
     from wan_trt.server.store.database import require_ours
@@ -73,5 +86,6 @@ CHECKS: tuple[Check, ...] = (
     _bundle_opens,
     _networks_are_there,
     _port_is_free,
+    _port_is_safe,
     _data_can_be_written,
 )

@@ -21,6 +21,7 @@ COMMANDS = (
     "preprocess",
     "generate",
     "serve",
+    "token",
     "health",
     "submit",
     "watch",
@@ -30,10 +31,11 @@ COMMANDS = (
 
 _DESCRIPTION = """\
 Deploys Wan2.2 Animate and image-to-video: turn a checkpoint into a bundle once (export), then make
-videos from it here (generate) or through a server (serve, health, submit, watch, cancel, fetch).
-`doctor` tells what runs on this machine. `fold` puts LoRAs into a plain safetensors file, for other
-runtimes; `calibrate` measures what FP8 needs, and `gate` tells whether a bundle is as good as
-another. `build` makes TensorRT plans of a bundle on a GPU host, or tells what that would take."""
+videos from it here (generate) or through a server (serve, token, health, submit, watch, cancel,
+fetch). `doctor` tells what runs on this machine. `fold` puts LoRAs into a plain safetensors file,
+for other runtimes; `calibrate` measures what FP8 needs, and `gate` tells whether a bundle is as
+good as another. `build` makes TensorRT plans of a bundle on a GPU host, or tells what that would
+take."""
 
 
 class CommandParser(argparse.ArgumentParser):

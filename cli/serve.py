@@ -8,8 +8,8 @@ time and exits with 0; a second signal ends the grace time.
 With --data, jobs survive: those that are left at the end, or when the process is killed, go on when
 a server is started with the same folder and bundle (docs/jobs.md). Without it they are cancelled.
 
-The connection is neither encrypted nor authenticated: listen on this machine only (the default)
-or on a network where everybody may use it.
+Beyond this machine it listens only with TLS (--tls-cert, --tls-key) and knowing who calls (--access
+or --tls-client-ca); see docs/security.md.
 
 Each setting may be given as a flag (--keep-days 3), as a variable (WAN_TRT_SERVE_KEEP_DAYS=3) or in
 the TOML file of --config (keep_days = 3); the first of these that is there counts
@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 SUMMARY = "serve a bundle over gRPC; needs the extra `server`"
 EXAMPLES = (
     "wan-trt serve animate_bundle",
-    "wan-trt serve animate_bundle --listen 0.0.0.0:50051 --data /srv/wan-trt --grace 600",
+    """\
+wan-trt serve animate_bundle --listen 0.0.0.0:50051 --data /srv/wan-trt --grace 600 \\
+    --tls-cert server.pem --tls-key server.key --access access.toml""",
 )
 
 
@@ -80,8 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
             stack.enter_context(tempfile.TemporaryDirectory(prefix="wan-trt-"))
         )
         server = stack.enter_context(Server(engine, folder, options))
-        if not options.listen.loopback:
-            _say("no encryption, no authentication: whoever reaches this port may use it")
+        if options.security.insecure and not options.listen.loopback:
+            _say("insecure: whoever reaches this port may read and do everything")
         print(f"listening on {server.address}", flush=True)
         wait_for(signals)
         _say("stopping: no more jobs are taken")

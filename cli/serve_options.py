@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wan_trt.cli.serve_settings import ModelSettings, ServeSettings
+from wan_trt.cli.serve_settings import (
+    MediaSettings,
+    ModelSettings,
+    SecuritySettings,
+    ServeSettings,
+)
+from wan_trt.engine.errors import InputError
 
 if TYPE_CHECKING:
     from wan_trt.engine.dispatch import SchedulingOptions
     from wan_trt.preprocess.networks.folder import NetworkFolder
     from wan_trt.server.jobs import JobOptions
+    from wan_trt.server.media_options import MediaOptions
+    from wan_trt.server.security import SecurityOptions
     from wan_trt.server.server import ServerOptions
 
 _GIGABYTE = 10**9
@@ -22,9 +30,31 @@ def server_options(settings: ServeSettings) -> ServerOptions:
     return ServerOptions(
         settings.listening.listen,
         durable=durable,
+        security=security_options(settings.security),
         jobs=_job_options(settings),
         # A temporary folder may be small, and nothing in it has to be told to a later server.
         reserve_nbytes=int(settings.storage.reserve_gigabytes * _GIGABYTE) if durable else 0,
+    )
+
+
+def security_options(security: SecuritySettings) -> SecurityOptions:
+    """Raises InputError for settings that do not fit together."""
+    from wan_trt.server.security import SecurityOptions
+    from wan_trt.server.tls import TlsFiles
+
+    certificate, key = security.tls_cert, security.tls_key
+    tls = None
+    if certificate is not None and key is not None:
+        tls = TlsFiles(certificate, key, security.tls_client_ca)
+    elif certificate or key or security.tls_client_ca:
+        missing = "tls_key" if certificate else "tls_cert"
+        raise InputError("missing", expected="both --tls-cert and --tls-key", field=missing)
+    return SecurityOptions(
+        tls=tls,
+        access=security.access,
+        input_roots=security.input_root,
+        insecure=security.insecure_listen,
+        open_reflection=security.open_reflection,
     )
 
 
@@ -59,5 +89,23 @@ def _job_options(settings: ServeSettings) -> JobOptions:
         networks=networks(settings.model),
         checkpoint_steps=storage.checkpoint_steps,
         attempts=storage.attempts,
+        media=_media_options(settings.media),
         retention=retention,
     )
+
+
+def _media_options(media: MediaSettings) -> MediaOptions:
+    from wan_trt.media import MediaLimits
+    from wan_trt.media.isolation import ProcessLimits
+    from wan_trt.server.media_options import MediaOptions
+
+    limits = MediaLimits(
+        frames=media.max_frames,
+        duration_s=media.max_duration,
+        frame_pixels=media.max_frame_pixels,
+        picture_pixels=media.max_picture_pixels,
+    )
+    process = ProcessLimits(
+        memory_nbytes=int(media.reader_gigabytes * _GIGABYTE), wall_s=media.reader_seconds
+    )
+    return MediaOptions(limits, process)

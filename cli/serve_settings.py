@@ -87,6 +87,26 @@ class StorageSettings:
 
 
 @dataclass(frozen=True)
+class MediaSettings:
+    """What the media of a job may hold, and take to read."""
+
+    max_frames: int = setting(18_000, "of one video or sequence", "N", at_least=1)
+    max_duration: float = setting(1_200.0, "how long one video may last", "SECONDS", at_least=0)
+    max_frame_pixels: int = setting(
+        4096 * 2304, "width times height of a video's frame", "PIXELS", at_least=1
+    )
+    max_picture_pixels: int = setting(
+        64_000_000, "width times height of a picture", "PIXELS", at_least=1
+    )
+    reader_gigabytes: float = setting(
+        4.0, "memory of the process that reads a job's media", "N", at_least=0.25
+    )
+    reader_seconds: float = setting(
+        60.0, "how long that process may take for one frame", "SECONDS", at_least=1
+    )
+
+
+@dataclass(frozen=True)
 class SchedulingSettings:
     """Whose turn it is."""
 
@@ -104,10 +124,48 @@ class SchedulingSettings:
 
 
 @dataclass(frozen=True)
+class SecuritySettings:
+    """Who may call, and how connections are kept; files are read again when they change."""
+
+    tls_cert: Path | None = setting(
+        None,
+        "encrypt connections with this certificate and those that vouch for it (PEM)",
+        "FILE",
+    )
+    tls_key: Path | None = setting(None, "the private key of --tls-cert (PEM)", "FILE")
+    tls_client_ca: Path | None = setting(
+        None,
+        "take only connections with a certificate of these authorities (PEM); its name says who "
+        "calls",
+        "FILE",
+    )
+    access: Path | None = setting(
+        None,
+        "who may call: principals with their tokens, rights and quotas (TOML); `wan-trt token` "
+        "makes entries",
+        "FILE",
+    )
+    input_root: tuple[Path, ...] = setting(
+        (),
+        "let callers name files in this folder, as file:/DIR/NAME, instead of uploading them; may "
+        "be repeated (default: none)",
+        "DIR",
+    )
+    open_reflection: bool = setting(False, "describe the API also to callers who are not let in")
+    insecure_listen: bool = setting(
+        False,
+        "listen beyond this machine also without TLS, or without knowing who calls: everybody who "
+        "reaches the port may then read and do everything",
+    )
+
+
+@dataclass(frozen=True)
 class ServeSettings:
     """All of them."""
 
     model: ModelSettings
     listening: ListeningSettings
+    security: SecuritySettings
     storage: StorageSettings
+    media: MediaSettings
     scheduling: SchedulingSettings

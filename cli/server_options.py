@@ -1,17 +1,21 @@
-"""What the commands that talk to a server share: --server, and the client behind it."""
+"""What the commands that talk to a server share: --server, how it is reached, and the client."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wan_trt.cli.extras import needs_extra
+from wan_trt.engine.errors import InputError
 from wan_trt.server.address import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
     from wan_trt.server.client import Client
+    from wan_trt.server.connection import ClientTls
 
 
 def add_server_argument(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +25,30 @@ def add_server_argument(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_ADDRESS,
         help="where `wan-trt serve` listens (default: %(default)s)",
     )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        type=Path,
+        help="holds the token that shows who calls (default: the token in WAN_TRT_TOKEN, if any)",
+    )
+    parser.add_argument(
+        "--tls", action="store_true", help="encrypt, and trust the authorities that gRPC knows"
+    )
+    parser.add_argument(
+        "--tls-ca",
+        metavar="FILE",
+        type=Path,
+        help="encrypt, and trust the authorities in this PEM file (default: WAN_TRT_CA, if set)",
+    )
+    parser.add_argument(
+        "--tls-cert",
+        metavar="FILE",
+        type=Path,
+        help="encrypt, and show this certificate (PEM); needs --tls-key",
+    )
+    parser.add_argument(
+        "--tls-key", metavar="FILE", type=Path, help="the private key of --tls-cert (PEM)"
+    )
 
 
 @contextmanager
@@ -28,5 +56,31 @@ def connected(arguments: argparse.Namespace) -> Iterator[Client]:
     """A client of the server that was named. Raises InputError where gRPC is not installed."""
     with needs_extra("server"):
         from wan_trt.server.client import Client
-    with Client(arguments.server) as client:
+    with Client(arguments.server, token=_token(arguments), tls=_tls(arguments)) as client:
         yield client
+
+
+def _token(arguments: argparse.Namespace) -> str | None:
+    """Raises InputError for a file that cannot be read."""
+    if arguments.token_file is None:
+        return os.environ.get("WAN_TRT_TOKEN") or None
+    try:
+        token: str = arguments.token_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{arguments.token_file} cannot be read ({error})",
+            expected="a file with a token",
+            field="token_file",
+        ) from None
+    return token
+
+
+def _tls(arguments: argparse.Namespace) -> ClientTls | None:
+    from wan_trt.server.connection import ClientTls
+
+    ca = arguments.tls_ca
+    if ca is None and os.environ.get("WAN_TRT_CA"):
+        ca = Path(os.environ["WAN_TRT_CA"])
+    if not (arguments.tls or ca or arguments.tls_cert or arguments.tls_key):
+        return None
+    return ClientTls(ca, arguments.tls_cert, arguments.tls_key)

@@ -2,7 +2,8 @@
 
 With --wait, show progress until the video is done; with --out, also fetch it then. The job does
 not depend on this command: `wan-trt watch`, `cancel` and `fetch` take its id at any time. Which
-options are needed, the model of the server decides, as with `wan-trt generate`.
+options are needed, the model of the server decides, as with `wan-trt generate`. `file:/FOLDER/NAME`
+names a file of the server's machine, where its operator allows that, instead of one to send.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wan_trt.cli.driver_options import (
     add_preparation_arguments,
@@ -21,7 +22,11 @@ from wan_trt.cli.progress import ProgressLine
 from wan_trt.cli.request_options import add_request_arguments, choices_from
 from wan_trt.cli.server_options import add_server_argument, connected
 from wan_trt.engine.errors import InputError
+from wan_trt.server.input_roots import SCHEME
 from wan_trt.server.submission import MEDIA_FIELDS, OutputFormat, Submission
+
+if TYPE_CHECKING:
+    from wan_trt.server.client import Client
 
 SUMMARY = "have a server make a video"
 EXAMPLES = (
@@ -85,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         _require_place(arguments)
     with connected(arguments) as client:
         uploads: dict[str, Any] = {
-            field: client.upload(getattr(arguments, field), field=field)
+            field: _sent(client, getattr(arguments, field), field)
             for field in MEDIA_FIELDS
             if getattr(arguments, field) is not None
         }
@@ -109,6 +114,11 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.out:
             client.fetch(job_id, arguments.out)
     return 0
+
+
+def _sent(client: Client, path: Path, field: str) -> str:
+    """The upload id of a file; a file of the server's machine goes by its name."""
+    return str(path) if str(path).startswith(SCHEME) else client.upload(path, field=field)
 
 
 def _require_place(arguments: argparse.Namespace) -> None:

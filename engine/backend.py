@@ -6,11 +6,13 @@ these protocols alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.executor import Executor
+from wan_trt.engine.lanes import Lane
 from wan_trt.engine.memory.parking import Parking
 from wan_trt.engine.memory.tensors import TensorMemory
 from wan_trt.engine.solver import StepCoefficients
@@ -80,7 +82,7 @@ class Update(Protocol):
 
 
 class Backend(Protocol):
-    """One device for one engine, used by one thread at a time."""
+    """One device for one engine, used by one thread a lane."""
 
     @property
     def name(self) -> str:
@@ -89,10 +91,19 @@ class Backend(Protocol):
         ...
 
     @property
-    def space(self) -> Space: ...
+    def lanes(self) -> tuple[Lane, ...]:
+        """`APART` where units of two lanes may run side by side, else `TOGETHER`."""
+        ...
 
     @property
-    def memory(self) -> TensorMemory: ...
+    def spaces(self) -> Mapping[Lane, Space]:
+        """Of denoising and of coding; one for both, where both do not run at a time."""
+        ...
+
+    @property
+    def memory(self) -> TensorMemory:
+        """Of all lanes. Its own space is that of coding."""
+        ...
 
     @property
     def parking(self) -> Parking:
@@ -100,23 +111,19 @@ class Backend(Protocol):
         ...
 
     def load(self, bundle: Bundle, graph: str, weight_set: str) -> Executor:
-        """An executor on tensors of this space. Raises BundleError or ResourceError."""
+        """An executor on tensors of the space of the graph's lane. Raises BundleError or
+        ResourceError."""
         ...
 
     def new_update(self, tensors: StepTensors[Tensor]) -> Update: ...
 
     def draw_noise(self, seed: int, segment: int, out: Tensor) -> None:
-        """A segment's noise from a job's seed, float32 (see `noise.SeededNoise`)."""
+        """A segment's noise from a job's seed, float32 (see `noise.SeededNoise`), in the space of
+        coding."""
         ...
 
     def make_current(self) -> None:
         """Called by a thread before it uses the backend, if it may be another than before."""
-        ...
-
-    def pace(self) -> None:
-        """Called after each unit of work: wait until the device is done with the one before it, so
-        that it always has something to do, and times, errors and cancellations are not far behind.
-        """
         ...
 
     def close(self) -> None:

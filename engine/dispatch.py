@@ -21,6 +21,7 @@ from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.cursor import Cursor
 from wan_trt.engine.errors import AdmissionError
 from wan_trt.engine.job import Job
+from wan_trt.engine.lanes import Lane
 from wan_trt.engine.memory.footprint import VideoSize
 from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
@@ -69,6 +70,7 @@ class Dispatcher:
         self._scheduled: dict[str, Job] = {}
         self._paused: OrderedDict[str, Job] = OrderedDict()
         self._results: deque[Job] = deque()
+        self._out: set[str] = set()  # jobs whose unit runs, or that are being ended
         self._lock = threading.RLock()
 
     def learn_costs(self, known: Mapping[CostKey, float]) -> None:
@@ -89,21 +91,39 @@ class Dispatcher:
             elif refusal := self._submit(job, job.deadline):
                 raise _refused(refusal, job)
 
-    def next(self) -> Turn | None:
-        """Whose turn it is; None where there is nothing to do now."""
+    def next(self, lane: Lane = Lane.EVERY) -> Turn | None:
+        """Whose turn it is in a lane; None where there is nothing to do now. The job is then out
+        until `done`, `pause`, `leave` or `give_back`."""
         with self._lock:
-            if turn := self._after_a_pause() or self._result():
-                return turn
-            decision = self._scheduler.next(time.monotonic())
-            if decision is None:
-                return None
-            job = self._scheduled[decision.job_id]
-            assert job.unit.stage is decision.stage, "the schedule is of another unit"
-            return Turn(job, job.unit, decision)
+            turn = self._after_a_pause(lane) or self._result(lane) or self._scheduled_turn(lane)
+            if turn is not None:
+                self._out.add(turn.job.job_id)
+            return turn
+
+    def claim(self, job: Job) -> bool:
+        """Take a job out that is to end; False where its unit runs, or it is over."""
+        with self._lock:
+            waits = job.job_id in self._scheduled or job.job_id in self._paused
+            if job.job_id in self._out or not (waits or job in self._results):
+                return False
+            self._out.add(job.job_id)
+            return True
+
+    def give_back(self, job: Job) -> None:
+        """The job is not out any more; its unit is not done."""
+        with self._lock:
+            self._out.discard(job.job_id)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no job is out."""
+        with self._lock:
+            return not self._out
 
     def done(self, turn: Turn, seconds: float) -> None:
         """The unit took so long, and the job has moved on to the next one."""
         with self._lock:
+            self._out.discard(turn.job.job_id)
             if turn.decision is None:  # what a pause was for
                 self._go_on(turn.job)
             elif not self._scheduler.done(turn.decision, seconds):
@@ -118,6 +138,7 @@ class Dispatcher:
     def leave(self, job: Job) -> None:
         """The job has ended, or goes elsewhere."""
         with self._lock:
+            self._out.discard(job.job_id)
             if self._scheduled.pop(job.job_id, None):
                 self._scheduler.cancel(job.job_id)
             self._paused.pop(job.job_id, None)
@@ -131,13 +152,25 @@ class Dispatcher:
             assert len(self._scheduler) == len(self._scheduled), "the schedule has other jobs"
             places = [*self._scheduled, *self._paused, *(job.job_id for job in self._results)]
             assert len(places) == len(set(places)), "a job is in two places"
+            assert self._out <= set(places), "a job is out that is nowhere"
 
-    def _after_a_pause(self) -> Turn | None:
+    def _scheduled_turn(self, lane: Lane) -> Turn | None:
+        decision = self._scheduler.next(time.monotonic(), lane.stages)
+        if decision is None:
+            return None
+        job = self._scheduled[decision.job_id]
+        assert job.unit.stage is decision.stage, "the schedule is of another unit"
+        return Turn(job, job.unit, decision)
+
+    def _after_a_pause(self, lane: Lane) -> Turn | None:
         now = time.monotonic()
         for job in [job for job in self._paused.values() if job.due_at <= now]:
-            if job.pending is not None:
+            if job.job_id in self._out:
+                continue
+            if job.pending is None:
+                self._go_on(job)
+            elif job.pending.stage in lane.stages:
                 return Turn(job, job.pending, None)
-            self._go_on(job)
         return None
 
     def _go_on(self, job: Job) -> None:
@@ -148,8 +181,12 @@ class Dispatcher:
         else:
             self._submit(job, deadline=None)
 
-    def _result(self) -> Turn | None:
-        return Turn(self._results[0], self._results[0].unit, None) if self._results else None
+    def _result(self, lane: Lane) -> Turn | None:
+        if Stage.RESULT in lane.stages:
+            for job in self._results:
+                if job.job_id not in self._out:
+                    return Turn(job, job.unit, None)
+        return None
 
     def _submit(self, job: Job, deadline: float | None) -> Refusal | None:
         now, runs = time.monotonic(), self._runs(job)

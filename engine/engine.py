@@ -1,9 +1,10 @@
-"""The engine: jobs in, frames out, one unit of work at a time.
+"""The engine: jobs in, frames out, one unit of work at a time in each lane.
 
     with Engine(Bundle.open("bundle")) as engine:
         engine.generate(request, sink)
 
-A server calls `submit` and `cancel` from any thread and `step` from one of its own.
+A server calls `submit` and `cancel` from any thread, and `step` from one of its own for each of
+`Engine.lanes`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
 import numpy as np
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from wan_trt.engine.backend import Backend
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.checkpoint import Checkpoint, Checkpoints
+from wan_trt.engine.crowding import CrowdedError, Crowding
 from wan_trt.engine.dispatch import Dispatcher, SchedulingOptions, Turn
 from wan_trt.engine.errors import (
     CancelledError,
@@ -36,9 +39,10 @@ from wan_trt.engine.failures import typed_failure
 from wan_trt.engine.frames import FrameSink, OpenSink
 from wan_trt.engine.host_backend import HostBackend
 from wan_trt.engine.job import Job, JobSummary, OnEvent, SuspendedError
+from wan_trt.engine.lanes import APART, Lane
 from wan_trt.engine.ort import available_threads
 from wan_trt.engine.preview import preview_pictures
-from wan_trt.engine.registry import JobRegistry
+from wan_trt.engine.registry import JobRegistry, Moment
 from wan_trt.engine.request import JobState, Request
 from wan_trt.engine.residence import Residence
 from wan_trt.engine.scheduling.costs import CostKey
@@ -84,8 +88,15 @@ class Engine:
         self._dispatcher = Dispatcher(bundle, self._backend.name, scheduling or SchedulingOptions())
         self._residence = Residence(self._backend)
         self._registry = JobRegistry()
-        self._stepping = threading.Lock()
+        self._crowding = Crowding()
+        self._stepping = {lane: threading.Lock() for lane in APART}
+        self._idle: dict[Lane, Moment] = {}
         self._checked = True
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """What may be stepped at the same time, by a thread each."""
+        return self._backend.lanes
 
     def submit(
         self,
@@ -111,7 +122,7 @@ class Engine:
 
         A function that opens the sink is called once the request is found valid: what it opens is
         the engine's from then on, even when this raises. What it raises goes to the caller.
-        `on_event` is called here for the first event and by the stepping thread for all others.
+        `on_event` is called here for the first event and by stepping threads for all others.
         Raises InputError for a request that cannot be run (a sink is then untouched),
         AdmissionError where the deadline cannot be met, ResourceError when the engine is closed.
         """
@@ -144,7 +155,7 @@ class Engine:
     def cancel(self, job_id: str) -> None:
         """End a job at its next chunk or step; no effect on a finished one. Raises NotFoundError.
 
-        The sink is aborted and the final event comes from the stepping thread.
+        The sink is aborted and the final event comes from a stepping thread.
         """
         self._registry.cancel(job_id)
 
@@ -168,29 +179,35 @@ class Engine:
         """What another process may begin with; also after `close`."""
         return self._dispatcher.measured_costs()
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Sleep until `step` has something to do, or the time is over; True if it has."""
-        return self._registry.wait(timeout_s)
+    def wait(self, timeout_s: float | None = None, lane: Lane = Lane.EVERY) -> bool:
+        """Sleep until `step` may have something to do in a lane, or the time is over; True if it
+        may."""
+        return self._registry.wait(timeout_s, self._idle.get(lane))
 
-    def step(self) -> bool:
-        """Do one unit of work of one job; False when there was none.
+    def step(self, lane: Lane = Lane.EVERY) -> bool:
+        """Do one unit of work of one job in a lane, one of `lanes` or EVERY; False when there was
+        none.
 
         Never raises for a job's sake: its errors end it, and go to its watcher and summary.
         """
-        with self._stepping:
-            self._backend.make_current()
-            self._end_early()
-            turn = self._dispatcher.next()
+        with self._occupied(lane):
+            moment = self._registry.now()
+            self._end_early(lane)
+            turn = None
+            try:
+                with self._crowding.side_by_side():
+                    turn = self._dispatcher.next(lane)
+                    if turn is not None:
+                        self._do(turn)
+            except CrowdedError:
+                assert turn is not None, "only units want memory"
+                with self._crowding.alone():
+                    self._do(turn, again=True)
             if turn is None:
+                self._idle[lane] = moment
                 self._check_books()
                 return False
-            self._checked = False
-            started = time.perf_counter() - self._executors.loading_s
-            error = None if turn.job.pending else self._run(turn.job, turn.unit)
-            ended = time.perf_counter() - self._executors.loading_s
-            self._commit(turn, error, ended - started)
-            if turn.job.keep is not None:
-                turn.job.keep.end_work()
+            self._registry.notify()
             return True
 
     def generate(
@@ -226,11 +243,19 @@ class Engine:
 
     def _stop(self, suspend: bool) -> None:
         self._registry.close(suspend)
-        with self._stepping:
-            self._backend.make_current()
-            self._end_early()
+        with self._occupied(Lane.EVERY):
+            self._end_early(Lane.EVERY)
             self._executors.close()
             self._backend.close()
+
+    @contextmanager
+    def _occupied(self, lane: Lane) -> Iterator[None]:
+        """Nobody else steps it meanwhile, or closes the engine."""
+        with ExitStack() as held:
+            for part in lane.parts:
+                held.enter_context(self._stepping[part])
+            self._backend.make_current()
+            yield
 
     def __enter__(self) -> Engine:
         return self
@@ -246,7 +271,7 @@ class Engine:
     def _check_books(self) -> None:
         """Once after the last unit: no page is lost or owned twice, every job is in one place. What
         is wrong goes to the log; it is a bug, but the jobs so far are right."""
-        if self._checked:
+        if self._checked or not self._dispatcher.idle:
             return
         self._checked = True
         try:
@@ -255,15 +280,41 @@ class Engine:
         except AssertionError:
             _log.exception("the engine's books are wrong: report this, and start it again")
 
-    def _run(self, job: Job, unit: Unit) -> WanTrtError | SuspendedError | None:
-        """Do the unit; the error that it ended with, typed."""
-        job.begin()
+    def _do(self, turn: Turn, again: bool = False) -> None:
+        """Do a job's unit, keep and report what it brought forth, and move on. Raises CrowdedError
+        where the unit is to be done again, alone."""
+        job, unit = turn.job, turn.unit
+        self._checked = False
+        loading_s = self._pipeline.loading_s(unit.stage)
         started = time.perf_counter()
         try:
+            if job.pending is None and not again:
+                job.begin()
+            error = self._run(job, unit)
+            loading_s -= self._pipeline.loading_s(unit.stage)
+            seconds = time.perf_counter() - started + loading_s
+            self._commit(turn, error or self._keep(job, unit), seconds)
+        except CrowdedError:
+            raise
+        except BaseException:  # an interrupt in a watcher: who steps may end the job
+            self._residence.leave(job)
+            self._dispatcher.give_back(job)
+            raise
+
+    def _run(self, job: Job, unit: Unit) -> WanTrtError | SuspendedError | None:
+        """Do the unit, but for one that is done and only has to be kept; the error that it ended
+        with, typed."""
+        started = time.perf_counter()
+        try:
+            self._residence.enter(job, self._pipeline.space_of(unit.stage))
+            if job.pending is not None:
+                return None
             if job.keep is not None:
                 job.keep.begin_work()
-            self._residence.enter(job)
             self._pipeline.run(unit, job)
+        except CrowdedError:
+            self._residence.leave(job)
+            raise
         except SuspendedError as error:
             return error
         except Exception as error:
@@ -275,24 +326,32 @@ class Engine:
     def _commit(
         self, turn: Turn, error: WanTrtError | SuspendedError | None, seconds: float
     ) -> None:
-        """Keep and report what the unit brought forth and move on; or wait, or end the job."""
+        """Report what the unit brought forth and move on; or wait, or end the job. At the end the
+        job is another lane's."""
         job, unit = turn.job, turn.unit
-        if error is None:
-            error = self._keep(job, unit)
         match error:
             case None if unit.stage is Stage.RESULT:
                 self._finish(job, JobState.DONE, None)
             case None:
                 job.advance(unit)
-                self._dispatcher.done(turn, seconds)
                 self._show(job, unit)
-            case SuspendedError():
-                pass  # the unit is to be done again, by another engine
+                self._rest(job)
+                self._dispatcher.done(turn, seconds)
+            case SuspendedError():  # the unit is to be done again, by another engine
+                self._rest(job)
+                self._dispatcher.give_back(job)
             case StorageFullError():
                 job.pause(error)
+                self._rest(job)
                 self._dispatcher.pause(job)
             case _:
                 self._end(job, error)
+
+    def _rest(self, job: Job) -> None:
+        """No lane is at work on the job any more."""
+        if job.keep is not None:
+            job.keep.end_work()
+        self._residence.leave(job)
 
     def _keep(self, job: Job, unit: Unit) -> WanTrtError | None:
         """Keep a checkpoint where one is due. The unit is pending until that is done."""
@@ -311,28 +370,36 @@ class Engine:
         if unit.stage is Stage.DENOISE and job.preview_wanted:
             job.show(preview_pictures(self._pipeline.clean_estimate(job)))
 
-    def _end_early(self) -> None:
-        """End, or leave to another engine, the jobs that are not to go on."""
+    def _end_early(self, lane: Lane) -> None:
+        """End, or leave to another engine, the jobs that are not to go on. One whose unit runs in
+        another lane is that lane's to end."""
         for job in self._registry.live():
             try:
                 job.check()
             except SuspendedError:
-                self._suspend(job)
+                if self._dispatcher.claim(job):
+                    self._suspend(job, lane)
             except (CancelledError, DeadlineError) as error:
-                self._end(job, without_frames(error))
+                if self._dispatcher.claim(job):
+                    self._end(job, without_frames(error))
 
-    def _suspend(self, job: Job) -> None:
+    def _suspend(self, job: Job, lane: Lane) -> None:
         if job.keep is not None and job.tensors is not None and job.resume is None:
             cursor = job.cursor if job.pending is None else job.following
             assert cursor is not None, "the last unit is not kept"
             try:
-                self._residence.enter(job)
+                self._residence.enter(job, self._backend.spaces[lane.parts[-1]])
                 job.keep.save(self._pipeline.snapshot(cursor, job))
+            except CrowdedError:  # later, or when nothing runs any more
+                self._dispatcher.give_back(job)
+                return
             except Exception:  # the one before is still there
                 _log.exception("job %s goes back to its last checkpoint", job.job_id)
+            finally:
+                self._residence.leave(job)
         self._abort(job)
         job.finish(JobState.QUEUED)
-        self._residence.leave(job)
+        self._residence.forget(job)
         self._dispatcher.leave(job)
         self._registry.drop(job)
 
@@ -350,6 +417,7 @@ class Engine:
 
     def _finish(self, job: Job, state: JobState, error: WanTrtError | None) -> None:
         job.finish(state, error)
-        self._residence.leave(job)
+        self._rest(job)
+        self._residence.forget(job)
         self._dispatcher.leave(job)
         self._registry.finish(job)

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import BundleError
 from wan_trt.engine.executor import Executor
+from wan_trt.engine.lanes import Lane, lane_of_graph
 from wan_trt.engine.request import ExpertName
 
 Load = Callable[[Bundle, str, str], Executor]
 
 
 class Executors:
-    """Executors by graph and weight set: experts with the same weights share one."""
+    """Executors by graph and weight set: experts with the same weights share one.
+
+    Two threads may use it, each for the graphs of its lane (`of`): none waits while the other
+    loads, and none loads what the other does.
+    """
 
     def __init__(self, bundle: Bundle, load: Load) -> None:
         """`load(bundle, graph, weight_set)` makes an executor."""
         self._bundle = bundle
         self._load = load
         self._loaded: dict[tuple[str, str], Executor] = {}
+        self._lane = Lane.EVERY
         self.loading_s = 0.0
         """Seconds spent on loading so far: no part of what a unit of work costs."""
+
+    def of(self, lane: Lane) -> Executors:
+        """The same, as one lane's stages see it: `get` refuses the graphs of the other, and
+        `loading_s` is the lane's own."""
+        part = copy.copy(self)
+        part._lane, part.loading_s = lane, 0.0
+        return part
 
     def get(self, graph: str, expert: ExpertName | None = None) -> Executor:
         """The executor of `graph` for `expert` (None for graphs that all share), loaded now if
@@ -31,6 +45,7 @@ class Executors:
             raise BundleError(
                 f"the bundle has no graph {graph}", action="export the bundle with this version"
             )
+        assert lane_of_graph(graph) in self._lane.parts, f"{graph} is not of lane {self._lane}"
         key = graph, self._bundle.weight_set(graph, expert)
         if key not in self._loaded:
             started = time.perf_counter()
@@ -49,7 +64,7 @@ class Executors:
 
     def release(self, graph: str) -> None:
         """Close `graph` in all weight sets; it is loaded again when asked for."""
-        for key in [key for key in self._loaded if key[0] == graph]:
+        for key in [key for key in self.loaded if key[0] == graph]:
             self._loaded.pop(key).close()
 
     def close(self) -> None:

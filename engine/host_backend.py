@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from wan_trt.engine.backend import StepTensors
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.executor import Executor
 from wan_trt.engine.executors import Load
+from wan_trt.engine.lanes import APART, Lane
 from wan_trt.engine.memory.arena import Arena
 from wan_trt.engine.memory.host import HostPages, array_at
 from wan_trt.engine.memory.host_stores import FileStore
@@ -52,11 +54,20 @@ class HostSpace:
     def wait(self) -> None:
         """All is done already."""
 
-    def mark(self) -> int | None:
-        return None
+    def mark(self, event: int | None = None) -> int | None:
+        return event
 
     def wait_for(self, event: int | None) -> None:
         assert event is None, "a host has no events"
+
+    def settle(self, event: int | None) -> None:
+        """All is done already."""
+
+    def forget(self, event: int | None) -> None:
+        """There are none."""
+
+    def pace(self) -> None:
+        """All is done already."""
 
 
 def _require_shape(target: NDArray[Any], values: NDArray[Any]) -> None:
@@ -119,15 +130,18 @@ class HostBackend:
         threads: int | None = None,
         load: Load | None = None,
         memory_nbytes: int | None = None,
+        lanes: tuple[Lane, ...] = APART,
     ) -> None:
         """`threads` for each graph, None: all cores that the process may use. Graphs are loaded
         by `load(bundle, graph, weight_set)`, or by ONNX Runtime where that is None. Tensors have
         `memory_nbytes` at most, None: as much as the machine has; what is parked for want of it
-        lies in a file of the folder for temporary files."""
+        lies in a file of the folder for temporary files. `lanes` is `APART` or `TOGETHER`."""
         self.name = f"{describe_processor()}, {threads or available_threads()} threads"
-        self.space = HostSpace()
+        self.lanes = lanes
+        space = HostSpace()
+        self.spaces: Mapping[Lane, HostSpace] = dict.fromkeys(APART, space)
         nbytes = memory_nbytes or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        self.memory = TensorMemory(Arena(HostPages(), nbytes // PAGE_NBYTES), self.space)
+        self.memory = TensorMemory(Arena(HostPages(), nbytes // PAGE_NBYTES), space)
         self._load = load or partial(load_executor, threads=threads)
 
     @cached_property
@@ -143,13 +157,10 @@ class HostBackend:
         return HostUpdate(tensors)
 
     def draw_noise(self, seed: int, segment: int, out: Any) -> None:
-        self.space.write(out, SeededNoise(seed).segment(segment, out.shape))
+        self.memory.space.write(out, SeededNoise(seed).segment(segment, out.shape))
 
     def make_current(self) -> None:
         """Any thread may use the host."""
-
-    def pace(self) -> None:
-        """All is done already."""
 
     def close(self) -> None:
         if "parking" in vars(self):

@@ -30,6 +30,20 @@ _EVERY_MODEL = (
     DENOISER,
 )
 
+CODING_GRAPHS = frozenset(
+    {
+        "text_encoder",
+        "image_encoder",
+        "motion_encoder",
+        "vae_encoder_first",
+        "vae_encoder_next",
+        "vae_decoder_first",
+        "vae_decoder_next",
+    }
+)
+"""What conditioning and decoding run. All others belong to denoising: they are run when an expert
+first needs them."""
+
 # The text encoder is not among them: the model's own prompts lie in the bundle as text rows.
 REQUIRED_GRAPHS: Mapping[ModelName, tuple[str, ...]] = {
     ModelName.ANIMATE: (

@@ -25,6 +25,7 @@ from wan_trt.engine.cuda.device_tensor import DeviceTensor
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.errors import ExecutionError, ResourceError
 from wan_trt.engine.executor import Bindings, GraphSpec
+from wan_trt.engine.lanes import lane_of_graph
 from wan_trt.engine.models import DENOISER
 from wan_trt.engine.ort_graph import session_graph
 from wan_trt.engine.ort_placement import (
@@ -189,7 +190,7 @@ def load_on_gpu(
         bundle.weights_folder,
         bundle.manifest.graphs[graph].spec,
         backend.device,
-        backend.space.stream,
+        backend.spaces[lane_of_graph(graph)].stream,
         bundle.tensor_files(graph, weight_set),
         keep_scratch=graph == DENOISER,
     )

@@ -7,11 +7,20 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from wan_trt.engine.errors import InputError, NotFoundError, ResourceError
 from wan_trt.engine.job import Job, JobSummary
 
 REMEMBERED_JOBS = 1000
+
+
+@dataclass(frozen=True)
+class Moment:
+    """So many changes had been seen, at this time of the monotonic clock."""
+
+    changes: int
+    at_s: float
 
 
 class JobRegistry:
@@ -21,6 +30,7 @@ class JobRegistry:
         self._jobs: dict[str, Job] = {}
         self._finished: OrderedDict[str, JobSummary] = OrderedDict()
         self._changed = threading.Condition()
+        self._changes = 0
         self._closed = False
 
     def add(self, job: Job, enter: Callable[[Job], None]) -> None:
@@ -33,7 +43,7 @@ class JobRegistry:
                 raise InputError(f"{job.job_id} is taken", expected="a new id", field="job_id")
             enter(job)
             self._jobs[job.job_id] = job
-            self._changed.notify_all()
+            self._notify()
 
     def find(self, job_id: str) -> Job | None:
         """The job, while it lives."""
@@ -56,7 +66,7 @@ class JobRegistry:
         with self._changed:
             if job_id in self._jobs:
                 self._jobs[job_id].cancel_requested = True
-                self._changed.notify_all()
+                self._notify()
             elif job_id not in self._finished:
                 raise _unknown(job_id)
 
@@ -69,18 +79,28 @@ class JobRegistry:
                 return self._finished[job_id]
         raise _unknown(job_id)
 
-    def wait(self, timeout_s: float | None) -> bool:
-        """Sleep until a job is due, the time is over, or it is closed; True if a job is due."""
+    def now(self) -> Moment:
+        """To be told apart from a later one by `wait`."""
+        with self._changed:
+            return Moment(self._changes, time.monotonic())
+
+    def wait(self, timeout_s: float | None, idle: Moment | None = None) -> bool:
+        """Sleep until a job is due, the time is over, or it is closed; True if a job is due. At
+        `idle` there was nothing to do: what was due by then is so again when something changes."""
         end = math.inf if timeout_s is None else time.monotonic() + timeout_s
         with self._changed:
             while not self._closed:
-                now = time.monotonic()
-                due = min((job.due_at for job in self._jobs.values()), default=math.inf)
+                now, due = time.monotonic(), self._due_at(idle)
                 if due <= now or end <= now:
                     break
                 until = min(due, end)
                 self._changed.wait(None if until == math.inf else until - now)
-            return any(job.due_at <= time.monotonic() for job in self._jobs.values())
+            return self._due_at(idle) <= time.monotonic()
+
+    def _due_at(self, idle: Moment | None) -> float:
+        seen_s = idle.at_s if idle is not None and idle.changes == self._changes else -math.inf
+        due = (job.due_at for job in self._jobs.values())
+        return min((at for at in due if at > seen_s), default=math.inf)
 
     def close(self, suspend: bool) -> None:
         """Take no more jobs, and ask all to end; with `suspend` those that keep checkpoints are
@@ -92,7 +112,16 @@ class JobRegistry:
                     job.suspend_requested = True
                 else:
                     job.cancel_requested = True
-            self._changed.notify_all()
+            self._notify()
+
+    def notify(self) -> None:
+        """A unit is over: what could not go on before may do so."""
+        with self._changed:
+            self._notify()
+
+    def _notify(self) -> None:
+        self._changes += 1
+        self._changed.notify_all()
 
     def finish(self, job: Job) -> None:
         """The job is over; its summary stays for a while."""
@@ -101,11 +130,13 @@ class JobRegistry:
             self._finished[job.job_id] = job.summary()
             while len(self._finished) > REMEMBERED_JOBS:
                 self._finished.popitem(last=False)
+            self._notify()
 
     def drop(self, job: Job) -> None:
         """The job is another engine's."""
         with self._changed:
             self._jobs.pop(job.job_id, None)
+            self._notify()
 
 
 def _unknown(job_id: str) -> NotFoundError:

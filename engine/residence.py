@@ -1,52 +1,80 @@
 """Which jobs have their tensors in memory: where pages are short, some are put aside for a while.
 
 A job that is overtaken keeps its tensors where it can. When another one needs the pages, the job
-that ran longest ago is parked (memory/parking.py), and brought back before its next unit.
+that ran longest ago is parked (memory/parking.py), and brought back before its next unit. A job
+whose unit runs is never parked. Where only such jobs are left, and there are two, the unit that
+wants pages ends with a CrowdedError, and is done again when it is alone (engine/crowding.py).
 """
 
 from __future__ import annotations
 
 from wan_trt.engine.backend import Backend
+from wan_trt.engine.crowding import CrowdedError
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.job import Job
+from wan_trt.engine.memory.tensors import Holding
+from wan_trt.engine.space import Space
 
 
 class Residence:
-    """For the thread that steps the engine."""
+    """For the threads that step the engine."""
 
     def __init__(self, backend: Backend) -> None:
         """From now on `backend.memory` parks jobs where it has no pages."""
         self._backend = backend
+        self._lock = backend.memory.lock
         self._jobs: dict[str, Job] = {}  # that have tensors or may soon; the last ran last
+        self._running: set[str] = set()
         backend.memory.make_room = self._make_room
 
-    def enter(self, job: Job) -> None:
-        """A unit of the job begins: its tensors are in memory. Raises ResourceError where there is
-        no room for them, though all other jobs are parked."""
-        self._jobs.pop(job.job_id, None)
-        self._jobs[job.job_id] = job
-        if job.tensors is None or not job.tensors.holding.parked:
-            return
+    def enter(self, job: Job, space: Space) -> None:
+        """A unit of the job begins: its tensors are in memory, for the work of `space`. Raises
+        ResourceError where there is no room for them, though all other jobs are parked, and
+        CrowdedError where the unit that runs beside has it. `leave` is called in either case."""
+        with self._lock:
+            self._jobs.pop(job.job_id, None)
+            self._jobs[job.job_id] = job
+            self._running.add(job.job_id)
+            if job.tensors is None:
+                return
+            if job.tensors.holding.parked:
+                self._bring_back(job.tensors.holding, space)
+            job.tensors.holding.begin_use(space)
+
+    def leave(self, job: Job) -> None:
+        """The unit is over, or could not begin."""
+        with self._lock:
+            self._running.discard(job.job_id)
+            if job.tensors is not None and job.tensors.holding.in_use:
+                job.tensors.holding.end_use()
+
+    def forget(self, job: Job) -> None:
+        """The job has no tensors any more."""
+        with self._lock:
+            self._running.discard(job.job_id)
+            self._jobs.pop(job.job_id, None)
+
+    def _bring_back(self, holding: Holding, space: Space) -> None:
         while True:
             try:
-                job.tensors.holding.bring_back()
+                holding.bring_back(space)
             except ResourceError:
                 if not self._make_room():
                     raise
             else:
                 return
 
-    def leave(self, job: Job) -> None:
-        """The job has no tensors any more."""
-        self._jobs.pop(job.job_id, None)
-
     def _make_room(self) -> bool:
-        """Park the job that ran longest ago, but never the one that runs; whether there was one."""
-        for job in list(self._jobs.values())[:-1]:
-            if job.tensors is not None and not job.tensors.holding.parked:
+        """Park the job that ran longest ago, but none that runs; whether there was one."""
+        for job in self._jobs.values():
+            tensors = job.tensors  # a job that ends beside lets go of them
+            idle = job.job_id not in self._running
+            if idle and tensors is not None and tensors.holding.resident:
                 try:
-                    job.tensors.holding.park(self._backend.parking)
+                    tensors.holding.park(self._backend.parking)
                 except ResourceError:  # no room there either
-                    return False
+                    break
                 return True
+        if len(self._running) > 1:
+            raise CrowdedError
         return False

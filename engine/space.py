@@ -2,6 +2,7 @@
 
 On a host a tensor is a numpy array and everything is done when a call returns. On a GPU it is a
 `DeviceTensor`, and calls enqueue work on one stream, in their order; only `read` and `wait` wait.
+A space is used by one thread at a time; two spaces of one memory (engine/lanes.py) by two.
 """
 
 from __future__ import annotations
@@ -56,11 +57,26 @@ class Space(Protocol):
         """Return when all work is done."""
         ...
 
-    def mark(self) -> int | None:
-        """An event that all work so far is done, for other streams to wait for; None on a host. It
-        is overwritten by the next one."""
+    def mark(self, event: int | None = None) -> int | None:
+        """An event that all work so far is done, for other streams and the host to wait for; None
+        on a host. `event` is that of an earlier call, to be used again. Made by the thread that
+        enqueues work here, and given up by `forget`."""
         ...
 
     def wait_for(self, event: int | None) -> None:
         """Let all work from now on wait for an event of another stream; None is none."""
+        ...
+
+    def settle(self, event: int | None) -> None:
+        """Return when an event is reached: any thread may ask."""
+        ...
+
+    def forget(self, event: int | None) -> None:
+        """Nobody waits for the event any more."""
+        ...
+
+    def pace(self) -> None:
+        """Called after each unit of work: wait until the device is done with the one before it, so
+        that it always has something to do, and times, errors and cancellations are not far behind.
+        """
         ...

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from wan_trt.engine.errors import InputError, MediaLimitError
+from wan_trt.engine.errors import MediaLimitError
 
 _CHANNELS = 3
 _SMALL_NBYTES = 32 << 20
@@ -84,21 +84,3 @@ class MediaLimits:
 
 GENEROUS = MediaLimits(*(math.inf for _ in fields(MediaLimits)))
 """No limit but those of the readers themselves: for files of whoever runs the program."""
-
-
-def parse_limits(settings: list[str], field: str) -> MediaLimits:
-    """The default limits, changed by `NAME=NUMBER` each. Raises InputError."""
-    names = [entry.name for entry in fields(MediaLimits)]
-    values: dict[str, float] = {}
-    for setting in settings:
-        name, _, number = setting.partition("=")
-        try:
-            value = float(number)
-        except ValueError:
-            value = math.nan
-        if name not in names or not value > 0:
-            raise InputError(
-                setting, expected=f"NAME=NUMBER with one of {', '.join(names)}", field=field
-            )
-        values[name] = value
-    return MediaLimits(**values)

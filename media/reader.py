@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from wan_trt.engine.frames import FrameSource
 from wan_trt.media.limits import GENEROUS, MediaLimits
 from wan_trt.media.noise import open_noise
+from wan_trt.media.read_ahead import ReadAhead
 from wan_trt.media.sources import open_frames, read_image
 
 
@@ -27,7 +28,7 @@ class MediaReader(Protocol):
     `field`. Closing it closes all that it opened."""
 
     def frames(self, path: Path | str, field: str | None = None) -> FrameSource:
-        """See `open_frames`."""
+        """See `open_frames`; the frames may be decoded ahead."""
         ...
 
     def image(self, path: Path | str, field: str | None = None) -> NDArray[np.uint8]:
@@ -44,12 +45,16 @@ class MediaReader(Protocol):
 class LocalMedia:
     """A MediaReader in this process."""
 
-    def __init__(self, limits: MediaLimits = GENEROUS) -> None:
+    def __init__(self, limits: MediaLimits = GENEROUS, ahead: bool = True) -> None:
+        """With `ahead`, frames are decoded while those before are worked on."""
         self._limits = limits
+        self._ahead = ahead
         self._opened: list[FrameSource | NoiseReader] = []
 
     def frames(self, path: Path | str, field: str | None = None) -> FrameSource:
         source = open_frames(path, field=field, limits=self._limits)
+        if self._ahead:
+            source = ReadAhead(source)
         self._opened.append(source)
         return source
 

@@ -11,6 +11,7 @@ import grpc
 
 from wan_trt.engine.errors import ResourceError
 from wan_trt.server.principal import EVERYBODY, Principal
+from wan_trt.server.quotas import Quotas
 from wan_trt.server.status import answered
 
 
@@ -32,10 +33,11 @@ class OpenAccess:
 class Calls:
     """The frame of every handler."""
 
-    def __init__(self, access: Access, max_streams: int) -> None:
+    def __init__(self, access: Access, quotas: Quotas, max_streams: int) -> None:
         """At most `max_streams` calls that stream run at a time: each holds a thread while it
         lasts, and Cancel must always find one."""
         self._access = access
+        self._quotas = quotas
         self._streams = threading.BoundedSemaphore(max_streams)
 
     @contextmanager
@@ -46,6 +48,7 @@ class Calls:
         with answered(context), ExitStack() as held:
             principal = self._access.principal(context)
             if stream:
+                held.enter_context(self._quotas.stream(principal))
                 held.enter_context(self._one_stream(method))
             yield principal
 

@@ -31,6 +31,7 @@ from wan_trt.engine.errors import ExecutionError
 from wan_trt.engine.request import Event
 from wan_trt.media.partial_output import whole_file
 from wan_trt.server.address import DEFAULT_ADDRESS, Address
+from wan_trt.server.connection import ClientTls, open_channel
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.messages import event_from_wire, status_from_wire
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
@@ -40,24 +41,26 @@ from wan_trt.server.status import error_of_call
 from wan_trt.server.submission import JobStatus, Submission
 from wan_trt.server.submission_messages import submission_to_wire
 
-_OPTIONS = (
-    ("grpc.max_receive_message_length", 2 << 20),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.keepalive_time_ms", 30_000),  # finds a server that vanished without a word
-    ("grpc.keepalive_timeout_ms", 10_000),
-)
-
 
 class Client:
     """One connection, made when it is first needed; safe to use from several threads."""
 
-    def __init__(self, target: str = DEFAULT_ADDRESS, timeout_s: float = 300.0) -> None:
+    def __init__(
+        self,
+        target: str = DEFAULT_ADDRESS,
+        timeout_s: float = 300.0,
+        *,
+        token: str | None = None,
+        tls: ClientTls | None = None,
+    ) -> None:
         """`timeout_s` limits each short call (the longest is `submit`, which checks the
-        files); transfers and watching may last. Raises InputError
-        for what is not HOST:PORT."""
-        self.target = str(Address.parse(target, "server"))
+        files); transfers and watching may last. `token` shows who calls; `tls` None is a
+        connection without encryption. Raises InputError for what is not HOST:PORT, for files of
+        `tls` that cannot be used, and for a token that would go unencrypted over a network."""
+        address = Address.parse(target, "server")
+        self.target = str(address)
         self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(self.target, options=_OPTIONS)
+        self._channel = open_channel(address, tls, token)
         stub: Any = wire_grpc.VideoServiceStub
         self._stub = stub(self._channel)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)

@@ -17,6 +17,7 @@ from wan_trt.engine.manifest import Manifest
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import Mode
 from wan_trt.engine.validation import validate_request
+from wan_trt.media import MediaReader
 from wan_trt.preprocess import Driver, DriverChoices, DriverFiles, MaskSource
 from wan_trt.preprocess.networks.folder import NetworkFolder
 from wan_trt.preprocess.progress import OnProgress
@@ -63,9 +64,10 @@ class DrivenSubmission:
         inputs: Mapping[str, Path],
         manifest: Manifest,
         networks: NetworkFolder | None,
+        media: MediaReader,
     ) -> None:
-        """`networks` find people; None where the server has none. Raises InputError and
-        MediaError."""
+        """`networks` find people; None where the server has none. `media` opens the files. Raises
+        InputError and MediaError."""
         if manifest.model is not ModelName.ANIMATE:
             raise InputError(
                 f"given, but the bundle holds {manifest.model}",
@@ -74,6 +76,7 @@ class DrivenSubmission:
                 field="video",
             )
         self._submission, self._inputs, self._model = submission, inputs, manifest.model
+        self._media = media
         choices = with_mask_source(submission, networks)
         require_networks(submission, choices, networks)
         with ExitStack() as resources:
@@ -82,9 +85,9 @@ class DrivenSubmission:
                 **{name: inputs[name] for name in DRIVER_FIELDS if name in inputs},
             )
             options = choices.options(submission.choices)
-            self._driver = Driver(files, choices, options, networks, resources)
+            self._driver = Driver(files, choices, options, networks, resources, media)
             made = self._expected(options.mode)
-            expected = open_submission(submission, inputs, manifest.model, made)
+            expected = open_submission(submission, inputs, manifest.model, media, made)
             resources.callback(expected.close)
             validate_request(expected.request, manifest)
             self.expected = expected
@@ -93,7 +96,7 @@ class DrivenSubmission:
     def prepare(self, on_progress: OnProgress) -> OpenedSubmission:
         """Look at all of the driving video. What this opens closes the video too."""
         prepared = self._driver.prepare(on_progress)
-        opened = open_submission(self._submission, self._inputs, self._model, prepared)
+        opened = open_submission(self._submission, self._inputs, self._model, self._media, prepared)
         opened.resources.callback(self.close)
         return opened
 

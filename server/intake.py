@@ -15,6 +15,7 @@ from wan_trt.engine.request import Event
 from wan_trt.preprocess.networks.folder import NetworkFolder
 from wan_trt.server.driven import DrivenSubmission
 from wan_trt.server.job_record import JobRecord
+from wan_trt.server.media_options import MediaOptions
 from wan_trt.server.opened import OpenedSubmission, open_submission
 from wan_trt.server.preparing import DrivenJob, Preparing
 from wan_trt.server.store.data_folder import DataFolder
@@ -44,9 +45,11 @@ class Intake:
         checkpoint_steps: int,
         encode_beside: bool,
         networks: NetworkFolder | None,
+        media: MediaOptions,
         on_event: OnEvent,
     ) -> None:
-        """`networks` find people in driving videos. `on_event` gets the events of all jobs."""
+        """`networks` find people in driving videos, `media` reads files. `on_event` gets the events
+        of all jobs."""
         self._engine = engine
         self._data = data
         self._uploads = uploads
@@ -54,6 +57,7 @@ class Intake:
         self._checkpoint_steps = checkpoint_steps
         self._encode_beside = encode_beside
         self._networks = networks
+        self._media = media
         self._on_event = on_event
         self._preparing = Preparing(data.store, on_event, self._hand_over, engine.cancel)
         self.bundle = engine.bundle.digest
@@ -138,8 +142,9 @@ class Intake:
     ) -> None:
         """Open a job and let it go on its way; `accept` is called when it is valid."""
         submission, manifest = record.submission, self._engine.bundle.manifest
+        media = self._media.reader()
         if submission.video is None:
-            opened = open_submission(submission, inputs, manifest.model)
+            opened = open_submission(submission, inputs, manifest.model, media)
             try:
                 self._hand_over(stored, record, opened, accept)
             except BaseException:
@@ -147,7 +152,7 @@ class Intake:
                 raise
             return
         with self._loading:
-            driven = DrivenSubmission(submission, inputs, manifest, self._networks)
+            driven = DrivenSubmission(submission, inputs, manifest, self._networks, media)
         try:
             accept(driven.expected)
         except BaseException:

@@ -11,6 +11,7 @@ import hashlib
 import threading
 import time
 import uuid
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from wan_trt.engine.engine import Engine
@@ -28,8 +29,10 @@ from wan_trt.server.idempotency import OncePerKey
 from wan_trt.server.intake import Intake
 from wan_trt.server.job_record import JobRecord
 from wan_trt.server.listing import Page
+from wan_trt.server.media_options import MediaOptions
 from wan_trt.server.principal import Principal
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
+from wan_trt.server.quotas import Quotas
 from wan_trt.server.retention import FinishedJob, Retention, jobs_to_forget
 from wan_trt.server.store.data_folder import DataFolder
 from wan_trt.server.store.room import Room
@@ -45,13 +48,14 @@ class JobOptions:
     denoising steps, with 0 only where a segment ends. A job ends when `attempts` processes in a row
     have died at work on it, without a checkpoint in between. Results are encoded while the engine
     goes on, with `encode_beside`, or by the engine's own thread. `networks` find people in driving
-    videos; without them clients send key points."""
+    videos; without them clients send key points. `media`: how files are read."""
 
     max_unfinished: int = 100
     networks: NetworkFolder | None = None
     checkpoint_steps: int = 4
     attempts: int = 3
     encode_beside: bool = True
+    media: MediaOptions = field(default_factory=MediaOptions)
     retention: Retention = field(default_factory=Retention)
 
 
@@ -59,7 +63,13 @@ class Jobs:
     """All jobs of one server; safe to use from any thread."""
 
     def __init__(
-        self, engine: Engine, data: DataFolder, uploads: Uploads, room: Room, options: JobOptions
+        self,
+        engine: Engine,
+        data: DataFolder,
+        uploads: Uploads,
+        room: Room,
+        options: JobOptions,
+        quotas: Quotas | None = None,
     ) -> None:
         """Call `recover` before anything else."""
         self._engine = engine
@@ -69,14 +79,15 @@ class Jobs:
         self.bundle_name = engine.bundle.path.resolve().name
         self._intake = Intake(
             *(engine, data, uploads, room, options.checkpoint_steps, options.encode_beside),
-            options.networks,
+            *(options.networks, options.media),
             on_event=self._note,
         )
         self._costs = data.store.costs(engine.bundle.digest)
         self._kept_costs = self._costs.read()
         self._lock = threading.RLock()
         self._records: dict[str, JobRecord] = {}
-        self._places: set[str] = set()  # of those that wait or run
+        self._quotas = quotas or Quotas()
+        self._places: dict[str, str] = {}  # owners of those that wait or run
         self._finished: dict[str, FinishedJob] = {}
         self._by_key: OncePerKey[JobRecord] = OncePerKey()
         self._refusal: UnavailableError | None = None
@@ -103,7 +114,8 @@ class Jobs:
         submissions with one key apart. `within_s` is a time limit besides the submission's own.
 
         Raises InputError for what cannot be done, NotFoundError for a bundle that is not here,
-        ResourceError when too many jobs wait, UnavailableError once the server is stopping.
+        ResourceError when too many jobs wait, QuotaError when the caller has too much of something,
+        UnavailableError once the server is stopping.
         """
         self._require_bundle(submission.bundle)
         return self._by_key.run(
@@ -160,6 +172,20 @@ class Jobs:
             with contextlib.suppress(StorageFullError):
                 self._data.store.mark_fetched(job_id)
                 self._finished[job_id] = replace(job, wanted=False)
+
+    def room_for_upload(self, caller: Principal, nbytes: int) -> AbstractContextManager[None]:
+        """Held while the caller sends so many bytes. Raises QuotaError when it is entered."""
+        return self._quotas.upload(caller, nbytes, lambda: self.kept_nbytes(caller.name))
+
+    def kept_nbytes(self, owner: str) -> int:
+        """Of the owner's uploads and results."""
+        with self._lock:
+            results = sum(
+                job.nbytes
+                for job_id, job in self._finished.items()
+                if self._records[job_id].owner == owner
+            )
+        return results + self._uploads.nbytes(owner)
 
     def refuse(self, error: UnavailableError) -> None:
         """Answer every further submission with `error`."""
@@ -249,20 +275,20 @@ class Jobs:
             deadline=now + min(limits) if limits else None,
             owner=caller.name,
         )
-        self._reserve(stored.job_id)
+        self._reserve(stored.job_id, caller)
         record = self._record(stored, submission)
         try:
             self._intake.begin(stored, record, submission)
         except BaseException as error:
             with self._lock:
-                self._places.discard(stored.job_id)
+                self._places.pop(stored.job_id, None)
                 self._records.pop(stored.job_id, None)
             if isinstance(error, WanTrtError):
                 raise self._uploads.retell(error) from error
             raise
         return record
 
-    def _reserve(self, job_id: str) -> None:
+    def _reserve(self, job_id: str, caller: Principal) -> None:
         with self._lock:
             if self._refusal is not None:
                 raise self._refusal
@@ -272,7 +298,12 @@ class Jobs:
                     action="try again when some are done, or use another server",
                     retry_after_s=self._first_end_s(),
                 )
-            self._places.add(job_id)
+            self._quotas.submission(
+                caller,
+                sum(owner == caller.name for owner in self._places.values()),
+                lambda: self.kept_nbytes(caller.name),
+            )
+            self._places[job_id] = caller.name
 
     def _first_end_s(self) -> float | None:
         """When the first job may be done."""
@@ -302,7 +333,7 @@ class Jobs:
                 stored.job_id, stored.finished, stored.result_nbytes, _wanted(stored, record)
             )
             return
-        self._places.add(stored.job_id)
+        self._places[stored.job_id] = stored.owner
         try:
             self._require_attempts(stored)
             with self._data.store.at_work(stored.job_id):
@@ -343,7 +374,7 @@ class Jobs:
         """The job is over, and the store knows it; nobody else does yet."""
         self._clear(record, event)
         with self._lock:
-            self._places.discard(record.job_id)
+            self._places.pop(record.job_id, None)
             self._finished[record.job_id] = FinishedJob(
                 record.job_id, time.time(), record.nbytes(event), event.state is JobState.DONE
             )

@@ -13,7 +13,7 @@ import numpy as np
 from wan_trt.engine.frames import FrameSource
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import Request
-from wan_trt.media import RequestFiles, open_pixel_writer, open_request
+from wan_trt.media import MediaReader, RequestFiles, open_pixel_writer, open_request
 from wan_trt.media.image_archive import ImageArchiveWriter
 from wan_trt.media.raw_writer import RawWriter
 from wan_trt.media.tensor_writer import TensorWriter
@@ -43,6 +43,7 @@ class OpenedSubmission:
     """`sound` is the file that an MP4's sound comes from, if any."""
 
     request: Request
+    media: MediaReader
     sound: Path | None
     output_format: OutputFormat
     resources: ExitStack
@@ -103,11 +104,12 @@ def open_submission(
     submission: Submission,
     inputs: Mapping[str, Path],
     model: ModelName,
+    media: MediaReader,
     driving: DrivingFrames | None = None,
 ) -> OpenedSubmission:
-    """`inputs` are the files by the field that names them; `driving` stands for those that are made
-    of a driving video, whoever gave it closes it. Raises MediaError for unusable files, InputError
-    for what does not fit the model."""
+    """`inputs` are the files by the field that names them; `media` opens them, and is closed with
+    what is opened. `driving` stands for those that are made of a driving video, whoever gave it
+    closes it. Raises MediaError for unusable files, InputError for what does not fit the model."""
     made: Mapping[str, FrameSource | Path | None] = inputs
     choices = submission.choices
     if driving is not None:
@@ -124,5 +126,7 @@ def open_submission(
     )
     sound = inputs.get("pose" if driving is None else "video")
     with ExitStack() as resources:
-        request = open_request(model, files, choices, resources)
-        return OpenedSubmission(request, sound, submission.output_format, resources.pop_all())
+        request = open_request(model, files, choices, resources, media)
+        return OpenedSubmission(
+            request, media, sound, submission.output_format, resources.pop_all()
+        )

@@ -14,13 +14,14 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from wan_trt.engine.engine import Engine
 from wan_trt.server.address import Address
@@ -28,13 +29,19 @@ from wan_trt.server.bundles import bundle_to_wire
 from wan_trt.server.calls import Calls, OpenAccess
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.free_port import require_free, unusable
+from wan_trt.server.input_roots import InputRoots
 from wan_trt.server.jobs import JobOptions, Jobs
+from wan_trt.server.open_services import Health, Reflection
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
+from wan_trt.server.quotas import Quotas
+from wan_trt.server.security import SecurityOptions
+from wan_trt.server.server_files import ServerFiles
 from wan_trt.server.service import VideoService
 from wan_trt.server.status import error_from_wire, error_to_wire
 from wan_trt.server.store.data_folder import DataFolder
 from wan_trt.server.store.room import RESERVE_NBYTES, Room
+from wan_trt.server.tls import ServerTls
 from wan_trt.server.uploads import Uploads
 from wan_trt.server.worker import Tidier, Worker
 
@@ -48,6 +55,10 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),  # finds watchers that vanished without a word
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 2),  # pings that come faster end the connection
+    ("grpc.max_metadata_size", 8 << 10),  # above it calls are refused, some of them at once
+    ("grpc.absolute_max_metadata_size", 16 << 10),  # above it all of them
+    ("grpc.server_handshake_timeout_ms", 10_000),
 )
 
 
@@ -55,7 +66,8 @@ _OPTIONS = (
 class ServerOptions:
     """`durable`: jobs survive the server. Jobs pause rather than take the last `reserve_nbytes` of
     the disk. `calls` limits the RPCs at one time, of which `streams` may be uploads, watchers and
-    fetches; `farewell_s` is what open calls get to end after the last job."""
+    fetches; `farewell_s` is what open calls get to end after the last job. Connections above
+    `max_connections` are closed as they come."""
 
     listen: Address
     durable: bool = True
@@ -65,6 +77,8 @@ class ServerOptions:
     calls: int = 64
     streams: int = 48
     farewell_s: float = 5.0
+    max_connections: int = 1000
+    security: SecurityOptions = field(default_factory=SecurityOptions)
 
 
 class Server:
@@ -72,9 +86,15 @@ class Server:
 
     def __init__(self, engine: Engine, folder: Path, options: ServerOptions) -> None:
         """`folder` takes uploads, jobs and results. Raises InputError for an address that is taken
-        or not of this machine, and for a folder that cannot be written, or that another server
+        or not of this machine, or that is not safe to listen on, for certificates and principals
+        that cannot be used, and for a folder that cannot be written, or that another server
         uses."""
+        options.security.require_safe(options.listen)
+        self._tls = ServerTls(options.security.tls) if options.security.tls else None
+        self._access = options.security.open_access()
+        self._roots = InputRoots(options.security.input_roots)
         require_free(options.listen, "listen")
+        options.jobs.media.prepare()
         with ExitStack() as opened:
             self._data = DataFolder(folder, options.durable)
             opened.callback(self._data.close)
@@ -87,13 +107,20 @@ class Server:
         self._options = options
         self._broken = False
         self._stopping = False
-        self._jobs = Jobs(engine, self._data, uploads, self.room, options.jobs)
-        self._tidier = Tidier(self._jobs.tidy)
+        quotas = Quotas()
+        self._jobs = Jobs(engine, self._data, uploads, self.room, options.jobs, quotas)
+        self._tidier = Tidier(self._tidy)
         self._worker = Worker(engine, self._crashed)
-        self._health = health.HealthServicer()
+        self._health = Health(("", SERVICE_NAME))
         self._threads = ThreadPoolExecutor(options.calls, thread_name_prefix="rpc")
         self._grpc = grpc.server(
-            self._threads, options=_OPTIONS, maximum_concurrent_rpcs=options.calls
+            self._threads,
+            options=(
+                *_OPTIONS,
+                ("grpc.max_concurrent_streams", options.calls),
+                ("grpc.max_allowed_incoming_connections", options.max_connections),
+            ),
+            maximum_concurrent_rpcs=options.calls,
         )
 
         def bundles() -> list[wire.Bundle]:
@@ -109,17 +136,37 @@ class Server:
             ]
 
         add: Any = wire_grpc.add_VideoServiceServicer_to_server
-        calls = Calls(OpenAccess(), options.streams)
-        add(VideoService(self._jobs, uploads, calls, engine, bundles), self._grpc)
+        calls = Calls(self._access, quotas, options.streams)
+        files = ServerFiles(self._roots, uploads, self._jobs.room_for_upload)
+        add(VideoService(self._jobs, uploads, files, calls, engine, bundles), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        reflection.enable_server_reflection(
-            (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc
+        reflection_calls = (
+            Calls(OpenAccess(), quotas, options.streams)
+            if options.security.open_reflection
+            else calls
         )
+        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
+        add_reflection(Reflection(names, reflection_calls), self._grpc)
+        self.address = Address(options.listen.host, self._listen(options.listen))
+
+    def _listen(self, address: Address) -> int:
         try:
-            port = self._grpc.add_insecure_port(str(options.listen))
+            if self._tls is None:
+                return self._grpc.add_insecure_port(str(address))
+            return self._grpc.add_secure_port(str(address), self._tls.credentials())
         except RuntimeError as error:
-            raise unusable(options.listen, str(error), "listen") from error
-        self.address = Address(options.listen.host, port)
+            raise unusable(address, str(error), "listen") from error
+
+    @property
+    def tls_expires(self) -> datetime | None:
+        """When the first certificate in use ends; None without TLS."""
+        return None if self._tls is None else self._tls.expires
+
+    def _tidy(self) -> None:
+        if self._tls is not None:
+            self._tls.warn_of_expiry()
+        self._jobs.tidy()
 
     @property
     def busy(self) -> bool:

@@ -19,6 +19,7 @@ from wan_trt.server.previews import PreviewOptions, options_from_wire
 from wan_trt.server.principal import Principal
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
+from wan_trt.server.server_files import ServerFiles
 from wan_trt.server.submission import OutputFormat
 from wan_trt.server.submission_messages import submission_from_wire
 from wan_trt.server.uploads import Announced, Uploads
@@ -34,13 +35,16 @@ class VideoService(wire_grpc.VideoServiceServicer):
         self,
         jobs: Jobs,
         uploads: Uploads,
+        files: ServerFiles,
         calls: Calls,
         engine: Engine,
         bundles: Callable[[], list[wire.Bundle]],
     ) -> None:
         """`engine` makes previews; `bundles` tells what there is by now."""
         self._jobs = jobs
+        self._files = files
         self._uploads = uploads
+        self._files = files
         self._calls = calls
         self._engine = engine
         self._bundles = bundles
@@ -53,10 +57,12 @@ class VideoService(wire_grpc.VideoServiceServicer):
             if first.WhichOneof("part") != "header":
                 raise InputError("no header", expected="a header, then chunks", field="header")
             header = first.header
+            arriving = max(0, header.nbytes - max(0, header.offset))
             upload_id = self._uploads.receive(
                 Announced(header.name, header.nbytes, header.sha256, header.offset),
                 _chunks(request_iterator),
                 caller.name,
+                self._jobs.room_for_upload(caller, arriving),
             )
             return wire.UploadResponse(upload_id=upload_id, nbytes=header.nbytes)
 
@@ -145,6 +151,7 @@ class VideoService(wire_grpc.VideoServiceServicer):
     def _submit(
         self, request: wire.SubmitRequest, caller: Principal, within_s: float | None = None
     ) -> JobRecord:
+        request = self._files.taken(request, caller)
         content = request.SerializeToString(deterministic=True)
         return self._jobs.submit(submission_from_wire(request), content, caller, within_s)
 

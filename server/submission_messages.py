@@ -72,15 +72,22 @@ def submission_to_wire(submission: Submission) -> wire.SubmitRequest:
         ) from None
 
 
+def holder(message: wire.SubmitRequest, name: str) -> wire.SubmitRequest | wire.Preparation:
+    """The message that has the medium `name` as its field."""
+    return message.preparation if name in _IN_PREPARATION else message
+
+
+def media_of(message: wire.SubmitRequest) -> dict[str, str]:
+    """What each medium of a submission names; empty where there is none."""
+    return {name: getattr(holder(message, name), name) for name in MEDIA_FIELDS}
+
+
 def submission_from_wire(message: wire.SubmitRequest) -> Submission:
     """Raises InputError for a missing reference, an unknown choice, or what has no meaning
     together."""
     if not message.reference:
         raise InputError("missing", expected="an upload id", action="upload it", field="reference")
-    media: dict[str, Any] = {
-        name: getattr(message.preparation if name in _IN_PREPARATION else message, name) or None
-        for name in MEDIA_FIELDS
-    }
+    media: dict[str, Any] = {name: text or None for name, text in media_of(message).items()}
     _check_driver(message, media)
     _check_labels(message)
     return Submission(

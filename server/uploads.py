@@ -23,13 +23,15 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from wan_trt.engine.errors import InputError, NotFoundError, ResourceError, WanTrtError
 from wan_trt.media.partial_output import sync
-from wan_trt.server.partial_upload import received_nbytes, receiving
+from wan_trt.server.partial_upload import MAX_CHUNK_NBYTES, received_nbytes, receiving
 
 REMEMBERED_NAMES = 10_000  # a file whose name is forgotten is told by its id
 _SHA256 = "[0-9a-f]{64}"
@@ -63,8 +65,14 @@ class Uploads:
             f"{re.escape(str(folder.parent))}/{places}/({_UPLOAD_ID.pattern})"
         )
 
-    def receive(self, file: Announced, chunks: Iterable[bytes], owner: str) -> str:
-        """Store a file and return its upload id.
+    def receive(
+        self,
+        file: Announced,
+        chunks: Iterable[bytes],
+        owner: str,
+        place: AbstractContextManager[object] | None = None,
+    ) -> str:
+        """Store a file and return its upload id. `place` is held while it is written.
 
         `chunks` is not read at all where the owner has sent it before. What was received of a file
         when `chunks` fails is kept, see `received`. Raises InputError when the content is not what
@@ -79,11 +87,12 @@ class Uploads:
             target.touch()  # not one of the old ones that are removed
             return upload_id
         try:
-            self._make(folder)
-            with receiving(folder, _shown(file.name), file.sha256, file.offset) as partial:
-                partial.write(file.nbytes, chunks)
-                partial.path.replace(target)
-            sync(folder)
+            with place or contextlib.nullcontext():
+                self._make(folder)
+                with receiving(folder, _shown(file.name), file.sha256, file.offset) as partial:
+                    partial.write(file.nbytes, chunks)
+                    partial.path.replace(target)
+                sync(folder)
         except OSError as error:
             raise _disk_error(error) from error
         return upload_id
@@ -99,6 +108,22 @@ class Uploads:
             (folder / upload_id).touch()
             return upload_id, nbytes
         return "", received_nbytes(folder, sha256)
+
+    def take(
+        self,
+        name: str,
+        file: BufferedReader,
+        owner: str,
+        place: Callable[[int], AbstractContextManager[object]],
+    ) -> str:
+        """Store a copy of a file of this machine and return its upload id; `place` holds so many
+        bytes. Raises InputError also where the file changes meanwhile."""
+        nbytes = os.fstat(file.fileno()).st_size
+        self._check(Announced(name, nbytes, "0" * 64))  # before all of it is read
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        chunks = iter(lambda: file.read(MAX_CHUNK_NBYTES), b"")
+        return self.receive(Announced(name, nbytes, sha256), chunks, owner, place(nbytes))
 
     def path(self, upload_id: str, field: str, owner: str) -> Path:
         """The file that the owner has sent. Raises NotFoundError, and InputError for what cannot be

@@ -1,5 +1,5 @@
-"""The threads behind the calls: one runs the engine, steps while there is work and sleeps while
-there is none; one tidies now and then."""
+"""The threads behind the calls: one for each lane of the engine, which steps while there is work
+and sleeps while there is none; one tidies now and then."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 from wan_trt.engine.engine import Engine
+from wan_trt.engine.lanes import Lane
 
 _log = logging.getLogger(__name__)
 
@@ -20,28 +21,38 @@ class Worker:
         self._engine = engine
         self._on_crash = on_crash
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="engine")
+        self._crashing = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._run, args=(lane,), name=f"engine {lane}")
+            for lane in engine.lanes
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self, suspend: bool) -> None:
-        """End within the unit of work that runs now. The engine is closed: that wakes the thread
+        """End within the units of work that run now. The engine is closed: that wakes the threads
         and ends what is left, or with `suspend` leaves it to be taken up again."""
         self._stopping.set()
         if suspend:
             self._engine.suspend()
         self._engine.close()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
-    def _run(self) -> None:
+    def _run(self, lane: Lane) -> None:
         try:
             while not self._stopping.is_set():
-                if not self._engine.step():
-                    self._engine.wait()
+                if not self._engine.step(lane):
+                    self._engine.wait(lane=lane)
         except Exception as error:
             _log.exception("the engine stopped by a bug")
-            self._on_crash(error)
+            with self._crashing:
+                first = not self._stopping.is_set()
+                self._stopping.set()  # the other lane ends with its unit, or sleeps for good
+            if first:
+                self._on_crash(error)
 
 
 class Tidier:

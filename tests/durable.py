@@ -15,6 +15,7 @@ from wan_trt.engine.choices import RequestChoices, SamplingChoices
 from wan_trt.engine.executors import Load
 from wan_trt.server.job_record import JobRecord
 from wan_trt.server.jobs import JobOptions, Jobs
+from wan_trt.server.media_options import MediaOptions
 from wan_trt.server.principal import EVERYBODY, Principal
 from wan_trt.server.store.data_folder import DataFolder
 from wan_trt.server.store.room import Room
@@ -56,7 +57,8 @@ class Life:
             self.data,
             self.uploads,
             self.room,
-            options or JobOptions(checkpoint_steps=1),
+            # Of a life that is only broken off, a process for media would be left.
+            replace(options or JobOptions(checkpoint_steps=1), media=MediaOptions(isolated=False)),
         )
         self.jobs.recover()
 

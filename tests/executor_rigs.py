@@ -27,6 +27,7 @@ from wan_trt.engine.cuda.graphs import PlanMemory
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.executor import Executor, GraphSpec
 from wan_trt.engine.host_backend import HostBackend
+from wan_trt.engine.lanes import Lane
 from wan_trt.engine.memory.layout import Layout, TensorShape
 from wan_trt.engine.memory.tensors import Holding
 from wan_trt.engine.ort import OrtExecutor
@@ -76,16 +77,16 @@ class Rig:
         return tensor
 
     def put(self, values: NDArray[Any], tensor: Tensor) -> None:
-        self.backend.space.write(tensor, values)
+        self.backend.memory.space.write(tensor, values)
 
     def get(self, tensor: Tensor) -> NDArray[Any]:
-        return self.backend.space.read(tensor)
+        return self.backend.memory.space.read(tensor)
 
     def launch(self, executor: Executor, bindings: Any) -> None:
-        executor.launch(bindings, self.backend.space.stream)
+        executor.launch(bindings, self.backend.memory.space.stream)
 
     def close(self) -> None:
-        self.backend.space.wait()
+        self.backend.memory.space.wait()
         for executor in self._loaded:
             executor.close()
         for holding in self._held:
@@ -132,7 +133,7 @@ def by_plans_on_the_made_up_gpu(folder: Path) -> Iterator[Rig]:
         def load(graph: Path, weights: Path, spec: GraphSpec) -> Executor:
             plan = fake_tensorrt.plan_bytes(graph, {"w": f"{graph.stem}.bin"}, weights)
             engine = runtime.deserialize_cuda_engine(plan)
-            memory = PlanMemory(backend, fake_tensorrt.SCRATCH_NBYTES)
+            memory = PlanMemory(backend, Lane.CODING, fake_tensorrt.SCRATCH_NBYTES)
             return TensorRtExecutor(graph.stem, spec, lambda _sizes: engine, memory, logger)
 
         rig = Rig(backend, load)
@@ -146,9 +147,10 @@ def by_plans_on_the_made_up_gpu(folder: Path) -> Iterator[Rig]:
 def by_the_cuda_provider(folder: Path) -> Iterator[Rig]:
     del folder
     backend = open_cuda_provider()
+    stream = backend.spaces[Lane.CODING].stream
 
     def load(graph: Path, weights: Path, spec: GraphSpec) -> Executor:
-        return OrtCudaExecutor(graph, weights, spec, backend.device, backend.space.stream)
+        return OrtCudaExecutor(graph, weights, spec, backend.device, stream)
 
     rig = Rig(backend, load)
     yield rig

@@ -31,6 +31,7 @@ class Refused(Exception):  # noqa: N818
 class Stream:
     queue: deque[Work] = field(default_factory=deque)
     nodes: list[Work] | None = None  # during a capture
+    capturer: int = 0  # the thread that began it
     invalid: bool = False
 
     def run(self) -> None:
@@ -39,16 +40,33 @@ class Stream:
 
 
 @dataclass
+class Record:
+    """One recording of an event: who waits for it does so though the event is recorded again."""
+
+    stream: Stream
+    reached: bool = False
+
+    def mark(self) -> None:
+        self.reached = True
+
+    def reach(self) -> None:
+        while not self.reached:
+            self.stream.queue.popleft()()
+
+
+@dataclass
 class Event:
-    stream: Stream | None = None
-    records: int = 0
-    reached: int = 0
+    last: Record | None = None
 
 
 def driver_call(function: Callable[..., Any]) -> Callable[..., Any]:
     """A driver call: (code,) and what the function returns."""
 
     def call(self: FakeStreams, *arguments: Any) -> tuple[Any, ...]:
+        with self.lock:
+            return locked(self, *arguments)
+
+    def locked(self: FakeStreams, *arguments: Any) -> tuple[Any, ...]:
         self.calls.append(function.__name__)
         if not self.has_context(function.__name__):
             return (self.CUresult["CUDA_ERROR_INVALID_CONTEXT"],)
@@ -74,6 +92,7 @@ class FakeStreams:
     CUstreamCaptureMode = IntEnum("CUstreamCaptureMode", "CU_STREAM_CAPTURE_MODE_THREAD_LOCAL")
 
     def __init__(self) -> None:
+        self.lock = threading.RLock()  # any thread may call the driver
         self.failures: dict[str, str] = {}
         self.calls: list[str] = []
         self.threads: set[int] = set()  # on which the context is current
@@ -97,11 +116,14 @@ class FakeStreams:
     def capturing(self) -> bool:
         return any(stream.nodes is not None for stream in self._streams.values())
 
-    def _no_capture(self) -> None:
-        """What a capture forbids also spoils it."""
-        if self.capturing:
-            for stream in self._streams.values():
-                stream.invalid = stream.nodes is not None
+    def _no_capture(self, stream: Stream | None = None) -> None:
+        """What a capture of this thread forbids, or one of the stream, also spoils it."""
+        here = threading.get_ident()
+        captured = [one for one in self._streams.values() if one.nodes is not None]
+        spoilt = [one for one in captured if one is stream or one.capturer == here]
+        for one in spoilt:
+            one.invalid = True
+        if spoilt:
             raise Refused("CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
 
     def _get(self, things: dict[int, Any], handle: int) -> Any:
@@ -116,7 +138,8 @@ class FakeStreams:
 
     def enqueue(self, stream: int, work: Work) -> None:
         """What a library would put on a stream through the driver."""
-        self._enqueue(stream, work)
+        with self.lock:
+            self._enqueue(stream, work)
 
     def _enqueue(self, stream: int, work: Work) -> None:
         target = self._get(self._streams, stream)
@@ -137,8 +160,9 @@ class FakeStreams:
 
     @driver_call
     def cuStreamSynchronize(self, stream: int) -> None:
-        self._no_capture()
-        self._get(self._streams, stream).run()
+        found: Stream = self._get(self._streams, stream)
+        self._no_capture(found)
+        found.run()
 
     @driver_call
     def cuEventCreate(self, flags: int) -> int:
@@ -151,26 +175,21 @@ class FakeStreams:
     @driver_call
     def cuEventRecord(self, event: int, stream: int) -> None:
         found: Event = self._get(self._events, event)
-        found.records += 1
-        found.stream = self._streams[stream]
-        ticket = found.records
-        self._enqueue(stream, lambda: setattr(found, "reached", ticket))
-
-    def _reach(self, event: Event, ticket: int) -> None:
-        while event.reached < ticket and event.stream is not None:
-            event.stream.queue.popleft()()
+        found.last = Record(self._get(self._streams, stream))
+        self._enqueue(stream, found.last.mark)
 
     @driver_call
     def cuEventSynchronize(self, event: int) -> None:
         self._no_capture()
         found: Event = self._get(self._events, event)
-        self._reach(found, found.records)
+        if found.last is not None:
+            found.last.reach()
 
     @driver_call
     def cuStreamWaitEvent(self, stream: int, event: int, flags: int) -> None:
         found: Event = self._get(self._events, event)
-        ticket = found.records
-        self._enqueue(stream, lambda: self._reach(found, ticket))
+        if found.last is not None:
+            self._enqueue(stream, found.last.reach)
 
     @driver_call
     def cuEventElapsedTime(self, start: int, end: int) -> float:
@@ -185,7 +204,7 @@ class FakeStreams:
         target: Stream = self._get(self._streams, stream)
         if target.nodes is not None:
             raise Refused("CUDA_ERROR_ILLEGAL_STATE")
-        target.nodes = []
+        target.nodes, target.capturer = [], threading.get_ident()
 
     @driver_call
     def cuStreamEndCapture(self, stream: int) -> int:

@@ -47,7 +47,8 @@ def velocities(
     """What the denoiser would answer in a step of a job on the CPU, in both branches, which
     changes nothing."""
     np.asarray(tensors.step.timestep)[0] = step.timestep
-    tensors.denoiser.launch(step.expert, guidance=2.0, version=step.segment)
+    tensors.denoiser.prepare(step.expert, guidance=2.0, version=step.segment)
+    tensors.denoiser.launch(step.expert, guidance=2.0)
     both = tensors.step.conditional, tensors.step.unconditional
     conditional, unconditional = (None if tensor is None else np.array(tensor) for tensor in both)
     assert conditional is not None

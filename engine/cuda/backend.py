@@ -1,10 +1,10 @@
-"""A GPU as a backend: all tensors of a job in its memory, everything on one stream."""
+"""A GPU as a backend: all tensors of a job in its memory, each lane on a stream of its own."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from wan_trt.engine.cuda.philox import H100
 from wan_trt.engine.cuda.space import CudaSpace
 from wan_trt.engine.cuda.step import StepUpdate
 from wan_trt.engine.executor import Executor
+from wan_trt.engine.lanes import APART, Lane
 from wan_trt.engine.memory.arena import Arena
 from wan_trt.engine.memory.cuda import CudaPages
 from wan_trt.engine.memory.parking import Parking
@@ -26,7 +27,8 @@ from wan_trt.engine.memory.residency import RESERVE_NBYTES
 from wan_trt.engine.memory.tensors import TensorMemory
 
 LoadOnGpu = Callable[[Bundle, str, str, "CudaBackend"], Executor]
-"""(bundle, graph, weight set, backend) -> executor on the backend's device and stream."""
+"""(bundle, graph, weight set, backend) -> executor on the backend's device, for the stream of the
+graph's lane."""
 
 LoadKernel = Callable[[Device, KernelSource], Kernel]
 
@@ -39,29 +41,35 @@ class CudaBackend:
         device: Device,
         load: LoadOnGpu,
         load_kernel: LoadKernel = load_kernel,
+        lanes: tuple[Lane, ...] = APART,
     ) -> None:
-        """`load` makes the executors. Raises ResourceError where the GPU lacks what is needed,
-        ExecutionError where kernels cannot be made; the device is then the caller's still."""
+        """`load` makes the executors; `lanes` is `APART` (a stream each) or `TOGETHER`.
+
+        Raises ResourceError where the GPU lacks what is needed, ExecutionError where kernels cannot
+        be made; the device is then the caller's still."""
         self.device = device
         self.name = device.gpu.name
+        self.lanes = lanes
         self._load = load
         self._noise = DeviceNoise(device, load_kernel(device, PHILOX_NORMAL))
         self._solver_update = load_kernel(device, SOLVER_UPDATE)
         self.resources = ExitStack()
         """Freed at the end, after all work: what executors have in common."""
-        self._units: list[int] = []
         self._closed = False
         with ExitStack() as undo:
-            self.space = CudaSpace(device)
-            undo.callback(self.space.close)
-            # Only work on this stream uses pages.
-            pages = CudaPages(device.bindings, device.ordinal, settle=self.space.wait)
+            spaces = [CudaSpace(device)]
+            undo.callback(spaces[0].close)
+            if lanes == APART:
+                spaces.append(CudaSpace(device))
+                undo.callback(spaces[1].close)
+            self.spaces: Mapping[Lane, CudaSpace] = dict(
+                zip(APART, (spaces[0], spaces[-1]), strict=True)
+            )
+            # Whoever gives pages back has waited: `Holding.close`, `Parking.give_back`.
+            pages = CudaPages(device.bindings, device.ordinal, settle=lambda: None)
             free, _ = device.memory_info()
             count = max(1, (free - RESERVE_NBYTES) // pages.page_nbytes)
-            self.memory = TensorMemory(Arena(pages, count), self.space)
-            for _ in range(2):
-                self._units.append(device.new_event())
-                undo.callback(device.destroy_event, self._units[-1])
+            self.memory = TensorMemory(Arena(pages, count), spaces[-1])
             undo.pop_all()
 
     @cached_property
@@ -80,28 +88,23 @@ class CudaBackend:
     def draw_noise(self, seed: int, segment: int, out: Any) -> None:
         """See `Backend.draw_noise`. The same as on a CPU, to within `philox.TOLERANCE`."""
         block = segment * H100.blocks_of(math.prod(out.shape))
-        self._noise.draw(out, seed, block, self.space.stream)
+        self._noise.draw(out, seed, block, self.spaces[Lane.CODING].stream)
 
     def make_current(self) -> None:
         if not self._closed:
             self.device.make_current()
-
-    def pace(self) -> None:
-        self._units.reverse()
-        self.device.record(self._units[0], self.space.stream)
-        self.device.synchronize_event(self._units[1])
 
     def close(self) -> None:
         """Give everything back, the device too; a second time nothing happens."""
         if self._closed:
             return
         self._closed = True
-        self.space.wait()
+        for space in self.spaces.values():
+            space.wait()
         self.resources.close()
         if "parking" in vars(self):
             self.parking.close()
         self.memory.close()
-        self.space.close()
-        for event in self._units:
-            self.device.destroy_event(event)
+        for space in dict.fromkeys(self.spaces.values()):
+            space.close()
         self.device.close()

@@ -18,6 +18,7 @@ from wan_trt.engine.capture import REPLAYED, CapturedExecutor
 from wan_trt.engine.cuda.backend import CudaBackend, LoadOnGpu
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.executor import Executor
+from wan_trt.engine.lanes import APART, Lane, lane_of_graph
 from wan_trt.engine.memory.layout import Layout, TensorShape
 from wan_trt.engine.memory.tensors import Holding
 from wan_trt.engine.plan_entry import PlanEntry
@@ -27,11 +28,12 @@ _log = logging.getLogger(__name__)
 
 
 class PlanMemory:
-    """What contexts of plans have in common: scratch as large as the largest needs, because no two
-    run at a time, and streams beside the backend's."""
+    """What contexts of one lane's plans have in common: scratch as large as the largest needs,
+    because no two run at a time, and streams beside the lane's."""
 
-    def __init__(self, backend: CudaBackend, scratch_nbytes: int) -> None:
+    def __init__(self, backend: CudaBackend, lane: Lane, scratch_nbytes: int) -> None:
         self._backend = backend
+        self._lane = lane
         self._nbytes = scratch_nbytes
         self._scratch: Holding | None = None
         self._streams: list[int] = []
@@ -40,7 +42,9 @@ class PlanMemory:
         """Address of `nbytes`. Raises ResourceError without room."""
         if self._scratch is None:
             layout = Layout({"scratch": TensorShape((self._nbytes,), "uint8")})
-            self._scratch = self._backend.memory.hold("scratch", "plans", layout)
+            self._scratch = self._backend.memory.hold(
+                "scratch", f"plans of {self._lane}", layout, self._backend.spaces[self._lane]
+            )
             self._backend.resources.callback(self._scratch.close)
         if nbytes > self._nbytes:
             raise ValueError(f"{nbytes} bytes of scratch, where plans said {self._nbytes} at most")
@@ -60,7 +64,7 @@ class GpuGraphs:
     def __init__(self, load_other: LoadOnGpu) -> None:
         """`load_other` serves what no plan does."""
         self._load_other = load_other
-        self._plans: dict[Path, tuple[Any, PlanMemory]] = {}
+        self._plans: dict[tuple[Path, Lane], tuple[Any, PlanMemory]] = {}
 
     def load(self, bundle: Bundle, graph: str, weight_set: str, backend: CudaBackend) -> Executor:
         """See `Backend.load`."""
@@ -71,7 +75,7 @@ class GpuGraphs:
         built = plans_for(bundle, backend.device, tensorrt_version())
         if not any((plan.graph, plan.weight_set) == (graph, weight_set) for plan in built):
             return load_other()
-        plans, memory = self._plans_of(bundle, backend)
+        plans, memory = self._plans_of(bundle, graph, backend)
 
         def serves(sizes: Mapping[str, int]) -> bool:
             return bool(plans.serves(graph, weight_set, sizes))
@@ -91,13 +95,17 @@ class GpuGraphs:
             on_close=partial(plans.release, graph, weight_set),
         )
 
-    def _plans_of(self, bundle: Bundle, backend: CudaBackend) -> tuple[Any, PlanMemory]:
-        if bundle.path not in self._plans:
+    def _plans_of(self, bundle: Bundle, graph: str, backend: CudaBackend) -> tuple[Any, PlanMemory]:
+        """Of the graph's lane: nothing of TensorRT is used by two threads, and lanes whose work
+        runs at the same time have scratch of their own."""
+        lane = lane_of_graph(graph) if backend.lanes == APART else Lane.EVERY
+        if (bundle.path, lane) not in self._plans:
             module = importlib.import_module("wan_trt.engine.tensorrt.plans")
-            largest = max(plan.scratch_nbytes for plan in bundle.manifest.plans)
-            memory = PlanMemory(backend, largest)
-            self._plans[bundle.path] = module.Plans(bundle, backend.device), memory
-        return self._plans[bundle.path]
+            mine = [p for p in bundle.manifest.plans if lane_of_graph(p.graph) in lane.parts]
+            largest = max(plan.scratch_nbytes for plan in mine)
+            memory = PlanMemory(backend, lane.parts[0], largest)
+            self._plans[bundle.path, lane] = module.Plans(bundle, backend.device), memory
+        return self._plans[bundle.path, lane]
 
 
 def plans_for(bundle: Bundle, device: Device, tensorrt: str | None) -> tuple[PlanEntry, ...]:

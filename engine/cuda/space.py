@@ -21,8 +21,10 @@ class CudaSpace:
         with ExitStack() as undo:
             self.stream: int = device.new_stream()
             undo.callback(device.destroy_stream, self.stream)
-            self._mark = device.new_event()
-            undo.callback(device.destroy_event, self._mark)
+            self._units: list[int] = []
+            for _ in range(2):
+                self._units.append(device.new_event())
+                undo.callback(device.destroy_event, self._units[-1])
             self._staging = Staging(device)
             undo.pop_all()
 
@@ -60,19 +62,36 @@ class CudaSpace:
     def wait(self) -> None:
         self._device.synchronize(self.stream)
 
-    def mark(self) -> int:
-        self._device.record(self._mark, self.stream)
-        return self._mark
+    def mark(self, event: int | None = None) -> int:
+        """See `Space.mark`."""
+        marked = self._device.new_event() if event is None else event
+        self._device.record(marked, self.stream)
+        return marked
 
     def wait_for(self, event: int | None) -> None:
         if event is not None:
             self._device.wait(self.stream, event)
 
+    def settle(self, event: int | None) -> None:
+        if event is not None:
+            self._device.synchronize_event(event)
+
+    def forget(self, event: int | None) -> None:
+        if event is not None:
+            self._device.destroy_event(event)
+
+    def pace(self) -> None:
+        """See `Space.pace`."""
+        self._units.reverse()
+        self._device.record(self._units[0], self.stream)
+        self._device.synchronize_event(self._units[1])
+
     def close(self) -> None:
         """Wait for everything and free what is not the caller's."""
         self.wait()
         self._staging.close()
-        self._device.destroy_event(self._mark)
+        for event in self._units:
+            self._device.destroy_event(event)
         self._device.destroy_stream(self.stream)
 
 

@@ -73,7 +73,7 @@ class Parked:
 
 
 class Parking:
-    """What is parked of one arena, in one store. For one thread, as the engine steps."""
+    """What is parked of one arena, in one store. For one thread at a time."""
 
     def __init__(self, arena: Arena, store: ParkingStore, capacity_nbytes: int) -> None:
         """`capacity_nbytes` is the most that lies in the store, rounded up to chunks."""

@@ -23,25 +23,29 @@ from wan_trt.engine.space import Space, Tensor
 
 
 class TensorMemory:
-    """Gives tensors their memory. Closing it closes its arena."""
+    """Gives tensors their memory, to any thread. Closing it closes its arena."""
 
     def __init__(self, arena: Arena, space: Space) -> None:
+        """`space` is whose work uses tensors, if nothing else is said."""
         self.arena = arena
         self.space = space
         self._spare: dict[str, list[Reservation]] = defaultdict(list)
         self._numbers = itertools.count(1)
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        """Held while pages change hands: between what makes room and who then takes it, and while
+        something is parked, nobody else takes any."""
         self.make_room: Callable[[], bool] = lambda: False
-        """Asked for pages where too few are free; whether it has given any back."""
+        """Asked for pages where too few are free; whether it has given any back. What it raises
+        goes to whoever wants them."""
 
-    def hold(self, kind: str, holder: str, layout: Layout) -> Holding:
+    def hold(self, kind: str, holder: str, layout: Layout, space: Space | None = None) -> Holding:
         """The layout's tensors, with undefined values, until they are given back. `holder` is who
-        messages say has the memory.
+        messages say has the memory, `space` whose work uses it (None: the memory's own).
 
         Raises ResourceError where it is not to be had; then nothing is held.
         """
         nbytes = pages_for(max(layout.nbytes, 1), self.arena.page_nbytes) * self.arena.page_nbytes
-        with self._lock:
+        with self.lock:
             while self.arena.free_nbytes < nbytes and self.make_room():
                 pass
             reservation = self._reserve(kind, nbytes)
@@ -50,7 +54,7 @@ class TensorMemory:
             except BaseException:
                 self._spare[kind].append(reservation)
                 raise
-        return Holding(self, kind, lease, layout)
+        return Holding(self, kind, lease, layout, space or self.space)
 
     def _reserve(self, kind: str, nbytes: int) -> Reservation:
         """The smallest spare range that is large enough, the one that came back last; else a new
@@ -67,13 +71,13 @@ class TensorMemory:
         return self.arena.reserve(f"{kind}-{next(self._numbers)}", nbytes)
 
     def give_back(self, kind: str, lease: Lease) -> None:
-        with self._lock:
+        with self.lock:
             self.arena.give_back(lease)
             self.return_range(kind, lease.reservation)
 
     def return_range(self, kind: str, reservation: Reservation) -> None:
         """A range that has no pages is free for others."""
-        with self._lock:
+        with self.lock:
             self._spare[kind].append(reservation)
 
     def close(self) -> None:
@@ -81,16 +85,27 @@ class TensorMemory:
 
 
 class Holding:
-    """Tensors by name, at addresses that stay the same while it is held, also while parked."""
+    """Tensors by name, at addresses that stay the same while it is held, also while parked.
 
-    def __init__(self, memory: TensorMemory, kind: str, lease: Lease, layout: Layout) -> None:
+    One space's work uses them at a time. From lane to lane they are handed on by an event: that of
+    `end_use` is what the work of the next space waits for, and whoever takes the pages away.
+    """
+
+    def __init__(
+        self, memory: TensorMemory, kind: str, lease: Lease, layout: Layout, space: Space
+    ) -> None:
         self._memory = memory
         self._kind = kind
         self._lease: Lease | None = lease
         self._parked: tuple[Parking, Parked] | None = None
         self._reservation = lease.reservation
+        self.space = space
+        """Whose work uses the tensors now, or did last."""
+        self._used: int | None = None
+        self.in_use = True
+        """Whether more of that work may come."""
         self.tensors: dict[str, Tensor] = {
-            name: memory.space.at(lease.address + layout.offsets[name], tensor.shape, tensor.dtype)
+            name: space.at(lease.address + layout.offsets[name], tensor.shape, tensor.dtype)
             for name, tensor in layout.shapes.items()
         }
 
@@ -100,34 +115,65 @@ class Holding:
         return self._reservation.address
 
     @property
+    def resident(self) -> bool:
+        """Whether it has pages."""
+        return self._lease is not None
+
+    @property
     def parked(self) -> bool:
         return self._parked is not None
+
+    def begin_use(self, space: Space) -> None:
+        """From now on the work of `space` uses the tensors, behind that of whoever did before."""
+        if space is not self.space:
+            space.wait_for(self._used)
+            self.space = space
+        self.in_use = True
+
+    def end_use(self) -> None:
+        """All of that work is enqueued. Called by the thread that enqueued it."""
+        self._used = self.space.mark(self._used)
+        self.in_use = False
 
     def park(self, parking: Parking) -> None:
         """Copy everything out and give the pages back: the tensors must not be touched until
         `bring_back`. Raises ResourceError without room there; then nothing has changed."""
         assert self._lease is not None, "only what has pages can be parked"
-        parked = parking.park([self._lease], self._memory.space.mark())
+        if self.in_use:
+            self.end_use()
+        parked = parking.park([self._lease], self._used)
         parking.give_back(parked)
         self._lease, self._parked = None, (parking, parked)
 
-    def bring_back(self) -> None:
-        """The tensors are as they were. Raises ResourceError without pages; it stays parked."""
+    def bring_back(self, space: Space | None = None) -> None:
+        """The tensors are as they were, for the work of `space`; None: of who had them last.
+        Raises ResourceError without pages; it stays parked."""
         assert self._parked is not None, "only what is parked can be brought back"
         parking, parked = self._parked
         (self._lease,) = parking.bring_back(parked)
         self._parked = None
-        self._memory.space.wait_for(parking.event)
+        self.space = space or self.space
+        self.space.wait_for(parking.event)
+        self._used = self.space.mark(self._used)
+        self.in_use = True
 
     def close(self) -> None:
-        """Give the memory back; a second time nothing happens."""
-        if self._lease is not None:
-            lease, self._lease = self._lease, None
-            self._memory.give_back(self._kind, lease)
-        elif self._parked is not None:
-            (parking, parked), self._parked = self._parked, None
-            parking.discard(parked)
-            self._memory.return_range(self._kind, self._reservation)
+        """Give the memory back, once nothing uses it any more; a second time nothing happens."""
+        if self.in_use:
+            self.space.wait()
+        else:
+            self.space.settle(self._used)
+        with self._memory.lock:
+            if self._lease is not None:
+                lease, self._lease = self._lease, None
+                self._memory.give_back(self._kind, lease)
+            elif self._parked is not None:
+                (parking, parked), self._parked = self._parked, None
+                parking.discard(parked)
+                self._memory.return_range(self._kind, self._reservation)
+        if self._used is not None:
+            self.space.forget(self._used)
+            self._used = None
 
     def __enter__(self) -> Holding:
         return self

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wan_trt.engine.request import ExpertName
-from wan_trt.engine.scheduling.live_job import LiveJob
-from wan_trt.engine.scheduling.preference import Kind
+from wan_trt.engine.scheduling.live_job import Kind, LiveJob
 
 HOLD = 4.0
 """Loads that a preferred job waits at most for the other expert's group."""
@@ -48,7 +47,7 @@ class Experts:
 
     def loads(self, kind: Kind) -> bool:
         """Whether a unit that needs this begins with a load."""
-        return self._one and kind is not None and kind is not self.resident
+        return self._one and isinstance(kind, ExpertName) and kind is not self.resident
 
     def may_hold(self, now: float) -> bool:
         """Whether a preferred job can wait for the resident expert's group a little more."""
@@ -63,7 +62,7 @@ class Experts:
 
     def use(self, kind: Kind) -> None:
         """A unit begins."""
-        if self.loads(kind):
+        if isinstance(kind, ExpertName) and self.loads(kind):
             self.resident = kind
             self._waiting_since_s = None
 

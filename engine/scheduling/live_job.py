@@ -9,6 +9,7 @@ from enum import Enum
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.scheduling.costs import Cost, CostTable
 from wan_trt.engine.scheduling.timetable import Promise
+from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.engine.scheduling.work import Run, Submission
 
 
@@ -19,6 +20,16 @@ class Hope(Enum):
     SOFT = "a time that would be decent"
     NONE = "its bound"
 
+
+class Coding(Enum):
+    """What a unit needs that needs no expert."""
+
+    FIRST = "room for a job's state: it has none yet"
+    LATER = "nothing that the job has not"
+
+
+Kind = ExpertName | Coding
+"""What a unit needs."""
 
 Passes = dict[Cost, int]
 """Work, whatever it costs."""
@@ -133,6 +144,18 @@ class LiveJob:
     def run(self) -> Run:
         """What the next unit belongs to."""
         return self.submission.runs[self._position]
+
+    @property
+    def kind(self) -> Kind:
+        """What the next unit needs."""
+        return self.run.expert or (Coding.LATER if self.index else Coding.FIRST)
+
+    @property
+    def at_seam(self) -> bool:
+        """Whether the next unit goes on with what another lane has made."""
+        if self.index == 0 or self._unit > 0 or self.run.stage is Stage.CONDITIONING:
+            return False
+        return self.submission.runs[self._position - 1].stage is not self.run.stage
 
     @property
     def cost(self) -> Cost:

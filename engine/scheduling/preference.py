@@ -1,6 +1,6 @@
 """The policies: which job is preferred while all promises can wait.
 
-A queue holds the jobs whose next unit may be handed out, by the expert that it needs. A job's key
+A queue holds the jobs whose next unit may be handed out, by what it needs. A job's key
 changes only while it is not in the queue, so heaps do: what was removed stays in its heap until it
 comes to the top.
 """
@@ -11,11 +11,7 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from heapq import heapify, heappop, heappush
 
-from wan_trt.engine.request import ExpertName
-from wan_trt.engine.scheduling.live_job import Hope, LiveJob
-
-Kind = ExpertName | None
-"""The expert that a unit needs; None for conditioning and decoding."""
+from wan_trt.engine.scheduling.live_job import Hope, Kind, LiveJob
 
 Key = tuple[float, ...]
 
@@ -66,16 +62,19 @@ class Ordered:
         """`job.queued` counts how often it was added and removed: odd while it is in."""
         job.queued += 1
         self._queued += 1
-        heap = self._heaps.setdefault(job.run.expert, [])
+        heap = self._heaps.setdefault(job.kind, [])
         heappush(heap, (self._key(job), job.queued, job))
 
     def remove(self, job: LiveJob) -> None:
         job.queued += 1
         self._queued -= 1
-        heap = self._heaps[job.run.expert]
+        heap = self._heaps[job.kind]
         if len(heap) > 64 + 2 * self._queued:
             heap[:] = [entry for entry in heap if entry[1] == entry[2].queued]
             heapify(heap)
+
+    def serve(self, job: LiveJob) -> None:
+        """The job is handed out."""
 
     def best(self, kinds: Iterable[Kind]) -> LiveJob | None:
         """The preferred one of those that need one of these."""
@@ -107,8 +106,5 @@ class FairShare(Ordered):
         if len(self._tags) > 2 * self._queued + 64:  # who is not ahead need not be remembered
             self._tags = {name: tag for name, tag in self._tags.items() if tag > self._served}
 
-    def best(self, kinds: Iterable[Kind]) -> LiveJob | None:
-        job = super().best(kinds)
-        if job is not None:
-            self._served = max(self._served, job.tag - job.weighted_s)
-        return job
+    def serve(self, job: LiveJob) -> None:
+        self._served = max(self._served, job.tag - job.weighted_s)

@@ -9,8 +9,16 @@ from wan_trt.engine.request import ExpertName
 from wan_trt.engine.scheduling.admission import Reason, Refusal, room_at_s
 from wan_trt.engine.scheduling.costs import TOLERANCE, CostTable
 from wan_trt.engine.scheduling.experts import Experts, OneExpert
-from wan_trt.engine.scheduling.live_job import Hope, LiveJob, Passes, add_passes, take_passes
-from wan_trt.engine.scheduling.preference import Kind, Policy, preference
+from wan_trt.engine.scheduling.live_job import (
+    Coding,
+    Hope,
+    Kind,
+    LiveJob,
+    Passes,
+    add_passes,
+    take_passes,
+)
+from wan_trt.engine.scheduling.preference import Policy, preference
 from wan_trt.engine.scheduling.timetable import Timetable
 from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.engine.scheduling.work import Submission
@@ -18,6 +26,12 @@ from wan_trt.engine.scheduling.work import Submission
 BOUND = 2.25
 """A job is done within so many times what first come, first served would take. Users are told 3:
 the rest is for costs that were underestimated."""
+
+PASSES_MOST = 2
+"""Forward passes of a unit: guidance takes two."""
+
+AHEAD = 2
+"""So many jobs wait between two lanes, and no other begins: each holds the memory of a job."""
 
 SOFT = 10.0
 """A job without a deadline is hoped to be done within so many times its own work."""
@@ -71,6 +85,7 @@ class Scheduler:
         self._jobs: dict[str, LiveJob] = {}
         self._out: dict[str, LiveJob] = {}
         self._hopes = 0
+        self._at_seam = 0
         self._left: Passes = {}  # of all jobs, without what is out
         self._loads = 0
         self._state_nbytes = 0
@@ -108,18 +123,24 @@ class Scheduler:
         return None
 
     def next(self, now: float, stages: Collection[Stage] = EVERY_STAGE) -> Decision | None:
-        """The unit to do, of one of these stages; None where no job has one. Conditioning and
-        decoding go together: one of them stands for both."""
+        """The unit to do, of one of these stages; None where no job has one, or none may go yet.
+        Conditioning and decoding go together: one of them stands for both.
+
+        With all stages there is one lane. A lane with a part of them is asked again whenever a unit
+        of another ends: it stays idle rather than let a promise be broken, and it begins no job
+        while `AHEAD` jobs wait between the lanes (docs/scheduling.md)."""
         self._keep_up(now)
         free_s = self._free_s(now)
         self._give_up(free_s)
-        job = self._choose(now, free_s, _kinds(stages))
+        job = self._choose(now, stages)
         if job is None:
             return None
         self._dequeue(job)
+        self._preference.serve(job)
         run, expert, seconds = job.run, job.run.expert, job.unit_s
-        load = expert if self._experts.loads(expert) else None
-        self._experts.use(expert)
+        load = expert if expert is not None and self._experts.loads(expert) else None
+        if expert is not None:
+            self._experts.use(expert)
         decision = Decision(
             job_id=job.job_id,
             index=job.index,
@@ -134,7 +155,7 @@ class Scheduler:
         job.hand_out(now + seconds + (self._experts.load_s if load else 0.0))
         self._loads += job.loads
         assert job.out is not None
-        self._ends_s = job.out.ends_s
+        self._ends_s = max(self._ends_s, job.out.ends_s)
         self._out[job.job_id] = job
         self._timetable.work_left(job.promise, job.work_s)
         return decision
@@ -172,37 +193,74 @@ class Scheduler:
             assert (job.out is not None) == (job_id in out), f"{job_id} is out, or is it"
             assert bool(job.queued % 2) != (job_id in out), f"{job_id} is in two places, or none"
         assert self._hopes == sum(job.hope is not Hope.NONE for job in self._jobs.values())
+        queued = [job for job_id, job in self._jobs.items() if job_id not in out]
+        assert self._at_seam == sum(job.at_seam for job in queued)
 
     def fifo_s(self, job_id: str) -> float:
         """What a live job would take from its arrival to its end if first come were first
         served."""
         return self._jobs[job_id].fifo_s
 
-    def _choose(self, now: float, free_s: float, kinds: tuple[Kind, ...]) -> LiveJob | None:
-        """The policy's choice, unless somebody cannot wait for it; then who is due first."""
+    def _choose(self, now: float, stages: Collection[Stage]) -> LiveJob | None:
+        """The policy's choice, unless somebody cannot wait for it; then who is due first, if that
+        is this lane's to do."""
+        one_lane = Stage.DENOISE in stages and Stage.DECODE in stages
+        kinds = _kinds(stages)
+        if not one_lane and self._holds_back():
+            kinds = tuple(kind for kind in kinds if kind is not Coding.FIRST)
         job = self._preference.best(kinds)
-        if job is None or self.policy is Policy.FIFO:
+        if job is not None and self.policy is Policy.FIFO and one_lane:
             return job
-        if self._experts.loads(job.run.expert) and self._experts.may_hold(now):
+        if job is not None and self._experts.loads(job.kind) and self._experts.may_hold(now):
+            assert self._experts.resident is not None, "what holds is resident"
             ready = self._preference.best((self._experts.resident,))
-            if ready is not None and self._can_go(ready, free_s):
+            if ready is not None and self._can_go(ready, now):
                 self._experts.hold(now)
                 return ready
-        if self._can_go(job, free_s):
+        if job is not None and self._can_go(job, now):
             return job
-        for promise in self._timetable:
-            first = self._jobs[promise.job_id]
-            if first.job_id not in self._out and first.run.expert in kinds:
-                return first
-        raise AssertionError("the queue had a job that the timetable has not")
+        return self._due_first(now, kinds, stages)
 
-    def _can_go(self, job: LiveJob, free_s: float) -> bool:
+    def _due_first(
+        self, now: float, kinds: tuple[Kind, ...], stages: Collection[Stage]
+    ) -> LiveJob | None:
+        """Who is due first, or one for which all that are due before can wait. Who is due first
+        and cannot wait begins though others are held back; as long as `AHEAD` and two wait, whoever
+        has begun goes before."""
+        first = True
+        for promise in self._timetable:
+            job = self._jobs[promise.job_id]
+            if job.job_id in self._out:
+                first = first and promise.work_s == 0
+            elif job.kind in kinds:
+                return job if first or self._can_go(job, now) else None
+            elif job.kind is not Coding.FIRST or self._at_seam < AHEAD + 2:
+                if first and job.kind in _kinds(stages):
+                    waits_s = self._free_s(now) + self._longest_s()
+                    return None if self._timetable.latest_start_s() >= waits_s else job
+                first = False
+        return None
+
+    def _holds_back(self) -> bool:
+        """Whether jobs without state do not begin: enough of those that have begun wait between the
+        lanes. One more may where it would be preferred to all of them, so that it can overtake."""
+        if self._at_seam == AHEAD:
+            best = self._preference.best((*Coding, *ExpertName))
+            return best is None or best.kind is not Coding.FIRST
+        return self._at_seam > AHEAD
+
+    def _longest_s(self) -> float:
+        """No unit that is left takes longer, with its load."""
+        passes = max((cost.seconds for cost in self._left), default=0.0)
+        return PASSES_MOST * passes + self._experts.load_s
+
+    def _can_go(self, job: LiveJob, now: float) -> bool:
         """Whether all who are due earlier can wait for the job's unit, and all for its load."""
-        ends_s = free_s + job.unit_s
-        if self._experts.loads(job.run.expert):
-            ends_s += self._experts.load_s
-            if self._timetable.latest_start_s() < ends_s - job.unit_s:
-                return False
+        load_s = self._experts.load_s if self._experts.loads(job.kind) else 0.0
+        free_s = self._free_s(now)
+        if load_s and self._timetable.latest_start_s() < max(free_s, now + load_s):
+            return False
+        ends_s = max(free_s, now + load_s + job.unit_s)
         return self._timetable.latest_start_s(before=job.promise) >= ends_s
 
     def _no_room(self, job: LiveJob, now: float) -> Refusal | None:
@@ -278,7 +336,7 @@ class Scheduler:
         do."""
         if not self._jobs:
             self._ends_s = now
-        elif not self._out and now > self._ends_s:
+        elif now > self._ends_s:
             self._slip_s += now - self._ends_s
             self._ends_s = now
         slip_s = self._slip_s - self._slip_sorted_s
@@ -297,7 +355,7 @@ class Scheduler:
         self._timetable = Timetable(job.promise for job in self._jobs.values())
 
     def _free_s(self, now: float) -> float:
-        """When the units that are out will have ended: until then nothing else begins."""
+        """When the units that are out will have ended: then every lane is free."""
         for job in self._out.values():
             if job.out and job.out.ends_s > now:
                 now = job.out.ends_s
@@ -306,10 +364,12 @@ class Scheduler:
     def _enqueue(self, job: LiveJob) -> None:
         self._preference.add(job)
         self._experts.add(job)
+        self._at_seam += job.at_seam
 
     def _dequeue(self, job: LiveJob) -> None:
         self._preference.remove(job)
         self._experts.remove(job)
+        self._at_seam -= job.at_seam
 
     def _forget(self, job: LiveJob) -> None:
         del self._jobs[job.job_id]
@@ -324,4 +384,4 @@ def _kinds(stages: Collection[Stage]) -> tuple[Kind, ...]:
     """What units of these stages may need. Conditioning and decoding are one lane."""
     denoise: tuple[Kind, ...] = tuple(ExpertName) if Stage.DENOISE in stages else ()
     coding = Stage.CONDITIONING in stages or Stage.DECODE in stages
-    return (None, *denoise) if coding else denoise
+    return (*Coding, *denoise) if coding else denoise

@@ -30,10 +30,12 @@ def decode_segment(
     never passed through 8 bits. Chunks beyond the last kept frame, surplus of the padded driver,
     are not decoded; they are the last segment's, whose tail nobody needs.
     """
-    sink.write_latents(segment.index, vae.backend.space.read(latents))
+    values = vae.space.read(latents)
     position = 0
     with closing(vae.decode(latents[:, reference_latents:])) as chunks:
         for chunk in chunks:
+            if position == 0:  # until now there was nothing that cannot be done again
+                sink.write_latents(segment.index, values)
             check()
             frames = chunk.shape[1]
             first = max(segment.carried - position, 0)

@@ -83,30 +83,37 @@ class Denoiser:
         self._contexts: dict[tuple[ContextRun, str | None], Context] = {}
         self._bindings: dict[tuple[ExpertName, Branch], Bindings] = {}
 
-    def launch(self, expert: ExpertName, guidance: float, version: int) -> None:
-        """Velocities of the current latents at the timestep in `step.block`, into `step`.
+    def prepare(self, expert: ExpertName, guidance: float, version: int) -> None:
+        """Get whatever `launch` needs: graphs, contexts, bindings. May be done again. `version`
+        changes whenever the segment's condition has changed."""
+        for branch, velocity in self._branches_of(guidance):
+            contexts: dict[str, Tensor] = {}
+            for run in branch:
+                inputs = {name: self._tensors[own] for name, own in run.inputs.items()}
+                changes = version if run.varies else 0
+                contexts |= self._context(run, expert).update(expert, inputs, changes)
+            if (expert, branch) not in self._bindings:
+                given = {**self._fixed, **contexts, "velocity": velocity}
+                executor = self._executors.get(DENOISER, expert)
+                self._bindings[expert, branch] = executor.bind(self._sizes, given)
 
-        `version` changes whenever the segment's condition has changed. With `guidance` 1 the
-        unconditional branch does not count and is not run.
+    def launch(self, expert: ExpertName, guidance: float) -> None:
+        """Velocities of the current latents at the timestep in `step.block`, into `step`; `prepare`
+        was called with the same.
+
+        With `guidance` 1 the unconditional branch does not count and is not run.
         """
-        self._run(expert, self._branches.conditional, self.step.conditional, version)
+        executor = self._executors.get(DENOISER, expert)
+        for branch, _ in self._branches_of(guidance):
+            executor.launch(self._bindings[expert, branch], self._stream)
+
+    def _branches_of(self, guidance: float) -> list[tuple[Branch, Tensor]]:
+        """What a step runs, and where its velocities go."""
+        found: list[tuple[Branch, Tensor]] = [(self._branches.conditional, self.step.conditional)]
         unconditional = self._branches.unconditional
         if guidance != 1 and unconditional is not None and self.step.unconditional is not None:
-            self._run(expert, unconditional, self.step.unconditional, version)
-
-    def _run(self, expert: ExpertName, branch: Branch, velocity: Tensor, version: int) -> None:
-        contexts: dict[str, Tensor] = {}
-        for run in branch:
-            inputs = {name: self._tensors[own] for name, own in run.inputs.items()}
-            changes = version if run.varies else 0
-            contexts |= self._context(run, expert).update(expert, inputs, changes)
-        executor = self._executors.get(DENOISER, expert)
-        bindings = self._bindings.get((expert, branch))
-        if bindings is None:
-            given = {**self._fixed, **contexts, "velocity": velocity}
-            bindings = executor.bind(self._sizes, given)
-            self._bindings[expert, branch] = bindings
-        executor.launch(bindings, self._stream)
+            found.append((unconditional, self.step.unconditional))
+        return found
 
     def _context(self, run: ContextRun, expert: ExpertName) -> Context:
         weight_set = self._executors.weight_set(run.graph, expert)

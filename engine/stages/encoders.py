@@ -28,7 +28,7 @@ class Encoders:
     def __init__(self, bundle: Bundle, executors: Executors, vae: Vae) -> None:
         self.geometry = bundle.manifest.geometry
         self.vae = vae
-        self.space = vae.backend.space
+        self.space = vae.space
         self._memory = vae.backend.memory
         self._text = TextEncoder(bundle, executors, vae.backend)
         self._executors = executors

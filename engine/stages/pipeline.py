@@ -12,11 +12,13 @@ from wan_trt.engine.cursor import Cursor
 from wan_trt.engine.errors import ExecutionError
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.job import Job, JobTensors
+from wan_trt.engine.lanes import APART, Lane, lane_of
 from wan_trt.engine.memory.tensors import Holding
 from wan_trt.engine.request import AnimateRequest, ImageToVideoRequest, Request, Step, is_guided
 from wan_trt.engine.rope import rope_tables
 from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.snapshot import clean_estimate, restore_carried, restore_latents, take_snapshot
+from wan_trt.engine.space import Space
 from wan_trt.engine.stages.animate import AnimateConditioning
 from wan_trt.engine.stages.branches import Branches, branches_of
 from wan_trt.engine.stages.conditioning import Conditioning, Tensors
@@ -45,14 +47,16 @@ class Pipeline:
 
     def __init__(self, bundle: Bundle, executors: Executors, backend: Backend) -> None:
         self._manifest = bundle.manifest
-        self._executors = executors
+        self._executors = {lane: executors.of(lane) for lane in APART}
         self._backend = backend
-        self._space = backend.space
-        self._vae = Vae(executors, backend)
-        self._encoders = Encoders(bundle, executors, self._vae)
+        self._vae = Vae(self._executors[Lane.CODING], backend)
+        self._encoders = Encoders(bundle, self._executors[Lane.CODING], self._vae)
 
     def run(self, unit: Unit, job: Job) -> None:
-        """Raises a WanTrtError, or whatever the job's sources and sink raise."""
+        """Done by a thread that has the lane of the unit's stage. A unit that ends for want of
+        memory may be run again: nothing of it has left the job.
+
+        Raises a WanTrtError, or whatever the job's sources and sink raise."""
         match unit.stage:
             case Stage.CONDITIONING:
                 self._condition(job)
@@ -63,40 +67,55 @@ class Pipeline:
                 self._decode(job)
             case Stage.RESULT:
                 job.sink.close()
-        self._backend.pace()
+        if job.tensors is not None:
+            job.tensors.holding.end_use()
+        self.space_of(unit.stage).pace()
+
+    def space_of(self, stage: Stage) -> Space:
+        """Whose work a stage's is."""
+        return self._backend.spaces[lane_of(stage)]
+
+    def loading_s(self, stage: Stage) -> float:
+        """Seconds that the lane of a stage has spent on loading graphs."""
+        return self._executors[lane_of(stage)].loading_s
 
     def snapshot(self, cursor: Cursor, job: Job) -> Checkpoint:
         """What the job's units from `cursor` on need. Raises ExecutionError for latents that are
         not finite."""
-        tensors = self._running(job)
-        checkpoint = take_snapshot(cursor, tensors, self._space)
+        tensors = job.tensors
+        assert tensors is not None, "a job without tensors has nothing to keep"
+        checkpoint = take_snapshot(cursor, tensors, tensors.holding.space)
         _require_finite(job, tensors)
         return checkpoint
 
     def clean_estimate(self, job: Job) -> NDArray[np.float32]:
         """What the step just done takes the video's latents to be, float32 [16, F, h, w]."""
-        latents = clean_estimate(self._running(job), self._space)
+        tensors = self._running(job, Stage.DENOISE)
+        latents = clean_estimate(tensors, tensors.holding.space)
         return latents[:, job.request.reference_latents :]
 
     def _condition(self, job: Job) -> None:
-        tensors, segment = self._running(job), job.segment
+        tensors, segment = self._running(job, Stage.CONDITIONING), job.segment
+        space = tensors.holding.space
         if job.resume is not None:
             restore_carried(job.resume, tensors)
         tensors.conditioning.encode(segment, tensors.carried, job.check)
         if job.resume is not None and job.resume.cursor.step:
-            restore_latents(job.resume, tensors, self._space)
+            restore_latents(job.resume, tensors, space)
             return
         latents = tensors.step.latents
         if job.request.noise is None:
             self._backend.draw_noise(job.request.seed, segment.index, latents)
         else:
-            self._space.write(latents, read_noise(job.request, segment.index, latents.shape))
+            space.write(latents, read_noise(job.request, segment.index, latents.shape))
         tensors.update.begin_segment()
 
-    def _running(self, job: Job) -> JobTensors:
-        """The job's tensors; with what all segments share, where it only begins."""
+    def _running(self, job: Job, stage: Stage) -> JobTensors:
+        """The job's tensors, for the space of a stage; with what all segments share, where it only
+        begins."""
         if job.tensors is None:
             job.tensors = self._tensors(job)
+        job.tensors.holding.begin_use(self.space_of(stage))
         return job.tensors
 
     def _tensors(self, job: Job) -> JobTensors:
@@ -108,7 +127,7 @@ class Pipeline:
         experts = {job.step(index).expert for index in range(job.schedule.steps)}
         guided = {expert: request.guidance(expert) != 1 for expert in sorted(experts)}
         layout = job_layout(self._manifest, branches, sizes, guided)
-        holding = self._backend.memory.hold(JOB, job.job_id, layout)
+        holding = self._backend.memory.hold(JOB, job.job_id, layout, self._vae.space)
         try:
             return self._filled(job, holding, branches, sizes)
         except BaseException:
@@ -124,7 +143,7 @@ class Pipeline:
             sizes["frames"], sizes["rows"], sizes["columns"], self._manifest.geometry.head_dim
         )
         for name, table in zip(("rope_cos", "rope_sin"), tables, strict=True):
-            self._space.write(tensors[name], table)
+            self._vae.space.write(tensors[name], table)
         step = StepTensors(
             latents=tensors["latents"],
             conditional=tensors["velocity"],
@@ -134,10 +153,11 @@ class Pipeline:
             older=tensors[SOLVER_OLDER],
             block=tensors[STEP_BLOCK],
         )
-        stream = self._space.stream
+        denoising = self._executors[Lane.DENOISING]
+        stream = self.space_of(Stage.DENOISE).stream
         return JobTensors(
             conditioning=conditioning,
-            denoiser=Denoiser(self._executors, branches, sizes, tensors, step, stream),
+            denoiser=Denoiser(denoising, branches, sizes, tensors, step, stream),
             update=self._backend.new_update(step),
             holding=holding,
             carried=np.zeros((3, job.plan.overlap, request.height, request.width), np.float32),
@@ -151,18 +171,19 @@ class Pipeline:
                 return ImageToVideoConditioning(request, self._encoders, tensors, check)
 
     def _denoise(self, job: Job, step: Step) -> None:
-        tensors, stream = self._running(job), self._space.stream
-        guidance = job.request.guidance(step.expert)
+        tensors = self._running(job, Stage.DENOISE)
+        stream, guidance = tensors.holding.space.stream, job.request.guidance(step.expert)
+        tensors.denoiser.prepare(step.expert, guidance, version=step.segment)
         tensors.update.write(step.timestep, job.coefficients(step), guidance, stream)
-        tensors.denoiser.launch(step.expert, guidance, version=step.segment)
+        tensors.denoiser.launch(step.expert, guidance)
         tensors.update.enqueue(stream)
         _require_finite(job, tensors)
 
     def _decode(self, job: Job) -> None:
-        tensors = self._running(job)
+        tensors = self._running(job, Stage.DECODE)
         if job.resume is not None:
-            restore_latents(job.resume, tensors, self._space)
-        self._space.wait()
+            restore_latents(job.resume, tensors, tensors.holding.space)
+        tensors.holding.space.wait()
         _require_finite(job, tensors)
         decode_segment(
             self._vae,

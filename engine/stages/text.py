@@ -14,6 +14,7 @@ from wan_trt.engine.backend import Backend
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import BundleError
 from wan_trt.engine.executors import Executors
+from wan_trt.engine.lanes import Lane
 from wan_trt.engine.prompts import PromptTokenizer, clean_prompt
 from wan_trt.engine.stages.borrow import borrowed_bindings
 from wan_trt.engine.stages.vae import Check
@@ -85,7 +86,7 @@ class TextEncoder:
         """Remember the rows of `texts` by their keys; the encoder is loaded once for all."""
         geometry = self._bundle.manifest.geometry
         tokenizer = PromptTokenizer(self._bundle.path / "tokenizer.json", geometry.text_tokens)
-        space, memory = self._backend.space, self._backend.memory
+        space, memory = self._backend.spaces[Lane.CODING], self._backend.memory
         try:
             encoder = self._executors.get("text_encoder")
             for key, text in texts.items():

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from wan_trt.engine.backend import Backend
 from wan_trt.engine.executor import Bindings, Executor
 from wan_trt.engine.executors import Executors
+from wan_trt.engine.lanes import Lane
 from wan_trt.engine.memory.layout import Layout, TensorShape, shapes_of
 from wan_trt.engine.memory.tensors import Holding
 from wan_trt.engine.segments import clip_chunks
@@ -111,10 +112,11 @@ class Vae:
     def __init__(self, executors: Executors, backend: Backend) -> None:
         self._executors = executors
         self.backend = backend
+        self.space = backend.spaces[Lane.CODING]
 
     def encode(self, frames: int, read: ReadChunk, out: Tensor, check: Check) -> None:
         """Encode a clip of `frames` frames into `out`, float32 [16, latents, h, w], normalised."""
-        space = self.backend.space
+        space = self.space
         pair, sizes = self._pair("vae_encoder"), _grid(out)
         with self._hold("VAE encoder", pair, sizes) as holding:
             recurrence = Recurrence(pair, sizes, holding.tensors, space.stream)
@@ -128,7 +130,7 @@ class Vae:
     def decode(self, latents: Tensor) -> Generator[NDArray[np.float32]]:
         """Frames of normalised latents [16, latents, h, w], float32 [3, 1 or 4, height, width]
         in [-1, 1], one latent at a time. Close the iterator where not all of it is read."""
-        space = self.backend.space
+        space = self.space
         pair, sizes = self._pair("vae_decoder"), _grid(latents)
         with self._hold("VAE decoder", pair, sizes) as holding:
             recurrence = Recurrence(pair, sizes, holding.tensors, space.stream)
@@ -144,7 +146,7 @@ class Vae:
     def _hold(
         self, name: str, pair: tuple[Executor, Executor], sizes: Mapping[str, int]
     ) -> Holding:
-        return self.backend.memory.hold(CLIP, name, recurrence_layout(pair, sizes))
+        return self.backend.memory.hold(CLIP, name, recurrence_layout(pair, sizes), self.space)
 
 
 def _grid(latents: Tensor) -> dict[str, int]:

@@ -11,7 +11,7 @@ no files but its own. It ends when its job does, when the server does, however t
 it breaks a limit; then its job gets one MediaError.
 """
 
-from wan_trt.media.isolation.processes import ProcessLimits
+from wan_trt.media.isolation.processes import FORK_SERVER, ForkServer, ProcessLimits
 from wan_trt.media.isolation.reader import IsolatedMedia
 
-__all__ = ["IsolatedMedia", "ProcessLimits"]
+__all__ = ["FORK_SERVER", "ForkServer", "IsolatedMedia", "ProcessLimits"]

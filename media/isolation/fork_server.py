@@ -39,20 +39,18 @@ def main(descriptor: int) -> None:
     leave_network()
     Image.init()
     gc.freeze()
-    stuck: set[int] = set()
+    ended: dict[int, int] = {}
     with socket.socket(fileno=descriptor) as control:
         while True:
             packet, descriptors, _, _ = socket.recv_fds(control, PACKET_NBYTES, 1)
             if not packet:
                 return
             request = json.loads(packet)
+            _reap(ended)
             if request["ask"] == "fork":
                 answer = _fork(request, descriptors[0], control)
             else:
-                stuck = {pid for pid in stuck if _status(pid) is None}
-                answer = {"status": _end(request["pid"], request["grace_s"])}
-                if answer["status"] is None:
-                    stuck.add(request["pid"])
+                answer = {"status": _end(request["pid"], request["grace_s"], ended)}
             with contextlib.suppress(BrokenPipeError):
                 control.send(json.dumps(answer).encode("ascii"))
 
@@ -73,7 +71,7 @@ def _fork(request: dict[str, Any], descriptor: int, control: socket.socket) -> d
         control.close()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries that die say so
         confine(request["memory_nbytes"], request["open_files"])
-        media = LocalMedia(MediaLimits(**request["limits"]))
+        media = LocalMedia(MediaLimits(**request["limits"]), ahead=False)
         with socket.socket(fileno=descriptor) as connection:
             serve(connection, media, request["cpu_s"])
         status = 0
@@ -81,23 +79,27 @@ def _fork(request: dict[str, Any], descriptor: int, control: socket.socket) -> d
         os._exit(status)
 
 
-def _end(child: int, grace_s: float) -> int | None:
+def _end(child: int, grace_s: float, ended: dict[int, int]) -> int | None:
     """How a reader ended, by itself within `grace_s` or killed; None where it sleeps in the kernel
     (a disk that does not answer)."""
-    status = _wait(child, grace_s)
-    if status is None:
+    _wait(child, grace_s, ended)
+    if child not in ended:
         os.kill(child, signal.SIGKILL)
-        status = _wait(child, _KILL_S)
-    return status
+        _wait(child, _KILL_S, ended)
+    return ended.pop(child, None)
 
 
-def _wait(child: int, seconds: float) -> int | None:
+def _wait(child: int, seconds: float, ended: dict[int, int]) -> None:
     deadline = time.monotonic() + seconds
-    while (status := _status(child)) is None and time.monotonic() < deadline:
+    while True:
+        _reap(ended)
+        if child in ended or time.monotonic() >= deadline:
+            return
         time.sleep(_LOOK_S)
-    return status
 
 
-def _status(child: int) -> int | None:
-    pid, status = os.waitpid(child, os.WNOHANG)
-    return os.waitstatus_to_exitcode(status) if pid else None
+def _reap(ended: dict[int, int]) -> None:
+    """Note how readers ended; also those that nobody asks about leave no zombie."""
+    with contextlib.suppress(ChildProcessError):
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            ended[found[0]] = os.waitstatus_to_exitcode(found[1])

@@ -34,7 +34,7 @@ class ProcessLimits:
     """What one reader process may take. `memory_nbytes` besides the files that it maps; `cpu_s` of
     processor time for one answer, over all its threads; `wall_s` until the next frame comes."""
 
-    memory_nbytes: int = 4 << 30
+    memory_nbytes: int = 4 * 10**9
     cpu_s: float = 300.0
     wall_s: float = 60.0
     open_files: int = 64

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +28,7 @@ from wan_trt.media.isolation.messages import (
 )
 from wan_trt.media.isolation.processes import FORK_SERVER, ForkServer, ProcessLimits
 from wan_trt.media.limits import MediaLimits
+from wan_trt.media.read_ahead import ReadAhead
 
 _DYING_S = 1.0
 _CHANNELS = 3
@@ -56,20 +58,22 @@ class IsolatedMedia:
         self._pid: int | None = None
         self._lost: MediaError | None = None
         self._closed = False
+        self._ahead: list[ReadAhead] = []
 
     @property
     def pid(self) -> int | None:
         """The process; None before it is needed and after it ended."""
         return self._pid
 
-    def frames(self, path: Path | str, field: str | None = None) -> IsolatedFrames:
+    def frames(self, path: Path | str, field: str | None = None) -> ReadAhead:
         """Raises MediaError, and ResourceError where no process can be started."""
 
         def opened(connection: socket.socket) -> IsolatedFrames:
             return IsolatedFrames(self, Path(path), field, self.message(connection))
 
         request = {"ask": "frames", "path": str(path), "field": field}
-        return self.exchange(request, Path(path), field, opened)
+        self._ahead.append(ReadAhead(self.exchange(request, Path(path), field, opened)))
+        return self._ahead[-1]
 
     def image(self, path: Path | str, field: str | None = None) -> NDArray[np.uint8]:
         """Raises as `frames`."""
@@ -99,6 +103,8 @@ class IsolatedMedia:
         """End the process, whatever it is doing; idempotent."""
         self._closed = True
         self._end(0.0)
+        for frames in self._ahead:
+            frames.close()
 
     def exchange(
         self,
@@ -148,6 +154,8 @@ class IsolatedMedia:
         with self._ending:
             if self._connection is None:
                 self._pid, self._connection = self._fork_server.fork(self.limits, self._process)
+                # The process ends by itself when nobody can ask it any more.
+                weakref.finalize(self, self._connection.close)
             self._connection.settimeout(self._process.wall_s)
             return self._connection
 

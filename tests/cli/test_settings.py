@@ -11,11 +11,13 @@ from typing import Literal
 
 import pytest
 
+from wan_trt.cli.serve_options import server_options
 from wan_trt.cli.serve_settings import ServeSettings
-from wan_trt.cli.settings.declaration import setting, settings_of
+from wan_trt.cli.settings.declaration import build, setting, settings_of
 from wan_trt.cli.settings.flags import add_settings, given_flags
 from wan_trt.cli.settings.sources import Configuration, load
 from wan_trt.engine.errors import InputError
+from wan_trt.server.media_options import MediaOptions
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,16 @@ def test_the_server_declares_each_setting_once_and_with_a_help() -> None:
         assert name == name.lower()
         assert each.declared.help[0].islower() or each.declared.help.startswith("CPU")
         assert each.kind is bool or each.declared.metavar or each.choices, name
+
+
+def test_the_server_reads_media_within_the_limits_that_its_settings_name() -> None:
+    default = server_options(build(ServeSettings, {"bundle": Path("bundle")}))
+    assert default.jobs.media == MediaOptions()
+    strict = build(
+        ServeSettings, {"bundle": Path("bundle"), "max_frames": 9, "reader_seconds": 2.0}
+    )
+    media = server_options(strict).jobs.media
+    assert (media.limits.frames, media.process.wall_s) == (9, 2.0)
 
 
 @dataclass(frozen=True)

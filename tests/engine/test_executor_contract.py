@@ -144,7 +144,7 @@ def test_a_tensor_that_is_not_given_is_made_or_missed(
     """Only a host has memory to give."""
     executor = rig.executor(scale, weights(tmp_path / "set", 1.0), SCALE)
     x = rig.tensor(floats(3, 2))
-    if rig.backend.space.stream is None:
+    if rig.backend.memory.space.stream is None:
         bindings = executor.bind({"rows": 3, "columns": 1}, {"x": x})
         rig.launch(executor, bindings)
         np.testing.assert_array_equal(bindings.outputs["y"], floats(3, 2))
@@ -187,7 +187,7 @@ def test_a_closed_executor_does_not_run(rig: Rig, scale: Path, tmp_path: Path) -
     tensors = {"x": rig.tensor(floats(1, 2)), "y": rig.empty(1, 2)}
     bindings = executor.bind({"rows": 1, "columns": 1}, tensors)
     rig.launch(executor, bindings)
-    rig.backend.space.wait()
+    rig.backend.memory.space.wait()
     executor.close()
     executor.close()
     with pytest.raises(ValueError, match="closed"):

@@ -109,7 +109,7 @@ def scribble(backend: Backend) -> None:
     layout = Layout({"x": TensorShape((4 << 20,), "uint8")})
     with backend.memory.hold(JOB, "somebody else", layout) as holding:
         tensor = holding.tensors["x"]
-        backend.space.write(tensor, np.full(tensor.shape, 0xFF, np.uint8))
+        backend.memory.space.write(tensor, np.full(tensor.shape, 0xFF, np.uint8))
 
 
 def test_a_job_holds_what_its_layout_says(

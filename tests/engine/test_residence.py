@@ -54,8 +54,9 @@ class Turns:
 
     def do(self, job: Job) -> None:
         """The job's next unit."""
-        self._residence.enter(job)
+        self._residence.enter(job, self._pipeline.space_of(job.unit.stage))
         self._pipeline.run(job.unit, job)
+        self._residence.leave(job)
         following = job.following
         if following is None:
             self.end(job)
@@ -64,7 +65,7 @@ class Turns:
 
     def end(self, job: Job) -> None:
         job.finish(JobState.DONE)
-        self._residence.leave(job)
+        self._residence.forget(job)
 
     def clip_of(self, pages: int) -> Holding:
         """Memory that a stage of the job that ran last needs for a while."""

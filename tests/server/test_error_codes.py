@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,7 +35,7 @@ from wan_trt.engine.errors import (
     WanTrtError,
 )
 from wan_trt.engine.stages.pipeline import Pipeline
-from wan_trt.media import LocalMedia, MediaLimits, request_files
+from wan_trt.media import MediaLimits
 from wan_trt.server.address import Address
 from wan_trt.server.calls import OpenAccess
 from wan_trt.server.client import Client
@@ -51,6 +50,7 @@ from wan_trt.server.errors import (
     UnavailableError,
 )
 from wan_trt.server.jobs import JobOptions
+from wan_trt.server.media_options import MediaOptions
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
 from wan_trt.server.server import Server, ServerOptions
@@ -175,10 +175,10 @@ def test_media_error(desk: Callable[..., Desk], tmp_path: Path) -> None:
 
 
 @row(MediaLimitError)
-def test_media_above_a_limit(desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch) -> None:
-    limited = partial(LocalMedia, MediaLimits(picture_pixels=100))
-    monkeypatch.setattr(request_files, "LocalMedia", limited)
-    _, details = provoked(MediaLimitError, desk().submit, grpc.StatusCode.INVALID_ARGUMENT)
+def test_media_above_a_limit(desk: Callable[..., Desk]) -> None:
+    limited = MediaOptions(MediaLimits(picture_pixels=100))
+    at = desk(jobs=JobOptions(media=limited))
+    _, details = provoked(MediaLimitError, at.submit, grpc.StatusCode.INVALID_ARGUMENT)
     assert details["BadRequest"].field_violations[0].field == "reference"
 
 

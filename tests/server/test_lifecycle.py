@@ -21,6 +21,7 @@ from wan_trt.engine.errors import InputError
 from wan_trt.server.address import Address
 from wan_trt.server.client import Client
 from wan_trt.server.errors import UnavailableError
+from wan_trt.server.security import SecurityOptions
 from wan_trt.server.server import Server, ServerOptions
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -75,8 +76,9 @@ def test_a_busy_port_is_bad_input(server: Server, tiny_bundle: Bundle, tmp_path:
 
 
 def test_an_address_of_another_machine_is_bad_input(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    insecure = SecurityOptions(insecure=True)
     with Engine(tiny_bundle) as engine, pytest.raises(InputError, match="cannot listen"):
-        Server(engine, tmp_path, ServerOptions(Address("192.0.2.1", 50051)))
+        Server(engine, tmp_path, ServerOptions(Address("192.0.2.1", 50051), security=insecure))
 
 
 def test_a_data_folder_that_is_a_file_is_bad_input(tiny_bundle: Bundle, tmp_path: Path) -> None:

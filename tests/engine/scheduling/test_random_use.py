@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 )
 from scheduled import key, runs, submission
 
+from wan_trt.engine.lanes import APART, TOGETHER, Lane
 from wan_trt.engine.memory.footprint import VideoSize
 from wan_trt.engine.scheduling.costs import CostTable
 from wan_trt.engine.scheduling.experts import OneExpert
@@ -39,8 +40,11 @@ class SchedulerModel(RuleBasedStateMachine):
         policy=st.sampled_from(Policy),
         load_s=st.sampled_from([None, 0.5, 3.0]),
         admission=st.booleans(),
+        lanes=st.sampled_from([TOGETHER, APART]),
     )
-    def begin(self, policy: Policy, load_s: float | None, admission: bool) -> None:
+    def begin(
+        self, policy: Policy, load_s: float | None, admission: bool, lanes: tuple[Lane, ...]
+    ) -> None:
         self.costs = CostTable(lambda key: key.size.height / 240, operations_per_s=1.0)
         self.load_s = load_s or 0.0
         self.scheduler = Scheduler(
@@ -53,8 +57,8 @@ class SchedulerModel(RuleBasedStateMachine):
         self.now = 0.0
         self.count = 0
         self.units: dict[str, list[Run]] = {}  # what is left of live jobs
-        self.out: Decision | None = None
-        self.ends = 0.0
+        self.lanes = lanes
+        self.out: dict[Lane, tuple[Decision, float]] = {}  # with the times of their ends
         self.arrived: dict[str, float] = {}
         self.promised: dict[str, float] = {}  # deadlines that were accepted
         self.fifo: dict[str, float] = {}  # seconds, if first come were first served
@@ -98,44 +102,66 @@ class SchedulerModel(RuleBasedStateMachine):
             return
         self.units[job_id] = left
         self.arrived[job_id] = self.now
-        out_s = self.ends - self.now if self.out else 0.0
+        out_s = max((ends - self.now for _, ends in self.out.values()), default=0.0)
         self.fifo[job_id] = out_s + sum(self.seconds(left) for left in self.units.values())
         if self.exact and deadline_s is not None and self.scheduler.admission:
             self.promised[job_id] = deadline_s
 
-    @precondition(lambda self: self.out is None and self.units)
-    @rule()
-    def begin_unit(self) -> None:
-        decision = self.scheduler.next(self.now)
-        assert decision is not None, "idle with work to do"
+    @precondition(lambda self: self.units)
+    @rule(first=st.sampled_from(APART))
+    def begin_units(self, first: Lane) -> None:
+        """Lanes are asked in any order."""
+        for lane in sorted(self.lanes, key=lambda lane: lane is not first):
+            self.begin_unit(lane)
+        assert self.out, "idle with work to do"
+
+    @precondition(lambda self: self.units and self.out)
+    @rule(data=st.data())
+    def begin_one(self, data: st.DataObject) -> None:
+        """The other lane may be asked later."""
+        self.begin_unit(data.draw(st.sampled_from(self.lanes)))
+
+    def begin_unit(self, lane: Lane) -> None:
+        if lane in self.out:
+            return
+        decision = self.scheduler.next(self.now, lane.stages)
+        if decision is None:
+            return
+        assert all(decision.job_id != out.job_id for out, _ in self.out.values()), "out twice"
         left = self.units[decision.job_id]
         assert (decision.stage, decision.expert) == (left[0].stage, left[0].expert)
-        self.out = decision
-        self.ends = self.now + decision.seconds + (self.load_s if decision.load else 0.0)
+        assert decision.stage in lane.stages
+        load_s = self.load_s if decision.load else 0.0
+        self.out[lane] = decision, self.now + decision.seconds + load_s
 
-    @precondition(lambda self: self.out is not None)
+    @property
+    def next_lane(self) -> Lane:
+        """Whose unit ends next."""
+        return min(self.out, key=lambda lane: self.out[lane][1])
+
+    @precondition(lambda self: self.out)
     @rule(share=st.floats(0, 1))
     def time_passes(self, share: float) -> None:
-        self.now += share * (self.ends - self.now)
+        self.now += share * (self.out[self.next_lane][1] - self.now)
 
-    @precondition(lambda self: self.out is not None)
+    @precondition(lambda self: self.out)
     @rule(factor=st.floats(0.7, 2.0))
     def end_unit(self, factor: float) -> None:
         self.end_out(1.0 if self.exact else factor)
 
-    @precondition(lambda self: self.out is not None)
+    @precondition(lambda self: self.out)
     @rule(turns=st.integers(1, 12))
     def go_on(self, turns: int) -> None:
         """Most of a machine's time."""
-        self.end_out(1.0)
         for _ in range(turns):
-            if self.units:
-                self.begin_unit()
+            if self.out:
                 self.end_out(1.0)
+            if self.units:
+                self.begin_units(APART[0])
 
     def end_out(self, factor: float) -> None:
-        assert self.out is not None
-        decision, self.out, self.now = self.out, None, self.ends
+        lane = self.next_lane
+        decision, self.now = self.out.pop(lane)
         self.units[decision.job_id].pop(0)
         goes_on = self.scheduler.done(decision, decision.seconds * factor)
         assert goes_on == bool(self.units[decision.job_id])
@@ -156,8 +182,7 @@ class SchedulerModel(RuleBasedStateMachine):
         job_id = data.draw(st.sampled_from(sorted(self.units)))
         self.scheduler.cancel(job_id)
         del self.units[job_id]
-        if self.out is not None and self.out.job_id == job_id:
-            self.out = None
+        self.out = {lane: out for lane, out in self.out.items() if out[0].job_id != job_id}
 
     @invariant()
     def no_job_is_lost(self) -> None:
@@ -171,12 +196,9 @@ class SchedulerModel(RuleBasedStateMachine):
         return loads * self.load_s + sum(self.costs.cost(r.key).seconds * r.passes for r in left)
 
     def teardown(self) -> None:
-        if self.out is not None:
+        while getattr(self, "units", None):
+            self.begin_units(APART[0])
             self.end_out(1.0)
-        while self.units:
-            self.begin_unit()
-            self.end_out(1.0)
-        assert self.scheduler.next(self.now) is None
 
 
 class ChangingCostsModel(SchedulerModel):
