@@ -82,8 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
             stack.enter_context(tempfile.TemporaryDirectory(prefix="wan-trt-"))
         )
         server = stack.enter_context(Server(engine, folder, options))
-        if options.security.insecure and not options.listen.loopback:
-            _say("insecure: whoever reaches this port may read and do everything")
+        if missing := options.security.missing(options.listen):
+            _say(f"insecure: whoever reaches this port does so without {' and '.join(missing)}")
         print(f"listening on {server.address}", flush=True)
         wait_for(signals)
         _say("stopping: no more jobs are taken")

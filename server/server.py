@@ -27,10 +27,11 @@ from wan_trt.engine.engine import Engine
 from wan_trt.server.address import Address
 from wan_trt.server.calls import Calls, OpenAccess
 from wan_trt.server.errors import UnavailableError
+from wan_trt.server.first_look import FirstLook
 from wan_trt.server.free_port import require_free, unusable
 from wan_trt.server.input_roots import InputRoots
 from wan_trt.server.jobs import JobOptions, Jobs
-from wan_trt.server.open_services import Health, Reflection
+from wan_trt.server.open_services import MAX_OPEN_REFLECTIONS, Health, Reflection
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
 from wan_trt.server.quotas import Quotas
@@ -105,6 +106,7 @@ class Server:
         self.room = Room(self._data.path, options.reserve_nbytes)
         self._options = options
         self._broken = False
+        self._ended = False
         quotas = Quotas()
         self._jobs = Jobs(engine, self._data, uploads, self.room, options.jobs, quotas)
         self._tidier = Tidier(self._tidy)
@@ -113,6 +115,7 @@ class Server:
         self._threads = ThreadPoolExecutor(options.calls, thread_name_prefix="rpc")
         self._grpc = grpc.server(
             self._threads,
+            interceptors=[FirstLook(self._access)],
             options=(
                 *_OPTIONS,
                 ("grpc.max_concurrent_streams", options.calls),
@@ -126,7 +129,7 @@ class Server:
         add(VideoService(self._jobs, uploads, files, calls), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection_calls = (
-            Calls(OpenAccess(), quotas, options.streams)
+            Calls(OpenAccess(), quotas, MAX_OPEN_REFLECTIONS)
             if options.security.open_reflection
             else calls
         )
@@ -180,6 +183,9 @@ class Server:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._ended:
+            return
+        self._ended = True
         self.drain()
         self._worker.stop(suspend=self._options.durable)
         self._tidier.stop()

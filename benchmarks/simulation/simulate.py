@@ -15,6 +15,7 @@ from wan_trt.engine.request import ExpertName
 from wan_trt.engine.scheduling.costs import CostTable
 from wan_trt.engine.scheduling.experts import OneExpert
 from wan_trt.engine.scheduling.operations import operations
+from wan_trt.engine.scheduling.pace import Pace
 from wan_trt.engine.scheduling.preference import Policy
 from wan_trt.engine.scheduling.scheduler import Decision, Scheduler
 from wan_trt.engine.scheduling.work import Submission
@@ -67,13 +68,15 @@ class Simulation:
         *,
         ends_late: bool = False,
         costs_known: bool = False,
+        pace: Pace | None = None,
         lanes: tuple[Lane, ...] = TOGETHER,
         side_by_side: float = 1.0,
     ) -> None:
         """With `ends_late`, jobs end at their deadline, as in an engine; else they go on. With
-        `costs_known`, the scheduler knows the machine's costs from the start. `side_by_side` is
-        how fast each of two units runs while both do, by its speed alone: 1 where they do not feel
-        each other, 0.5 where nothing is gained."""
+        `costs_known`, the scheduler knows the machine's costs from the start. `pace` learns the
+        margin of admission, None: the scheduler's own. `side_by_side` is how fast each of two units
+        runs while both do, by its speed alone: 1 where they do not feel each other, 0.5 where
+        nothing is gained."""
         self._machine = machine
         self._ends_late = ends_late
         self._lanes, self._side_by_side = lanes, side_by_side
@@ -90,6 +93,7 @@ class Simulation:
             policy,
             one_expert=None if load_s is None else OneExpert(load_s),
             admission=admission,
+            pace=pace,
         )
         self._live: dict[str, TracedJob] = {}
         self._fetch = _Fetch()
