@@ -359,8 +359,7 @@ class Jobs:
         self._watched.enter(stored.job_id, work, stored.deadline is not None)
         try:
             self._require_attempts(stored)
-            with self._data.store.at_work(stored.job_id):
-                self._intake.resume(stored, record, submission)
+            self._intake.resume(stored, record, submission)
         except ResourceError:
             raise  # the machine's fault, not the job's
         except WanTrtError as error:
