@@ -21,6 +21,12 @@ class ModelSettings:
     bundle: Path = setting(..., "the folder that `wan-trt export` made", "BUNDLE", positional=True)
     device: Literal["cpu", "cuda"] = setting("cpu", DEVICE_HELP)
     threads: int | None = setting(None, THREADS_HELP, "N")
+    models: Path | None = setting(
+        None,
+        "a Wan2.2-Animate checkpoint, or its process_checkpoint: the networks that find people "
+        "in driving videos (default: clients send key points)",
+        "DIR",
+    )
 
 
 @dataclass(frozen=True)

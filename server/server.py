@@ -25,6 +25,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from wan_trt.engine.engine import Engine
 from wan_trt.server.address import Address
+from wan_trt.server.bundles import bundle_to_wire
 from wan_trt.server.calls import Calls, OpenAccess
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.first_look import FirstLook
@@ -116,6 +117,7 @@ class Server:
         self._not_ready: str | None = "starting"
         self.engine = engine
         self.telemetry = Telemetry(engine, options.tracing, lambda: self._not_ready)
+        self._stopping = False
         quotas = Quotas()
         self._jobs = Jobs(
             *(engine, self._data, uploads, self.room, options.jobs, quotas), self.telemetry.jobs
@@ -140,10 +142,23 @@ class Server:
             ),
             maximum_concurrent_rpcs=options.calls,
         )
+
+        def bundles() -> list[wire.Bundle]:
+            return [
+                bundle_to_wire(
+                    engine.bundle,
+                    self._jobs.bundle_name,
+                    wire.BUNDLE_STATE_DRAINING if self._stopping else wire.BUNDLE_STATE_SERVING,
+                    options.jobs.networks,
+                    max_upload_nbytes=options.max_upload_nbytes,
+                    max_unfinished_jobs=options.jobs.max_unfinished,
+                )
+            ]
+
         add: Any = wire_grpc.add_VideoServiceServicer_to_server
         calls = Calls(self._access, quotas, options.streams, self.telemetry.calls)
         files = ServerFiles(self._roots, uploads, self._jobs.room_for_upload)
-        add(VideoService(self._jobs, uploads, files, calls), self._grpc)
+        add(VideoService(self._jobs, uploads, files, calls, engine, bundles), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection_calls = (
             Calls(OpenAccess(), quotas, MAX_OPEN_REFLECTIONS, self.telemetry.calls)
@@ -201,6 +216,7 @@ class Server:
     def drain(self) -> None:
         """Take no more jobs, and say so: first to health checks, then to those who submit."""
         self._not_ready = self._not_ready or "stopping"
+        self._stopping = True
         self._health.enter_graceful_shutdown()
         self._jobs.refuse(
             UnavailableError("the server is stopping", action="use another, or try again later")
@@ -217,6 +233,7 @@ class Server:
             return
         self._stopped = True
         self.drain()
+        self._jobs.stop_preparing(suspend=self._options.durable)
         self._worker.stop(suspend=self._options.durable)
         self._tidier.stop()
         self._jobs.leave_unfinished(

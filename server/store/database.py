@@ -77,6 +77,19 @@ CREATE TABLE origins (
     traceparent TEXT NOT NULL         -- W3C Trace Context, or empty
 ) WITHOUT ROWID;
 """,
+    """
+ALTER TABLE jobs ADD COLUMN state TEXT NOT NULL DEFAULT '';  -- of the newest event
+ALTER TABLE jobs ADD COLUMN video BLOB;                      -- VideoFormat
+CREATE INDEX jobs_by_state ON jobs (state, arrival);
+CREATE INDEX jobs_by_owner ON jobs (owner, arrival);
+CREATE TABLE labels (
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    arrival INTEGER NOT NULL REFERENCES jobs (arrival) ON DELETE CASCADE,
+    PRIMARY KEY (key, value, arrival)
+) WITHOUT ROWID;
+CREATE INDEX labels_by_job ON labels (arrival);
+""",
 )
 """What leads from each version to the next; a new file goes through all of them."""
 

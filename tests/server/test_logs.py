@@ -20,8 +20,8 @@ from toy_server import stub_of, toy_server, toy_submission
 
 from wan_trt.engine.errors import BundleError
 from wan_trt.server.client import Client
-from wan_trt.server.messages import submission_to_wire
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
+from wan_trt.server.submission_messages import submission_to_wire
 from wan_trt.server.telemetry.context import Work, at_work
 from wan_trt.server.telemetry.logs import LogFormat, logging_to
 
