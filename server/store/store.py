@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,15 +137,6 @@ class Store:
             with suppress(StorageFullError):  # blamed without need, if the process dies now
                 self._set(job_id, "at_work = 0")
             self._at_work.discard(job_id)
-
-    @contextmanager
-    def at_work(self, job_id: str) -> Iterator[None]:
-        """The block is work on the job."""
-        self.begin_work(job_id)
-        try:
-            yield
-        finally:
-            self.end_work(job_id)
 
     def count_deaths(self) -> None:
         """The process before died: blame the jobs that it was at work on."""
