@@ -110,7 +110,7 @@ def median(turns: int, act: Callable[[], object]) -> float:
 
 
 def median_event(data: DataFolder, turns: int = 300) -> float:
-    data.store.add(StoredJob(JOB, "", b"request", "bundle", time.time()))
+    data.store.add(StoredJob(JOB, "", b"request", "bundle", time.time()), {})
     numbers = iter(range(1, turns + 1))
     return median(
         turns,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +13,21 @@ from wan_trt.engine.errors import InputError
 from wan_trt.engine.request import Mode
 
 if TYPE_CHECKING:
-    from wan_trt.preprocess import KeypointTrack, Options, Prepared, RetargetFigures
-    from wan_trt.preprocess.figures import Seen
+    from wan_trt.preprocess import Prepared
+    from wan_trt.preprocess.driver import DriverChoices, MaskSource
     from wan_trt.preprocess.networks.folder import NetworkFolder
     from wan_trt.preprocess.progress import OnProgress
 
 _HIGHEST_RATE = 10_000
-_BOX, _SAM2 = "box", "sam2"
+_MASK_SOURCES = ("sam2", "box")
+DRIVER_MEDIA = (
+    "keypoints",
+    "matte",
+    "reference_keypoints",
+    "edited_driver",
+    "edited_character",
+)
+"""Those of the options that name files about a driving video."""
 _DRIVER_FIELDS = (
     *("keypoints", "models", "person", "retarget", "reference_keypoints", "edited_driver"),
     *("edited_character", "matte", "mask_from", "smooth_points_s", "smooth_faces_s", "face_size"),
@@ -28,13 +37,7 @@ _DRIVER_FIELDS = (
 
 def add_driver_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
     """What is not an option of `generate` without a driving video."""
-    group.add_argument(
-        "--keypoints",
-        metavar="FILE",
-        type=Path,
-        help="where that person's joints, hands and face are in each frame: COCO-WholeBody-133, "
-        "OpenPose or MediaPipe JSON, or a folder of OpenPose's files",
-    )
+    add_preparation_arguments(group)
     group.add_argument(
         "--models",
         metavar="DIR",
@@ -42,6 +45,17 @@ def add_driver_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParse
         help="instead of --keypoints: a Wan2.2-Animate checkpoint, or its process_checkpoint, with "
         "the networks that find them: det/yolov10m.onnx and pose2d/vitpose_h_wholebody.onnx; in "
         "replace mode also sam2/*.onnx, see docs/preprocessing.md",
+    )
+
+
+def add_preparation_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParser) -> None:
+    """Those that a server knows, too: it has networks of its own."""
+    group.add_argument(
+        "--keypoints",
+        metavar="FILE",
+        type=Path,
+        help="where that person's joints, hands and face are in each frame: COCO-WholeBody-133, "
+        "OpenPose or MediaPipe JSON, or a folder of OpenPose's files",
     )
     group.add_argument(
         "--person",
@@ -59,7 +73,7 @@ def add_driver_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParse
         "--reference-keypoints",
         metavar="FILE",
         type=Path,
-        help="with --retarget: the key points of --reference (default: found with --models)",
+        help="with --retarget: the key points of --reference (default: found by the networks)",
     )
     group.add_argument(
         "--edited-driver",
@@ -81,9 +95,9 @@ def add_driver_arguments(group: argparse._ArgumentGroup | argparse.ArgumentParse
     )
     group.add_argument(
         "--mask-from",
-        choices=[_SAM2, _BOX],
+        choices=_MASK_SOURCES,
         help="replace mode without --matte: cut the person out with SAM2, or take a generous box "
-        "around the key points (default: sam2 with --models, else box)",
+        "around the key points (default: sam2 where there are networks, else box)",
     )
     group.add_argument(
         "--smooth-points",
@@ -129,46 +143,50 @@ def prepare_driver(
     on_progress: OnProgress,
 ) -> Prepared:
     """Opens what the arguments name and prepares it; files are closed with `resources`."""
-    from wan_trt.media import open_frames, read_image
-    from wan_trt.media.read_ahead import ReadAhead
-    from wan_trt.preprocess import PersonTracker, prepare, read_keypoints
+    from wan_trt.engine.choices import RequestChoices
+    from wan_trt.preprocess.driver import Driver, DriverFiles, check_choices
 
-    options = _options(arguments, frame_limit)
-    networks = _networks(arguments)
-    driver = ReadAhead(open_frames(video, field="video"))
-    resources.callback(driver.close)
-    matte = None
-    if arguments.matte is not None:
-        matte = open_frames(arguments.matte, field="matte")
-        resources.callback(matte.close)
-    reference = read_image(arguments.reference, field="reference")
-    tracker = None
-    if networks is not None and (arguments.keypoints is None or arguments.retarget):
-        tracker = PersonTracker(networks.detector(), networks.pose())
-    motion: KeypointTrack | PersonTracker
-    if arguments.keypoints is not None:
-        motion = read_keypoints(arguments.keypoints, driver, options.person)
-    else:
-        assert tracker is not None
-        motion = tracker
-    segmented = options.mode is Mode.REPLACE and matte is None and _mask_from(arguments) == _SAM2
-    return prepare(
-        reference,
-        motion,
-        driver,
-        options,
-        matte,
-        outlines=networks.outlines() if segmented and networks is not None else None,
-        figures=_figures(arguments) if arguments.retarget else None,
-        tracker=tracker,
-        on_progress=on_progress,
+    settings = RequestChoices(
+        mode=None if arguments.mode is None else Mode(arguments.mode),
+        frames=frame_limit,
+        area=arguments.area,
+    )
+    files = DriverFiles(
+        video,
+        Path(arguments.reference),
+        **{name: getattr(arguments, name) for name in DRIVER_MEDIA},
+    )
+    choices = driver_choices(arguments)
+    options = choices.options(settings)
+    check_choices(files, choices, options)
+    if options.mode is Mode.REPLACE and files.matte is None:
+        choices = replace(choices, mask_from=choices.mask_from or _mask_from(arguments))
+    networks = _networks(arguments, choices)
+    return Driver(files, choices, options, networks, resources).prepare(on_progress)
+
+
+def driver_choices(arguments: argparse.Namespace) -> DriverChoices:
+    """What the options say. Raises InputError."""
+    from wan_trt.cli.sizes import parse_size
+    from wan_trt.preprocess.driver import DriverChoices, MaskSource
+
+    return DriverChoices(
+        person=None if arguments.person is None else _place(arguments.person),
+        retarget=arguments.retarget,
+        mask_from=None if arguments.mask_from is None else MaskSource(arguments.mask_from),
+        smooth_points_s=arguments.smooth_points_s,
+        smooth_faces_s=arguments.smooth_faces_s,
+        face_size=arguments.face_size,
+        rate=arguments.fps,
+        # (height, width)
+        size=parse_size(arguments.size)[::-1] if arguments.size else None,
     )
 
 
 def refuse_without_video(arguments: argparse.Namespace) -> None:
     """`generate` has these options for a driving video only."""
     for name in _DRIVER_FIELDS:
-        if getattr(arguments, name) != arguments.parser.get_default(name):
+        if getattr(arguments, name, None) != arguments.parser.get_default(name):
             raise InputError(
                 "given without --video",
                 expected="a driving video that it is about",
@@ -177,64 +195,15 @@ def refuse_without_video(arguments: argparse.Namespace) -> None:
             )
 
 
-def _options(arguments: argparse.Namespace, frame_limit: int | None) -> Options:
-    from wan_trt.cli.sizes import parse_size
-    from wan_trt.preprocess import Options, PersonChoice
-
-    person = PersonChoice() if arguments.person is None else PersonChoice(_place(arguments.person))
-    options = Options(
-        mode=Mode.ANIMATE if arguments.mode is None else Mode(arguments.mode),
-        # (height, width)
-        size=parse_size(arguments.size)[::-1] if arguments.size else None,
-        rate=arguments.fps,
-        frame_limit=frame_limit,
-        face_size=arguments.face_size,
-        person=person,
-        smooth_points_s=arguments.smooth_points_s,
-        smooth_faces_s=arguments.smooth_faces_s,
-        **({} if arguments.area is None else {"area": arguments.area}),
-    )
-    _refuse_stray(arguments, options)
-    return options
-
-
-def _refuse_stray(arguments: argparse.Namespace, options: Options) -> None:
-    """Options that would do nothing."""
-    if arguments.size is not None and arguments.area is not None:
-        raise InputError(
-            f"{arguments.size} together with --area",
-            expected="one of the two",
-            action="leave one of them out",
-            field="size",
-        )
-    without_retarget = ("reference_keypoints", "edited_driver", "edited_character")
-    stray = [name for name in without_retarget if getattr(arguments, name) is not None]
-    if stray and not arguments.retarget:
-        raise InputError(
-            "given without --retarget",
-            expected="both, or none",
-            action="add --retarget, or leave it out",
-            field=stray[0],
-        )
-    if arguments.mask_from is not None and (
-        options.mode is not Mode.REPLACE or arguments.matte is not None
-    ):
-        raise InputError(
-            f"{arguments.mask_from}, where no mask is to be made",
-            expected="replace mode without --matte",
-            action="leave it out",
-            field="mask_from",
-        )
-
-
-def _networks(arguments: argparse.Namespace) -> NetworkFolder | None:
+def _networks(arguments: argparse.Namespace, choices: DriverChoices) -> NetworkFolder | None:
+    from wan_trt.preprocess.driver import MaskSource
     from wan_trt.preprocess.networks.folder import NetworkFolder
     from wan_trt.preprocess.networks.onnx_network import NetworkDevice
 
     if arguments.models is not None:
         device = NetworkDevice(getattr(arguments, "device", None) or NetworkDevice.CPU)
         return NetworkFolder.find(arguments.models, device)
-    if arguments.keypoints is None or _mask_from(arguments) == _SAM2:
+    if arguments.keypoints is None or choices.mask_from is MaskSource.SAM2:
         what = "the person's key points" if arguments.keypoints is None else "SAM2"
         raise InputError(
             f"missing: nothing tells {what}",
@@ -246,31 +215,10 @@ def _networks(arguments: argparse.Namespace) -> NetworkFolder | None:
     return None
 
 
-def _mask_from(arguments: argparse.Namespace) -> str:
-    return arguments.mask_from or (_BOX if arguments.models is None else _SAM2)
+def _mask_from(arguments: argparse.Namespace) -> MaskSource:
+    from wan_trt.preprocess.driver import MaskSource
 
-
-def _figures(arguments: argparse.Namespace) -> RetargetFigures:
-    from wan_trt.preprocess import RetargetFigures
-
-    character = arguments.reference_keypoints or arguments.reference
-    return RetargetFigures(
-        _seen(Path(character), "reference"),
-        *(
-            None if path is None else _seen(path, name)
-            for name, path in (
-                ("edited_driver", arguments.edited_driver),
-                ("edited_character", arguments.edited_character),
-            )
-        ),
-    )
-
-
-def _seen(path: Path, field: str) -> Seen:
-    from wan_trt.media import read_image
-    from wan_trt.preprocess import read_keypoints
-
-    return read_keypoints(path) if path.suffix.lower() == ".json" else read_image(path, field=field)
+    return MaskSource.BOX if arguments.models is None else MaskSource.SAM2
 
 
 def _place(text: str) -> tuple[float, ...]:

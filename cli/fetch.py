@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         type=Path,
         required=True,
-        help="file to write: .mp4 or .safetensors, whichever the job was submitted for",
+        help="file to write: .mp4, .safetensors, .zip or .rgb, whichever the job was submitted for",
     )
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wan_trt.cli.extras import needs_extra
 from wan_trt.cli.serve_settings import (
     MediaSettings,
+    ModelSettings,
     SecuritySettings,
     ServeSettings,
-    StorageSettings,
 )
 from wan_trt.engine.errors import InputError
 
 if TYPE_CHECKING:
     from wan_trt.engine.dispatch import SchedulingOptions
+    from wan_trt.preprocess.networks.folder import NetworkFolder
     from wan_trt.server.jobs import JobOptions
     from wan_trt.server.media_options import MediaOptions
     from wan_trt.server.security import SecurityOptions
@@ -23,16 +25,23 @@ _GIGABYTE = 10**9
 
 
 def server_options(settings: ServeSettings) -> ServerOptions:
+    """Raises InputError, also where traces are wanted and OpenTelemetry is not installed."""
     from wan_trt.server.server import ServerOptions
+    from wan_trt.server.telemetry.tracing import open_tracing
+
+    with needs_extra("telemetry"):
+        tracing = open_tracing(settings.watching.traces)
 
     durable = settings.storage.data is not None
     return ServerOptions(
         settings.listening.listen,
         durable=durable,
         security=security_options(settings.security),
-        jobs=_job_options(settings.storage, settings.media),
+        jobs=_job_options(settings),
         # A temporary folder may be small, and nothing in it has to be told to a later server.
         reserve_nbytes=int(settings.storage.reserve_gigabytes * _GIGABYTE) if durable else 0,
+        metrics_listen=settings.watching.metrics_listen,
+        tracing=tracing,
     )
 
 
@@ -65,18 +74,30 @@ def scheduling_options(settings: ServeSettings) -> SchedulingOptions:
     return SchedulingOptions(Policy(scheduling.policy), not scheduling.admit_late)
 
 
-def _job_options(storage: StorageSettings, media: MediaSettings) -> JobOptions:
+def networks(model: ModelSettings) -> NetworkFolder | None:
+    """Raises InputError for a folder that is not there."""
+    from wan_trt.preprocess.networks.folder import NetworkFolder
+    from wan_trt.preprocess.networks.onnx_network import NetworkDevice
+
+    if model.models is None:
+        return None
+    return NetworkFolder.find(model.models, NetworkDevice(model.device))
+
+
+def _job_options(settings: ServeSettings) -> JobOptions:
     from wan_trt.server.jobs import JobOptions
     from wan_trt.server.retention import DAY_S, Retention
 
+    storage = settings.storage
     most = storage.keep_gigabytes
     retention = Retention(
         age_s=storage.keep_days * DAY_S, max_nbytes=None if most is None else int(most * _GIGABYTE)
     )
     return JobOptions(
+        networks=networks(settings.model),
         checkpoint_steps=storage.checkpoint_steps,
         attempts=storage.attempts,
-        media=_media_options(media),
+        media=_media_options(settings.media),
         retention=retention,
     )
 

@@ -21,6 +21,12 @@ class ModelSettings:
     bundle: Path = setting(..., "the folder that `wan-trt export` made", "BUNDLE", positional=True)
     device: Literal["cpu", "cuda"] = setting("cpu", DEVICE_HELP)
     threads: int | None = setting(None, THREADS_HELP, "N")
+    models: Path | None = setting(
+        None,
+        "a Wan2.2-Animate checkpoint, or its process_checkpoint: the networks that find people "
+        "in driving videos (default: clients send key points)",
+        "DIR",
+    )
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,29 @@ class ListeningSettings:
     )
     grace: float = setting(
         10.0, "how long jobs may go on after a signal to stop", "SECONDS", at_least=0
+    )
+
+
+@dataclass(frozen=True)
+class WatchingSettings:
+    """What its operators see of it."""
+
+    metrics_listen: Address | None = setting(
+        None,
+        "tell /metrics (Prometheus), /healthz and /readyz there, by HTTP, to whoever reaches it "
+        "(default: nowhere)",
+        "HOST:PORT",
+        read=Address.parse,
+    )
+    log_format: Literal["text", "json"] = setting("text", "how lines of the log on stderr look")
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "info", "the least important lines that are shown"
+    )
+    traces: str | None = setting(
+        None,
+        "send OpenTelemetry spans to the collector there, by OTLP over HTTP; needs the extra "
+        "`telemetry` (default: none are made)",
+        "URL",
     )
 
 
@@ -160,6 +189,7 @@ class ServeSettings:
     model: ModelSettings
     listening: ListeningSettings
     security: SecuritySettings
+    watching: WatchingSettings
     storage: StorageSettings
     media: MediaSettings
     scheduling: SchedulingSettings

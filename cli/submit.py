@@ -11,8 +11,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from wan_trt.cli.driver_options import (
+    add_preparation_arguments,
+    driver_choices,
+    refuse_without_video,
+)
 from wan_trt.cli.progress import ProgressLine
 from wan_trt.cli.request_options import add_request_arguments, choices_from
 from wan_trt.cli.server_options import add_server_argument, connected
@@ -28,6 +33,7 @@ EXAMPLES = (
     """\
 wan-trt submit --reference hero.png --pose prepared/src_pose.mp4 \\
     --face prepared/src_face.mp4 --out hero.mp4""",
+    "wan-trt submit --reference hero.png --video dance.mp4 --out hero.mp4",
     """\
 wan-trt submit --server 10.0.0.5:50051 --reference beach.png --prompt "the tide comes in" \\
     --idempotency-key "shot 12, take 3\"""",
@@ -37,12 +43,21 @@ wan-trt submit --server 10.0.0.5:50051 --reference beach.png --prompt "the tide 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_server_argument(parser)
     add_request_arguments(parser)
+    driver = parser.add_argument_group("for Animate, from a driving video")
+    driver.add_argument(
+        "--video",
+        metavar="VIDEO",
+        type=Path,
+        help="a driving video, which the server prepares, instead of --pose, --face, --background "
+        "and --mask; --area and --frames are then about the result, too",
+    )
+    add_preparation_arguments(driver)
     parser.add_argument(
         "--format",
         dest="output_format",
         choices=[kind.value for kind in OutputFormat],
-        help="of the result: a video, or .safetensors with float32 or uint8 frames "
-        "(default: by the name of OUT, else mp4)",
+        help="of the result: a video, .safetensors with float32 or uint8 frames, a .zip of png "
+        "pictures, or raw uint8 numbers in an .rgb (default: by the name of OUT, else mp4)",
     )
     parser.add_argument(
         "--idempotency-key",
@@ -62,17 +77,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         metavar="OUT",
         type=Path,
-        help="wait, then fetch the result into this file, .mp4 or .safetensors",
+        help="wait, then fetch the result into this file: .mp4, .safetensors, .zip or .rgb",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     choices = choices_from(arguments)
+    if arguments.video is None:
+        refuse_without_video(arguments)
     output_format = _output_format(arguments)
     if arguments.out:
         _require_place(arguments)
     with connected(arguments) as client:
-        uploads = {
+        uploads: dict[str, Any] = {
             field: _sent(client, getattr(arguments, field), field)
             for field in MEDIA_FIELDS
             if getattr(arguments, field) is not None
@@ -81,6 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
             Submission(
                 **uploads,
                 choices=choices,
+                preparation=driver_choices(arguments),
                 output_format=output_format,
                 idempotency_key=arguments.idempotency_key,
                 timeout_s=arguments.timeout_s,

@@ -237,6 +237,10 @@ class Dispatcher:
         (conditioning, *_) = of_job(at=Cursor(job.cursor.segment))
         return (conditioning, *of_job(at=job.resume.cursor))
 
+    def key(self, job: Job, unit: Unit) -> CostKey:
+        """What the seconds of a unit are measured of."""
+        return self._key(job, unit.stage, unit.step.expert if unit.step else None)
+
     def _key(self, job: Job, stage: Stage, expert: ExpertName | None) -> CostKey:
         engine = "vae"
         if expert is not None:

@@ -40,6 +40,8 @@ from wan_trt.engine.frames import FrameSink, OpenSink
 from wan_trt.engine.host_backend import HostBackend
 from wan_trt.engine.job import Job, JobSummary, OnEvent, SuspendedError
 from wan_trt.engine.lanes import APART, Lane
+from wan_trt.engine.memory.in_use import MemoryInUse
+from wan_trt.engine.observer import Observer, tell
 from wan_trt.engine.one_expert import ReadAhead, one_expert
 from wan_trt.engine.ort import available_threads
 from wan_trt.engine.preview import preview_pictures
@@ -96,6 +98,8 @@ class Engine:
         self._read_ahead = ReadAhead()
         self._residence = Residence(self._backend)
         self._registry = JobRegistry()
+        self.observer = Observer()
+        """Told of the work; another one may be put here before the first step."""
         self._crowding = Crowding()
         self._stepping = {lane: threading.Lock() for lane in APART}
         self._idle: dict[Lane, Moment] = {}
@@ -190,6 +194,13 @@ class Engine:
         """What another process may begin with; also after `close`."""
         return self._dispatcher.measured_costs()
 
+    @property
+    def memory_in_use(self) -> MemoryInUse:
+        """For any thread."""
+        held = [job.tensors.holding for job in self._registry.live() if job.tensors is not None]
+        parked_nbytes = sum(holding.nbytes for holding in held if holding.parked)
+        return MemoryInUse(self._backend.memory.arena.usage, parked_nbytes)
+
     def wait(self, timeout_s: float | None = None, lane: Lane = Lane.EVERY) -> bool:
         """Sleep until `step` may have something to do in a lane, or the time is over; True if it
         may."""
@@ -207,7 +218,7 @@ class Engine:
             turn = None
             try:
                 with self._crowding.side_by_side():
-                    turn = self._dispatcher.next(lane)
+                    turn = self._next(lane)
                     if turn is not None:
                         self._do(turn)
             except CrowdedError:
@@ -291,6 +302,12 @@ class Engine:
         except AssertionError:
             _log.exception("the engine's books are wrong: report this, and start it again")
 
+    def _next(self, lane: Lane) -> Turn | None:
+        started = time.perf_counter()
+        turn = self._dispatcher.next(lane)
+        tell(self.observer.decided, time.perf_counter() - started)
+        return turn
+
     def _do(self, turn: Turn, again: bool = False) -> None:
         """Do a job's unit, keep and report what it brought forth, and move on. Raises CrowdedError
         where the unit is to be done again, alone."""
@@ -299,11 +316,16 @@ class Engine:
         loading_s = self._pipeline.loading_s(unit.stage)
         started = time.perf_counter()
         try:
-            if job.pending is None and not again:
+            pending = job.pending is not None
+            if not pending and not again:
                 job.begin()
+            if not pending:
+                tell(self.observer.begins, unit)
             error = self._run(turn)
             loading_s -= self._pipeline.loading_s(unit.stage)
             seconds = time.perf_counter() - started + loading_s
+            if not pending:
+                tell(self.observer.ended, unit, self._dispatcher.key(job, unit), seconds, error)
             self._commit(turn, error or self._keep(job, unit), seconds)
         except CrowdedError:
             raise
@@ -385,9 +407,12 @@ class Engine:
         following = job.following
         if job.keep is not None and following is not None and job.keep_due(unit):
             try:
-                job.keep.save(self._pipeline.snapshot(following, job))
+                started, checkpoint = time.perf_counter(), self._pipeline.snapshot(following, job)
+                job.keep.save(checkpoint)
             except Exception as error:
                 return typed_failure(error, unit)
+            seconds = time.perf_counter() - started
+            tell(self.observer.kept, job.job_id, seconds, checkpoint.nbytes)
         job.pending = None
         return None
 

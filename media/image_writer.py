@@ -15,7 +15,7 @@ from wan_trt.media.image_pattern import ImagePattern
 from wan_trt.media.partial_output import FIELD, output_error, partial_name, require_place, sync
 
 # Level 1 is several times faster than Pillow's 6 and a tenth larger.
-_COMPRESSION = 1
+COMPRESSION = 1
 
 
 class ImageWriter:
@@ -61,7 +61,7 @@ class ImageWriter:
             for number, picture in enumerate(pixels, start=first):
                 file = self._folder / str(number)
                 Image.fromarray(np.ascontiguousarray(picture)).save(
-                    file, format="PNG", compress_level=_COMPRESSION
+                    file, format="PNG", compress_level=COMPRESSION
                 )
                 sync(file)
         except OSError as error:

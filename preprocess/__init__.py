@@ -1,5 +1,6 @@
 """Preprocessing: a driving video and who moves in it -> poses, faces, background and mask."""
 
+from wan_trt.preprocess.driver import Driver, DriverChoices, DriverFiles, MaskSource
 from wan_trt.preprocess.figures import RetargetFigures
 from wan_trt.preprocess.keypoint_files import read_keypoints, write_keypoints
 from wan_trt.preprocess.keypoints import KeypointTrack
@@ -11,8 +12,12 @@ from wan_trt.preprocess.prepare import Prepared, prepare
 from wan_trt.preprocess.progress import Progress
 
 __all__ = [
+    "Driver",
+    "DriverChoices",
+    "DriverFiles",
     "KeypointTrack",
     "MaskShape",
+    "MaskSource",
     "Options",
     "PersonChoice",
     "PersonTracker",

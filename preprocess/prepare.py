@@ -90,7 +90,7 @@ def prepare(
     Raises InputError when the track, the matte or an option does not fit the driver, and whatever
     `on_progress` raises.
     """
-    _check(motion, driver, options, matte, figures)
+    check_inputs(motion, driver, options, matte, figures)
     if isinstance(motion, PersonTracker):
         tracker = tracker or motion
     scene = Scene.of(reference, motion, driver, options)
@@ -155,13 +155,14 @@ def _mask(poses: PoseTrack, matte: FrameSource | None, options: Options) -> Fram
     return ApproximateMasks(boxes, poses.height, poses.width, options.mask_shape, poses.rate)
 
 
-def _check(
+def check_inputs(
     motion: KeypointTrack | PersonTracker,
     driver: FrameSource | None,
     options: Options,
     matte: FrameSource | None,
     figures: RetargetFigures | None,
 ) -> None:
+    """What `prepare` refuses before it looks at any frame. Raises InputError."""
     animate = options.mode is Mode.ANIMATE
     if animate and matte is not None:
         raise InputError(

@@ -33,12 +33,13 @@ from wan_trt.media.partial_output import whole_file
 from wan_trt.server.address import DEFAULT_ADDRESS, Address
 from wan_trt.server.connection import ClientTls, open_channel
 from wan_trt.server.errors import UnavailableError
-from wan_trt.server.messages import event_from_wire, status_from_wire, submission_to_wire
+from wan_trt.server.messages import event_from_wire, status_from_wire
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
 from wan_trt.server.sendable import sendable_file, upload_header, upload_messages
 from wan_trt.server.status import error_of_call
 from wan_trt.server.submission import JobStatus, Submission
+from wan_trt.server.submission_messages import submission_to_wire
 
 
 class Client:

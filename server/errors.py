@@ -8,6 +8,7 @@ WanTrtError
 |   `-- PermissionDeniedError  who calls is known, and may not do it         exit 2
 `-- ResourceError
     |-- QuotaError             who calls has taken what they may take        exit 3
+    |-- QueueFullError         as many jobs wait as may                        exit 3
     `-- UnavailableError       the server is stopping, or not there          exit 3
 """
 
@@ -57,6 +58,23 @@ class QuotaError(ResourceError):
         self.what = what
         self.limit = limit
         self.used = used
+        self.retry_after_s = retry_after_s
+        super().__init__(given, expected=expected, action=action, field=field)
+
+
+class QueueFullError(ResourceError):
+    """As many jobs wait and run as the server takes. `retry_after_s`: when one of them may be done;
+    None where nobody can tell yet."""
+
+    def __init__(
+        self,
+        given: str,
+        *,
+        retry_after_s: float | None = None,
+        expected: str = "",
+        action: str = "",
+        field: str | None = None,
+    ) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(given, expected=expected, action=action, field=field)
 

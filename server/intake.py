@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from wan_trt.engine.bundle import sha256_file
@@ -11,17 +12,25 @@ from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import BundleError, CancelledError, MediaError
 from wan_trt.engine.frames import FrameSink
 from wan_trt.engine.request import Event
+from wan_trt.preprocess.networks.folder import NetworkFolder
+from wan_trt.server.driven import DrivenSubmission
 from wan_trt.server.job_record import JobRecord
 from wan_trt.server.media_options import MediaOptions
 from wan_trt.server.opened import OpenedSubmission, open_submission
+from wan_trt.server.preparing import DrivenJob, Preparing
 from wan_trt.server.store.data_folder import DataFolder
 from wan_trt.server.store.job_output import JobOutput
 from wan_trt.server.store.room import Room
 from wan_trt.server.store.store import StoredJob
-from wan_trt.server.submission import MEDIA_FIELDS, Submission
+from wan_trt.server.submission import Submission
 from wan_trt.server.uploads import Uploads
 
 OnEvent = Callable[[JobRecord, Event], None]
+Accept = Callable[[OpenedSubmission], None]
+
+
+def _accepted(_: OpenedSubmission) -> None:
+    """It was accepted before."""
 
 
 class Intake:
@@ -35,21 +44,26 @@ class Intake:
         room: Room,
         checkpoint_steps: int,
         encode_beside: bool,
+        networks: NetworkFolder | None,
         media: MediaOptions,
         on_event: OnEvent,
     ) -> None:
-        """`on_event` gets the engine's events."""
+        """`networks` find people in driving videos, `media` reads files. `on_event` gets the events
+        of all jobs."""
         self._engine = engine
         self._data = data
         self._uploads = uploads
         self._room = room
         self._checkpoint_steps = checkpoint_steps
         self._encode_beside = encode_beside
+        self._networks = networks
         self._media = media
         self._on_event = on_event
+        self._preparing = Preparing(data.store, on_event, self._hand_over, engine.cancel)
         self.bundle = engine.bundle.digest
         self._opened: dict[str, OpenedSubmission] = {}
         self._lock = threading.Lock()
+        self._loading = threading.Lock()  # networks are loaded once
 
     def begin(self, stored: StoredJob, record: JobRecord, submission: Submission) -> None:
         """Accept a job if it can be done: it is in the store before the engine has it. Raises
@@ -59,16 +73,17 @@ class Intake:
         def accept(opened: OpenedSubmission) -> None:
             opened.open_result(record.path).abort()  # so that it fails now, not at the end
             folder.seal()
-            self._data.store.add(stored)
+            record.video = opened.video
+            self._data.store.add(replace(stored, video=opened.video), submission.labels)
 
         try:
             with self._room.waiting():
                 folder.create()
                 inputs = {
                     name: folder.take_input(self._uploads.path(upload_id, name, stored.owner))
-                    for name, upload_id in _media(submission).items()
+                    for name, upload_id in submission.media.items()
                 }
-            self._submit(stored, record, submission, inputs, accept)
+            self._take(stored, record, inputs, accept)
         except BaseException:
             self._data.store.remove(stored.job_id)
             folder.remove()
@@ -89,9 +104,22 @@ class Intake:
         folder = self._data.job(stored.job_id)
         inputs = {
             name: _checked_input(folder.inputs / upload_id, name)
-            for name, upload_id in _media(submission).items()
+            for name, upload_id in submission.media.items()
         }
-        self._submit(stored, record, submission, inputs, lambda _opened: None)
+        self._take(stored, record, inputs, _accepted)
+
+    def cancel(self, job_id: str) -> None:
+        """End a job that is begun, wherever it is."""
+        if not self._preparing.cancel(job_id):
+            self._engine.cancel(job_id)
+
+    def tidy(self) -> None:
+        """End what waits to be prepared, and is out of time."""
+        self._preparing.end_waiting()
+
+    def stop_preparing(self, suspend: bool) -> None:
+        """Before the engine is closed; see `Preparing.stop`."""
+        self._preparing.stop(suspend)
 
     def close(self, job_id: str) -> None:
         """The engine is done with the job."""
@@ -105,54 +133,69 @@ class Intake:
         for job_id in list(self._opened):
             self.close(job_id)
 
-    def _submit(
+    def _take(
         self,
         stored: StoredJob,
         record: JobRecord,
-        submission: Submission,
         inputs: Mapping[str, Path],
-        accept: Callable[[OpenedSubmission], None],
+        accept: Accept,
     ) -> None:
-        """Hand a job to the engine, to begin or to go on; `accept` is called when it is valid."""
-        opened = open_submission(
-            submission, inputs, self._engine.bundle.manifest.model, self._media.reader()
-        )
+        """Open a job and let it go on its way; `accept` is called when it is valid."""
+        submission, manifest = record.submission, self._engine.bundle.manifest
+        media = self._media.reader()
+        if submission.video is None:
+            opened = open_submission(submission, inputs, manifest.model, media)
+            try:
+                self._hand_over(stored, record, opened, accept)
+            except BaseException:
+                opened.close()
+                raise
+            return
+        with self._loading:
+            driven = DrivenSubmission(submission, inputs, manifest, self._networks, media)
         try:
-            output = JobOutput(
-                opened,
-                record,
-                self._data.job(stored.job_id),
-                self._data.store,
-                self._room,
-                self._checkpoint_steps if self._data.durable else 0,
-                self._encode_beside,
-            )
-
-            def open_sink() -> FrameSink:
-                accept(opened)
-                with self._lock:
-                    self._opened[stored.job_id] = opened
-                return output
-
-            self._engine.submit(
-                opened.request,
-                open_sink,
-                lambda event: self._on_event(record, event),
-                stored.job_id,
-                keep=output,
-                resume=output.checkpoint,
-                deadline=stored.deadline,
-                owner=stored.owner,
-            )
+            accept(driven.expected)
         except BaseException:
-            opened.close()
+            driven.close()
             raise
+        self._preparing.add(DrivenJob(stored, record, driven))
 
+    def _hand_over(
+        self,
+        stored: StoredJob,
+        record: JobRecord,
+        opened: OpenedSubmission,
+        accept: Accept = _accepted,
+    ) -> None:
+        """Submit a job to the engine, to begin or to go on. Where this raises, `opened` stays
+        open."""
+        output = JobOutput(
+            opened,
+            record,
+            self._data.job(stored.job_id),
+            self._data.store,
+            self._room,
+            self._checkpoint_steps if self._data.durable else 0,
+            self._encode_beside,
+        )
 
-def _media(submission: Submission) -> dict[str, str]:
-    """Upload ids by the field that names them."""
-    media = {name: getattr(submission, name) for name in MEDIA_FIELDS}
-    return {name: upload_id for name, upload_id in media.items() if upload_id}
+        def open_sink() -> FrameSink:
+            accept(opened)
+            with self._lock:
+                self._opened[stored.job_id] = opened
+            return output
+
+        self._engine.submit(
+            opened.request,
+            open_sink,
+            lambda event: self._on_event(record, event),
+            stored.job_id,
+            keep=output,
+            resume=output.checkpoint,
+            deadline=stored.deadline,
+            owner=stored.owner,
+            priority=record.submission.priority,
+        )
 
 
 def _checked_input(path: Path, name: str) -> Path:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from wan_trt.engine.errors import CancelledError, InputError, StorageFullError, WanTrtError
 from wan_trt.engine.request import Event, JobState
 from wan_trt.server.errors import NotReadyError, UnavailableError
-from wan_trt.server.store.store import Store
-from wan_trt.server.submission import JobStatus, OutputFormat
+from wan_trt.server.store.store import SegmentRow, Store, StoredJob
+from wan_trt.server.submission import JobStatus, Submission, VideoFormat
 
 _log = logging.getLogger(__name__)
 
@@ -27,26 +30,32 @@ class JobRecord:
 
     def __init__(
         self,
-        job_id: str,
-        output_format: OutputFormat,
+        stored: StoredJob,
+        submission: Submission,
+        bundle: str,
         path: Path,
         store: Store,
         on_final: Callable[[JobRecord, Event], None],
-        idempotency_key: str = "",
-        owner: str = "",
     ) -> None:
-        """`path` is where the job's result will appear. What the store has of the job is known.
-        `on_final` is called when the store has the final event, and before anybody else learns
-        of it."""
-        self.job_id = job_id
-        self.idempotency_key = idempotency_key
-        self.owner = owner
-        self.output_format = output_format
+        """`bundle` is the name of the one that makes it; `path` where its result will appear. What
+        the store has of the job is known. `on_final` is called when the store has the final event,
+        and before anybody else learns of it."""
+        self.job_id = stored.job_id
+        self.idempotency_key = stored.idempotency_key
+        self.owner = stored.owner
+        self.submission = submission
+        self.bundle = bundle
         self.path = path
+        self.video: VideoFormat | None = stored.video
+        self._submitted = stored.submitted
+        self._finished = stored.finished
         self._store = store
         self._on_final = on_final
-        self._latest = store.latest(job_id)
+        self._latest = store.latest(stored.job_id)
         self._before_s = self._latest.elapsed_s if self._latest else 0.0
+        self._segments = store.segments(stored.job_id)
+        self._readers = 0
+        self._left: Callable[[], None] | None = None
         self._waiting: list[Event] = []  # for room in the store
         self._leaving: UnavailableError | None = None
         self._changed = threading.Condition()
@@ -76,6 +85,7 @@ class JobRecord:
                     _log.warning("job %s, event %d: %s", self.job_id, event.sequence, error)
                     return
                 if event.state.final:
+                    self._finished = time.time()
                     self._on_final(self, event)
                 self._latest = self._waiting.pop(0)
                 self._changed.notify_all()
@@ -102,6 +112,11 @@ class JobRecord:
             self._leaving = error
             self._changed.notify_all()
 
+    def count_from_here(self) -> None:
+        """What ran so far was not the engine, which counts its seconds from its own beginning."""
+        with self._changed:
+            self._before_s = self._latest.elapsed_s if self._latest else 0.0
+
     @property
     def latest(self) -> Event:
         """The newest event that is stored."""
@@ -110,8 +125,22 @@ class JobRecord:
 
     @property
     def status(self) -> JobStatus:
-        latest = self.latest
-        return JobStatus(self.job_id, latest.state, self.output_format, self.nbytes(latest), latest)
+        with self._changed:
+            latest, asked = self.latest, self.submission
+            return JobStatus(
+                self.job_id,
+                latest.state,
+                asked.output_format,
+                self.nbytes(latest),
+                latest,
+                title=asked.title,
+                labels=asked.labels,
+                priority=asked.priority,
+                bundle=self.bundle,
+                submitted=self._submitted,
+                finished=self._finished if latest.state.final else None,
+                video=self.video,
+            )
 
     def nbytes(self, event: Event) -> int:
         """Length of the result; 0 for one that is not there, or not there any more."""
@@ -123,16 +152,32 @@ class JobRecord:
             return 0
 
     def wake(self) -> None:
-        """Make the watchers look whether they are still wanted."""
+        """Make those who wait look whether they still want to."""
         with self._changed:
             self._changed.notify_all()
 
-    def follow(self, after: int, wanted: Callable[[], bool]) -> Iterator[Event]:
-        """Events with a sequence number above `after`, as they come, up to the final one.
+    def wait(self, until: Callable[[], bool], wanted: Callable[[], bool]) -> bool:
+        """Sleep until something is so, or is not `wanted` any more; whether it still is. Every
+        event, every segment and `wake` make it look. Raises UnavailableError when the server
+        stops before."""
+        with self._changed:
+            while not until() and wanted():
+                if self._leaving is not None:
+                    raise self._leaving
+                self._changed.wait()
+            return wanted()
 
-        Ends early when `wanted` has become false; `wake` makes it look. Raises InputError for a
-        number that no event has, UnavailableError when the server stops before the job ends.
-        """
+    def events(self, after: int) -> list[Event]:
+        """Those that are stored, with a sequence number above `after`."""
+        return self._store.events(self.job_id, after)
+
+    def has_news(self, after: int) -> bool:
+        """Whether there are such events, or none will come any more."""
+        latest = self.latest
+        return latest.sequence > after or latest.state.final
+
+    def require_known(self, after: int) -> None:
+        """Raises InputError for a number that no event has."""
         known = self.latest.sequence
         if not 0 <= after <= known:
             raise InputError(
@@ -140,24 +185,57 @@ class JobRecord:
                 expected=f"the sequence number of an event seen, or 0; there are {known}",
                 field="after_sequence",
             )
-        while True:
-            with self._changed:
-                while not self._news(after) and wanted():
-                    if self._leaving is not None:
-                        raise self._leaving
-                    self._changed.wait()
-            events = self._store.events(self.job_id, after)
+
+    def follow(self, after: int, wanted: Callable[[], bool]) -> Iterator[Event]:
+        """Events with a sequence number above `after`, as they come, up to the final one. Ends
+        early when `wanted` has become false. Raises as `require_known` and `wait`."""
+        self.require_known(after)
+        while self.wait(partial(self.has_news, after), wanted):
+            events = self.events(after)
             for event in events:
                 if not wanted():
                     return
                 yield event
                 after = event.sequence
-            if not wanted() or not events or events[-1].state.final:
+            if not events or events[-1].state.final:
                 return
 
-    def _news(self, after: int) -> bool:
-        latest = self.latest
-        return latest.sequence > after or latest.state.final
+    def add_segment(self, row: SegmentRow) -> None:
+        """The frames of a segment are in the spool, and the store knows it."""
+        with self._changed:
+            self._segments.append(row)
+            self._changed.notify_all()
+
+    @property
+    def segments(self) -> list[SegmentRow]:
+        """Segments whose frames are in the spool, or were when the job was over."""
+        with self._changed:
+            return list(self._segments)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """In here the frames in the spool stay, also when the job is over."""
+        with self._changed:
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._readers -= 1
+                left = None if self._readers else self._left
+                if left is not None:
+                    self._left, self._segments = None, []
+            if left is not None:
+                left()
+
+    def when_read(self, action: Callable[[], None]) -> None:
+        """Do something when nobody reads frames: now, or when the last one leaves."""
+        with self._changed:
+            if self._readers:
+                self._left = action
+                return
+            self._segments = []
+        action()
 
     def result(self) -> Path:
         """The finished file. Raises NotReadyError while there is none, or when none will be."""

@@ -11,6 +11,8 @@ import hashlib
 import threading
 import time
 import uuid
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
@@ -23,20 +25,26 @@ from wan_trt.engine.errors import (
     WanTrtError,
 )
 from wan_trt.engine.request import Event, JobState
-from wan_trt.server.errors import UnavailableError
+from wan_trt.preprocess.networks.folder import NetworkFolder
+from wan_trt.server.errors import QueueFullError, UnavailableError
 from wan_trt.server.idempotency import OncePerKey
 from wan_trt.server.intake import Intake
 from wan_trt.server.job_record import JobRecord
+from wan_trt.server.listing import Page
 from wan_trt.server.media_options import MediaOptions
-from wan_trt.server.messages import submission_from_wire
 from wan_trt.server.principal import Principal
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
-from wan_trt.server.quotas import Quotas
+from wan_trt.server.quotas import Quotas, require_priority
 from wan_trt.server.retention import FinishedJob, Retention, jobs_to_forget
 from wan_trt.server.store.data_folder import DataFolder
 from wan_trt.server.store.room import Room
 from wan_trt.server.store.store import StoredJob
 from wan_trt.server.submission import Submission
+from wan_trt.server.submission_messages import submission_from_wire
+from wan_trt.server.telemetry.context import about_job, current
+from wan_trt.server.telemetry.metrics import Metrics
+from wan_trt.server.telemetry.tracing import Tracing
+from wan_trt.server.telemetry.watched_jobs import WatchedJobs
 from wan_trt.server.uploads import Uploads
 
 
@@ -45,9 +53,11 @@ class JobOptions:
     """At most `max_unfinished` jobs wait or run. A checkpoint is kept each `checkpoint_steps`
     denoising steps, with 0 only where a segment ends. A job ends when `attempts` processes in a row
     have died at work on it, without a checkpoint in between. Results are encoded while the engine
-    goes on, with `encode_beside`, or by the engine's own thread. `media`: how files are read."""
+    goes on, with `encode_beside`, or by the engine's own thread. `networks` find people in driving
+    videos; without them clients send key points. `media`: how files are read."""
 
     max_unfinished: int = 100
+    networks: NetworkFolder | None = None
     checkpoint_steps: int = 4
     attempts: int = 3
     encode_beside: bool = True
@@ -66,22 +76,18 @@ class Jobs:
         room: Room,
         options: JobOptions,
         quotas: Quotas | None = None,
+        watched: WatchedJobs | None = None,
     ) -> None:
-        """Call `recover` before anything else."""
+        """Call `recover` before anything else. `watched` is told of all jobs."""
+        self._watched = watched or WatchedJobs(Metrics(), Tracing())
         self._engine = engine
         self._data = data
         self._uploads = uploads
         self._options = options
+        self.bundle_name = engine.bundle.path.resolve().name
         self._intake = Intake(
-            *(
-                engine,
-                data,
-                uploads,
-                room,
-                options.checkpoint_steps,
-                options.encode_beside,
-                options.media,
-            ),
+            *(engine, data, uploads, room, options.checkpoint_steps, options.encode_beside),
+            *(options.networks, options.media),
             on_event=self._note,
         )
         self._costs = data.store.costs(engine.bundle.digest)
@@ -105,18 +111,26 @@ class Jobs:
             self._take_up(job)
         self.tidy()
 
-    def submit(self, submission: Submission, request: bytes, caller: Principal) -> JobRecord:
+    def submit(
+        self,
+        submission: Submission,
+        request: bytes,
+        caller: Principal,
+        within_s: float | None = None,
+    ) -> JobRecord:
         """Check a submission and queue its job. `request` is the message that it came as; it tells
-        submissions with one key apart.
+        submissions with one key apart. `within_s` is a time limit besides the submission's own.
 
-        Raises InputError for what cannot be done, ResourceError when too many jobs wait, QuotaError
-        when the caller has too much of something, UnavailableError once the server is stopping.
+        Raises InputError for what cannot be done, NotFoundError for a bundle that is not here,
+        ResourceError when too many jobs wait, QuotaError when the caller has too much of something,
+        UnavailableError once the server is stopping.
         """
+        self._require_bundle(submission.bundle)
         return self._by_key.run(
             caller.name,
             submission.idempotency_key,
             hashlib.sha256(request).digest(),
-            lambda: self._start(submission, request, caller),
+            lambda: self._start(submission, request, caller, within_s),
         )
 
     def get(self, job_id: str, caller: Principal) -> JobRecord:
@@ -124,6 +138,7 @@ class Jobs:
         with self._lock:
             record = self._records.get(job_id)
         if record is not None and caller.may_see(record.owner):
+            about_job(job_id)
             return record
         raise NotFoundError(
             f"no job {job_id[:100]!r}",
@@ -132,13 +147,28 @@ class Jobs:
             field="job_id",
         )
 
+    def page(self, page: Page) -> tuple[list[JobRecord], str]:
+        """Jobs, and what asks for the next page; empty where there is none."""
+        found = self._data.store.index.page(page.asked, page.before, page.count + 1)
+        more = len(found) > page.count
+        found = found[: page.count]
+        with self._lock:
+            records = [self._records.get(job.job_id) for job in found]
+        states = set(page.asked.states)
+        fitting = [
+            record  # which may have gone on meanwhile
+            for record in records
+            if record is not None and (not states or record.latest.state in states)
+        ]
+        return fitting, page.token(found[-1].arrival) if more else ""
+
     def cancel(self, job_id: str, caller: Principal) -> JobRecord:
-        """Have the engine end a job; one that is over stays as it is. Raises NotFoundError."""
+        """Have a job end; one that is over stays as it is. Raises NotFoundError."""
         record = self.get(job_id, caller)
         if not record.latest.state.final:
             with contextlib.suppress(StorageFullError):  # this process will end it anyway
                 self._data.store.cancel(job_id)
-            self._engine.cancel(job_id)
+            self._intake.cancel(job_id)
         return record
 
     def mark_fetched(self, record: JobRecord, caller: Principal) -> None:
@@ -176,10 +206,21 @@ class Jobs:
         with self._lock:
             return [r for job_id, r in self._records.items() if job_id not in self._finished]
 
+    def by_state(self) -> Mapping[JobState, int]:
+        """How many of the jobs that are known are in each state."""
+        with self._lock:
+            records = list(self._records.values())
+        return Counter(record.latest.state for record in records)
+
     def fail_unfinished(self, error: WanTrtError) -> None:
         """End all jobs in an engine that can no longer do it."""
         for record in self.unfinished():
             record.fail(error)
+
+    def stop_preparing(self, suspend: bool) -> None:
+        """Prepare no more driving videos: those that are not are left to the next process, or with
+        `suspend` false cancelled."""
+        self._intake.stop_preparing(suspend)
 
     def leave_unfinished(self, error: UnavailableError) -> None:
         """Leave jobs to the next process; whoever watches them gets `error`."""
@@ -199,6 +240,7 @@ class Jobs:
             record.flush()
         with contextlib.suppress(StorageFullError):
             self._keep_costs()
+        self._intake.tidy()
         self._forget_old()
         self._uploads.remove_older(self._options.retention.age_s)
 
@@ -225,28 +267,46 @@ class Jobs:
         self._by_key.forget(record.owner, record.idempotency_key)
         self._data.job(job_id).remove()
 
-    def _start(self, submission: Submission, request: bytes, caller: Principal) -> JobRecord:
+    def _require_bundle(self, name: str) -> None:
+        if name not in ("", self.bundle_name):
+            raise NotFoundError(
+                f"no bundle {name[:100]!r}",
+                expected=f"{self.bundle_name!r}, or none for the server's choice",
+                action="ask Bundles which there are",
+                field="bundle",
+            )
+
+    def _start(
+        self, submission: Submission, request: bytes, caller: Principal, within_s: float | None
+    ) -> JobRecord:
         now = time.time()
+        limits = [limit for limit in (submission.timeout_s, within_s) if limit is not None]
         stored = StoredJob(
             job_id=uuid.uuid4().hex,
             idempotency_key=submission.idempotency_key,
             request=request,
             bundle=self._intake.bundle,
             submitted=now,
-            deadline=None if submission.timeout_s is None else now + submission.timeout_s,
+            deadline=now + min(limits) if limits else None,
             owner=caller.name,
         )
-        self._reserve(stored.job_id, caller)
-        record = self._record(stored, submission)
+        about_job(stored.job_id)
+        self._watched.enter(stored.job_id, current(), stored.deadline is not None)
         try:
+            require_priority(caller, submission.priority)
+            self._reserve(stored.job_id, caller)
+            record = self._record(stored, submission)
             self._intake.begin(stored, record, submission)
         except BaseException as error:
+            self._watched.refused(stored.job_id, error)
             with self._lock:
                 self._places.pop(stored.job_id, None)
                 self._records.pop(stored.job_id, None)
             if isinstance(error, WanTrtError):
                 raise self._uploads.retell(error) from error
             raise
+        with contextlib.suppress(StorageFullError):
+            self._data.store.origins.add(stored.job_id, current())
         return record
 
     def _reserve(self, job_id: str, caller: Principal) -> None:
@@ -254,9 +314,10 @@ class Jobs:
             if self._refusal is not None:
                 raise self._refusal
             if len(self._places) >= self._options.max_unfinished:
-                raise ResourceError(
+                raise QueueFullError(
                     f"{len(self._places)} jobs wait already",
                     action="try again when some are done, or use another server",
+                    retry_after_s=self._first_end_s(),
                 )
             self._quotas.submission(
                 caller,
@@ -265,15 +326,19 @@ class Jobs:
             )
             self._places[job_id] = caller.name
 
+    def _first_end_s(self) -> float | None:
+        """When the first job may be done."""
+        left = [record.latest.eta_s for record in self.unfinished()]
+        return min((eta_s for eta_s in left if eta_s is not None), default=None)
+
     def _record(self, stored: StoredJob, submission: Submission) -> JobRecord:
         return JobRecord(
-            stored.job_id,
-            submission.output_format,
+            stored,
+            submission,
+            self.bundle_name,
             self._data.job(stored.job_id).path / submission.output_format.result_name,
             self._data.store,
             self._settle,
-            stored.idempotency_key,
-            stored.owner,
         )
 
     def _take_up(self, stored: StoredJob) -> None:
@@ -283,16 +348,18 @@ class Jobs:
         content = hashlib.sha256(stored.request).digest()
         self._by_key.remember(stored.owner, stored.idempotency_key, content, record)
         if stored.finished is not None:
+            self._data.store.know_state(stored.job_id, record.latest.state)
             self._clear(record, record.latest)
             self._finished[stored.job_id] = FinishedJob(
                 stored.job_id, stored.finished, stored.result_nbytes, _wanted(stored, record)
             )
             return
         self._places[stored.job_id] = stored.owner
+        work = self._data.store.origins.of(stored.job_id, stored.owner)
+        self._watched.enter(stored.job_id, work, stored.deadline is not None)
         try:
             self._require_attempts(stored)
-            with self._data.store.at_work(stored.job_id):
-                self._intake.resume(stored, record, submission)
+            self._intake.resume(stored, record, submission)
         except ResourceError:
             raise  # the machine's fault, not the job's
         except WanTrtError as error:
@@ -328,6 +395,7 @@ class Jobs:
     def _settle(self, record: JobRecord, event: Event) -> None:
         """The job is over, and the store knows it; nobody else does yet."""
         self._clear(record, event)
+        self._watched.noted(event)
         with self._lock:
             self._places.pop(record.job_id, None)
             self._finished[record.job_id] = FinishedJob(
@@ -336,10 +404,10 @@ class Jobs:
         self._forget_old()
 
     def _clear(self, record: JobRecord, event: Event) -> None:
-        """Nothing is kept of a job but its result."""
+        """Nothing is kept of a job but its result, and what somebody is reading."""
         folder = self._data.job(record.job_id)
         if event.state is JobState.DONE:
-            folder.keep_result(record.path)
+            record.when_read(lambda: folder.keep_result(record.path))
         else:
             folder.remove()
 

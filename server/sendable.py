@@ -15,8 +15,8 @@ from wan_trt.media import open_frames
 from wan_trt.media.image_pattern import is_pattern
 from wan_trt.media.input_files import require_file
 from wan_trt.media.tensor_writer import TensorWriter
+from wan_trt.server.partial_upload import MAX_CHUNK_NBYTES
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
-from wan_trt.server.uploads import MAX_CHUNK_NBYTES
 
 _PACKED_FRAMES = 16
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from wan_trt.server.input_roots import SCHEME, InputRoots
 from wan_trt.server.principal import Principal
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
-from wan_trt.server.submission import MEDIA_FIELDS
+from wan_trt.server.submission_messages import holder, media_of
 from wan_trt.server.uploads import Uploads
 
 
@@ -31,13 +31,13 @@ class ServerFiles:
     def taken(self, request: wire.SubmitRequest, caller: Principal) -> wire.SubmitRequest:
         """The request with an upload id for each `file:`. Raises PermissionDeniedError, and what
         an Upload raises."""
-        named = [name for name in MEDIA_FIELDS if getattr(request, name).startswith(SCHEME)]
+        named = [name for name, text in media_of(request).items() if text.startswith(SCHEME)]
         if not named:
             return request
         taken = wire.SubmitRequest()
         taken.CopyFrom(request)
         for field in named:
-            text: str = getattr(request, field)
+            text = media_of(request)[field]
             with self._roots.open(text, field) as file:
                 upload_id = self._uploads.take(
                     PurePosixPath(text).name,
@@ -45,5 +45,5 @@ class ServerFiles:
                     caller.name,
                     lambda nbytes: self._place(caller, nbytes),
                 )
-            setattr(taken, field, upload_id)
+            setattr(holder(taken, field), field, upload_id)
         return taken

@@ -1,7 +1,8 @@
 """The one table between our errors and gRPC statuses, read in both directions.
 
 A failed call carries its error as trailing metadata, a serialized `Error` message, so that a
-client raises the very error that the server met. Where that is missing - no server there, a proxy
+client raises the very error that the server met, and once more as google.rpc.Status (details.py)
+for the clients of others. Where both are missing - no server there, a proxy
 in between - the code alone decides.
 """
 
@@ -31,11 +32,13 @@ from wan_trt.engine.errors import (
     StorageFullError,
     WanTrtError,
 )
+from wan_trt.server.details import DETAILS_KEY, retry_after_s, status_of
 from wan_trt.server.errors import (
     AuthenticationError,
     ConflictError,
     NotReadyError,
     PermissionDeniedError,
+    QueueFullError,
     QuotaError,
     UnavailableError,
 )
@@ -60,6 +63,7 @@ CODES: dict[type[WanTrtError], grpc.StatusCode] = {
     StorageFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     AdmissionError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     QuotaError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
     CancelledError: grpc.StatusCode.CANCELLED,
@@ -93,20 +97,25 @@ def code_of(error: WanTrtError) -> grpc.StatusCode:
 _UNKNOWN = grpc.StatusCode.INTERNAL
 
 
+def kind_of(error: WanTrtError) -> type[WanTrtError]:
+    """The nearest class that clients know."""
+    return next(kind for kind in type(error).__mro__ if kind in CODES or kind is WanTrtError)
+
+
 def error_to_wire(error: Exception) -> wire.Error:
     """Any exception as a message; what is not of our tree becomes an ExecutionError."""
     if not isinstance(error, WanTrtError):
         error = ExecutionError(
             f"an internal error ({type(error).__name__}: {error})", action="report it as a bug"
         )
-    kind = next(kind for kind in type(error).__mro__ if kind in CODES or kind is WanTrtError)
     return wire.Error(
-        kind=kind.__name__,
+        kind=kind_of(error).__name__,
         given=_printable(error.given),
         expected=_printable(error.expected),
         action=_printable(error.action),
         field=error.field or "",
         exit_code=error.exit_code,
+        retry_after_s=retry_after_s(error),
     )
 
 
@@ -114,12 +123,19 @@ def error_from_wire(message: wire.Error) -> WanTrtError:
     """The typed error again; a kind that this version does not know, by its exit code."""
     by_exit_code = {2: InputError, 3: ResourceError, 4: CancelledError}
     kind = _KINDS.get(message.kind) or by_exit_code.get(message.exit_code, ExecutionError)
-    return kind(
+    error = kind(
         message.given,
         expected=message.expected,
         action=message.action,
         field=message.field or None,
     )
+    if message.HasField("retry_after_s"):
+        match error:
+            case AdmissionError():
+                error.possible_in_s = message.retry_after_s
+            case StorageFullError() | QuotaError() | QueueFullError():
+                error.retry_after_s = message.retry_after_s
+    return error
 
 
 def error_of_call(error: grpc.RpcError, target: str) -> WanTrtError:
@@ -172,10 +188,14 @@ def answered(context: grpc.ServicerContext) -> Iterator[None]:
 
 def _abort(context: grpc.ServicerContext, error: Exception) -> NoReturn:
     message = error_to_wire(error)
-    metadata: Any = ((ERROR_KEY, message.SerializeToString()),)
+    typed = error if isinstance(error, WanTrtError) else error_from_wire(message)
+    code, text = code_of(typed), _printable(str(typed))
+    metadata: Any = (
+        (ERROR_KEY, message.SerializeToString()),
+        (DETAILS_KEY, status_of(typed, code, text).SerializeToString()),
+    )
     context.set_trailing_metadata(metadata)
-    typed = error_from_wire(message)
-    context.abort(code_of(typed), str(typed))
+    context.abort(code, text)
 
 
 def _printable(text: str) -> str:

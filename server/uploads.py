@@ -5,7 +5,8 @@
 
 The name of the stored file is the upload id: nothing of what a client calls its file reaches the
 file system but a checked suffix, and sending the same file again finds it already there. A job
-that uses a file has a link of its own to it, so uploads may be removed at any time.
+that uses a file has a link of its own to it, so uploads may be removed at any time. What came of a
+file before the connection broke is kept beside (partial_upload.py).
 
 Who knows the hash of somebody's file has not shown that they have the file: an id is of use only to
 who sent the content, and Upload does not tell whether somebody else has sent it before.
@@ -18,24 +19,34 @@ import errno
 import hashlib
 import os
 import re
-import secrets
 import shutil
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path, PurePosixPath
 
 from wan_trt.engine.errors import InputError, NotFoundError, ResourceError, WanTrtError
 from wan_trt.media.partial_output import sync
+from wan_trt.server.partial_upload import MAX_CHUNK_NBYTES, received_nbytes, receiving
 
-MAX_CHUNK_NBYTES = 1 << 20
 REMEMBERED_NAMES = 10_000  # a file whose name is forgotten is told by its id
 _SHA256 = "[0-9a-f]{64}"
 _SUFFIX = r"\.[a-z0-9]{1,12}"
 _UPLOAD_ID = re.compile(f"{_SHA256}(?:{_SUFFIX})?")
+
+
+@dataclass(frozen=True)
+class Announced:
+    """What a client says of a file that it sends, from byte `offset` on."""
+
+    name: str
+    nbytes: int
+    sha256: str
+    offset: int = 0
 
 
 class Uploads:
@@ -56,40 +67,47 @@ class Uploads:
 
     def receive(
         self,
-        name: str,
-        nbytes: int,
-        sha256: str,
+        file: Announced,
         chunks: Iterable[bytes],
         owner: str,
         place: AbstractContextManager[object] | None = None,
     ) -> str:
         """Store a file and return its upload id. `place` is held while it is written.
 
-        `chunks` is not read at all where the owner has sent it before. Raises InputError when the
-        content is not what was announced, ResourceError when the disk is full.
+        `chunks` is not read at all where the owner has sent it before. What was received of a file
+        when `chunks` fails is kept, see `received`. Raises InputError when the content is not what
+        was announced, ResourceError when the disk is full.
         """
-        self._check_announced(name, nbytes, sha256)
-        suffix = PurePosixPath(name).suffix.lower()
-        upload_id = sha256 + (suffix if re.fullmatch(_SUFFIX, suffix) else "")
-        self._remember(upload_id, _shown(name))
+        self._check(file)
+        upload_id = _upload_id(file.name, file.sha256)
+        self._remember(upload_id, _shown(file.name))
         folder = self._folder_of(owner)
         target = folder / upload_id
         if target.is_file():
             target.touch()  # not one of the old ones that are removed
             return upload_id
-        partial = folder / f".{secrets.token_hex(8)}.partial"
         try:
             with place or contextlib.nullcontext():
                 self._make(folder)
-                _write(partial, name, nbytes, sha256, chunks)
-                sync(partial)
-                partial.replace(target)
+                with receiving(folder, _shown(file.name), file.sha256, file.offset) as partial:
+                    partial.write(file.nbytes, chunks)
+                    partial.path.replace(target)
                 sync(folder)
         except OSError as error:
             raise _disk_error(error) from error
-        finally:
-            partial.unlink(missing_ok=True)
         return upload_id
+
+    def received(self, name: str, sha256: str, owner: str) -> tuple[str, int]:
+        """The upload id, empty unless the owner has sent the whole file, and how many bytes of it
+        are there. Raises InputError for what is no hash."""
+        _check_hash(sha256)
+        upload_id = _upload_id(name, sha256)
+        folder = self._folder_of(owner)
+        with contextlib.suppress(FileNotFoundError):
+            nbytes = (folder / upload_id).stat().st_size
+            (folder / upload_id).touch()
+            return upload_id, nbytes
+        return "", received_nbytes(folder, sha256)
 
     def take(
         self,
@@ -101,11 +119,11 @@ class Uploads:
         """Store a copy of a file of this machine and return its upload id; `place` holds so many
         bytes. Raises InputError also where the file changes meanwhile."""
         nbytes = os.fstat(file.fileno()).st_size
-        self._check_announced(name, nbytes, "0" * 64)  # before all of it is read
+        self._check(Announced(name, nbytes, "0" * 64))  # before all of it is read
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
         chunks = iter(lambda: file.read(MAX_CHUNK_NBYTES), b"")
-        return self.receive(name, nbytes, sha256, chunks, owner, place(nbytes))
+        return self.receive(Announced(name, nbytes, sha256), chunks, owner, place(nbytes))
 
     def path(self, upload_id: str, field: str, owner: str) -> Path:
         """The file that the owner has sent. Raises NotFoundError, and InputError for what cannot be
@@ -164,52 +182,38 @@ class Uploads:
             while len(self._names) > REMEMBERED_NAMES:
                 self._names.popitem(last=False)
 
-    def _check_announced(self, name: str, nbytes: int, sha256: str) -> None:
-        if not re.fullmatch(_SHA256, sha256):
+    def _check(self, file: Announced) -> None:
+        _check_hash(file.sha256)
+        if not 0 < file.nbytes <= self._max_nbytes:
             raise InputError(
-                f"sha256 {sha256[:100]!r}", expected="64 lower-case hex digits", field="sha256"
-            )
-        if not 0 < nbytes <= self._max_nbytes:
-            raise InputError(
-                f"{_shown(name)} has {nbytes} bytes",
+                f"{_shown(file.name)} has {file.nbytes} bytes",
                 expected=f"1 to {self._max_nbytes}",
                 action="send a file that is whole, and not longer than that",
                 field="nbytes",
             )
-        if shutil.disk_usage(self._folder).free < nbytes:
+        if shutil.disk_usage(self._folder).free < file.nbytes:
             raise ResourceError(
-                f"{_shown(name)} has {nbytes} bytes, more than the server's disk has free",
+                f"{_shown(file.name)} has {file.nbytes} bytes, more than the disk has free",
                 action="ask for room, or use another server",
             )
+
+
+def _check_hash(sha256: str) -> None:
+    if not re.fullmatch(_SHA256, sha256):
+        raise InputError(
+            f"sha256 {sha256[:100]!r}", expected="64 lower-case hex digits", field="sha256"
+        )
+
+
+def _upload_id(name: str, sha256: str) -> str:
+    suffix = PurePosixPath(name).suffix.lower()
+    return sha256 + (suffix if re.fullmatch(_SUFFIX, suffix) else "")
 
 
 def _shown(name: str) -> str:
     """A client's name for a file as it may stand in a message: short, printable, no folders."""
     printable = "".join(c if c.isprintable() else "?" for c in PurePosixPath(name).name)
     return printable[-100:] or "the file"
-
-
-def _write(path: Path, name: str, nbytes: int, sha256: str, chunks: Iterable[bytes]) -> None:
-    digest = hashlib.sha256()
-    received = 0
-    with path.open("xb") as file:
-        for chunk in chunks:
-            received += len(chunk)
-            if len(chunk) > MAX_CHUNK_NBYTES or received > nbytes:
-                raise InputError(
-                    f"{_shown(name)} came with {len(chunk)} bytes in a chunk, {received} in all",
-                    expected=f"chunks of at most {MAX_CHUNK_NBYTES}, {nbytes} in all",
-                    field="chunk",
-                )
-            digest.update(chunk)
-            file.write(chunk)
-    if received != nbytes or digest.hexdigest() != sha256:
-        raise InputError(
-            f"{_shown(name)} arrived with {received} bytes, sha256 {digest.hexdigest()}",
-            expected=f"{nbytes} bytes, sha256 {sha256}",
-            action="send it again",
-            field="sha256",
-        )
 
 
 def _disk_error(error: OSError) -> ResourceError:

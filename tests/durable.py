@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -15,12 +16,12 @@ from wan_trt.engine.executors import Load
 from wan_trt.server.job_record import JobRecord
 from wan_trt.server.jobs import JobOptions, Jobs
 from wan_trt.server.media_options import MediaOptions
-from wan_trt.server.messages import submission_from_wire, submission_to_wire
 from wan_trt.server.principal import EVERYBODY, Principal
 from wan_trt.server.store.data_folder import DataFolder
 from wan_trt.server.store.room import Room
 from wan_trt.server.submission import OutputFormat, Submission
-from wan_trt.server.uploads import Uploads
+from wan_trt.server.submission_messages import submission_from_wire, submission_to_wire
+from wan_trt.server.uploads import Announced, Uploads
 
 SIZE = (16, 32)
 
@@ -64,7 +65,7 @@ class Life:
     def upload(self, path: Path, owner: str = "") -> str:
         content = path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        return self.uploads.receive(path.name, len(content), digest, [content], owner)
+        return self.uploads.receive(Announced(path.name, len(content), digest), [content], owner)
 
     def submit(
         self,
@@ -77,8 +78,11 @@ class Life:
         caller: Principal = EVERYBODY,
     ) -> JobRecord:
         choices = RequestChoices(seed=seed, segment_frames=5, sampling=SamplingChoices(steps=steps))
+        uploads: dict[str, Any] = {
+            name: self.upload(path, caller.name) for name, path in media.items()
+        }
         submission = Submission(
-            **{name: self.upload(path, caller.name) for name, path in media.items()},
+            **uploads,
             choices=choices,
             output_format=output_format,
             idempotency_key=key,

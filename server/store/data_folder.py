@@ -45,13 +45,10 @@ class DataFolder:
         return JobFolder(self._jobs / job_id, self.durable)
 
     def remove_unknown(self, known: Container[str]) -> None:
-        """Remove the folders of jobs that were never accepted, or are forgotten, and uploads that
-        were cut off."""
+        """Remove the folders of jobs that were never accepted, or are forgotten."""
         for folder in self._jobs.iterdir():
             if folder.name not in known:
                 self.job(folder.name).remove()
-        for partial in self.uploads.rglob(".*.partial"):
-            partial.unlink()
 
     def close(self) -> None:
         self.store.close()

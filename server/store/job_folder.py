@@ -19,6 +19,11 @@ from pathlib import Path
 from wan_trt.media.partial_output import sync
 
 
+def frames_path(folder: Path, segment: int) -> Path:
+    """Where the frames of a segment lie in a job's folder."""
+    return folder / "spool" / f"{segment:04}.frames"
+
+
 class JobFolder:
     def __init__(self, path: Path, durable: bool = True) -> None:
         """`durable`: what is complete is also on disk."""

@@ -36,6 +36,7 @@ class JobOutput:
     ) -> None:
         """What the store knows of the job is taken up, what lies in its folder besides removed."""
         self.every_steps = every_steps
+        self._record = record
         self._job_id = record.job_id
         self._folder = folder
         self._store = store
@@ -74,6 +75,7 @@ class JobOutput:
         self._store.keep(self._job_id, kept, rows)
         for row in rows:
             self._spool.accept(row)
+            self._record.add_segment(row)
         before, self._kept = self._kept, kept
         if before is not None and before.file is not None:
             (self._folder.path / before.file).unlink()

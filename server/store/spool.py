@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.media import to_pixels
-from wan_trt.server.store.job_folder import JobFolder
+from wan_trt.server.store.job_folder import JobFolder, frames_path
 from wan_trt.server.store.room import Room
 from wan_trt.server.store.store import SegmentRow
 
@@ -136,7 +136,7 @@ class Spool:
         return [str(path.relative_to(self._folder.path)) for path in paths]
 
     def _frames_path(self, segment: int) -> Path:
-        return self._folder.spool / f"{segment:04}.frames"
+        return frames_path(self._folder.path, segment)
 
     def _latents_path(self, segment: int) -> Path:
         return self._folder.spool / f"{segment:04}.latents.npy"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,18 @@ from wan_trt.engine.cursor import Cursor
 from wan_trt.engine.errors import StorageFullError
 from wan_trt.engine.request import Event, JobState
 from wan_trt.engine.scheduling.unit import Stage
-from wan_trt.server.messages import event_from_wire, event_to_wire
+from wan_trt.server.messages import (
+    event_from_wire,
+    event_to_wire,
+    video_from_wire,
+    video_to_wire,
+)
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.store.cost_rows import CostRows
 from wan_trt.server.store.database import Database
+from wan_trt.server.store.job_index import JobIndex
+from wan_trt.server.store.origin_rows import OriginRows
+from wan_trt.server.submission import VideoFormat
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,9 @@ class StoredJob:
     finished: float | None = None
     fetched: bool = False
     result_nbytes: int = 0
-    owner: str = ""
     deaths: int = 0
+    owner: str = ""
+    video: VideoFormat | None = None
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,9 @@ class CheckpointRow:
 
 _COLUMNS = (
     "job_id, idempotency_key, request, bundle, submitted, deadline, cancelled, finished, fetched, "
-    "result_nbytes, owner, deaths"
+    "result_nbytes, deaths, owner, video"
 )
+_NEW_STATE = "UPDATE jobs SET state = ? WHERE job_id = ? AND state <> ?"
 
 
 class Store:
@@ -68,16 +78,21 @@ class Store:
     def __init__(self, path: Path, durable: bool = True) -> None:
         """Raises InputError for a file of another kind or version."""
         self._database = Database(path, durable)
+        self.origins = OriginRows(self._database)
         self._at_work: set[str] = set()
 
-    def add(self, job: StoredJob) -> None:
+    def add(self, job: StoredJob, labels: Mapping[str, str]) -> None:
         with self._database.writing() as connection:
-            connection.execute(
-                f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 0, NULL, 0, 0, ?, 0)",
+            arrival = connection.execute(
+                f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 0, NULL, 0, 0, 0, ?, ?)",
                 (
                     *(job.job_id, job.idempotency_key, job.request),
-                    *(job.bundle, job.submitted, job.deadline, job.owner),
+                    *(job.bundle, job.submitted, job.deadline, job.owner, _video_message(job)),
                 ),
+            ).lastrowid
+            connection.executemany(
+                "INSERT INTO labels VALUES (?, ?, ?)",
+                [(key, value, arrival) for key, value in labels.items()],
             )
 
     def remove(self, job_id: str) -> None:
@@ -89,6 +104,15 @@ class Store:
         with self._database.reading() as connection:
             rows = connection.execute(f"SELECT {_COLUMNS} FROM jobs ORDER BY arrival").fetchall()
         return [_job(*row) for row in rows]
+
+    def know_state(self, job_id: str, state: JobState) -> None:
+        """The state of a job that was stored before states were."""
+        with self._database.writing() as connection:
+            connection.execute(_NEW_STATE, (state, job_id, state))
+
+    @property
+    def index(self) -> JobIndex:
+        return JobIndex(self._database)
 
     def cancel(self, job_id: str) -> None:
         """Remember that the job was cancelled, should it not end in this process."""
@@ -114,15 +138,6 @@ class Store:
                 self._set(job_id, "at_work = 0")
             self._at_work.discard(job_id)
 
-    @contextmanager
-    def at_work(self, job_id: str) -> Iterator[None]:
-        """The block is work on the job."""
-        self.begin_work(job_id)
-        try:
-            yield
-        finally:
-            self.end_work(job_id)
-
     def count_deaths(self) -> None:
         """The process before died: blame the jobs that it was at work on."""
         with self._database.writing() as connection:
@@ -140,6 +155,7 @@ class Store:
             connection.execute(
                 "INSERT INTO events VALUES (?, ?, ?)", (event.job_id, event.sequence, message)
             )
+            connection.execute(_NEW_STATE, (event.state, event.job_id, event.state))
             if event.job_id in self._at_work:
                 connection.execute("UPDATE jobs SET at_work = 0 WHERE job_id = ?", (event.job_id,))
             if event.state.final:
@@ -220,8 +236,9 @@ def _job(
     finished: float | None,
     fetched: int,
     result_nbytes: int,
-    owner: str,
     deaths: int,
+    owner: str,
+    video: bytes | None,
 ) -> StoredJob:
     """A row; SQLite knows no booleans."""
     return StoredJob(
@@ -235,6 +252,11 @@ def _job(
         finished,
         bool(fetched),
         result_nbytes,
-        owner,
         deaths,
+        owner,
+        None if video is None else video_from_wire(wire.VideoFormat.FromString(video)),
     )
+
+
+def _video_message(job: StoredJob) -> bytes | None:
+    return None if job.video is None else video_to_wire(job.video).SerializeToString()

@@ -13,7 +13,7 @@ from wan_trt.server import uploads as uploads_module
 from wan_trt.server.client import Client
 from wan_trt.server.jobs import JobOptions
 from wan_trt.server.retention import Retention
-from wan_trt.server.uploads import Uploads
+from wan_trt.server.uploads import Announced, Uploads
 
 
 def test_old_jobs_and_their_keys_are_forgotten(
@@ -51,6 +51,6 @@ def test_old_names_of_uploads_are_forgotten(
     for name in ("a.png", "b.png", "a.png", "c.png"):
         content = name.encode()
         digest = hashlib.sha256(content).hexdigest()
-        told.append(uploads.receive(name, len(content), digest, [content], ""))
+        told.append(uploads.receive(Announced(name, len(content), digest), [content], ""))
     names = [uploads.retell(ExecutionError(f"{tmp_path}/{i}: torn")).given for i in told]
     assert names == ["a.png: torn", f"{told[1]}: torn", "a.png: torn", "c.png: torn"]

@@ -12,6 +12,7 @@ from durable import Life, write_media
 from wan_trt.engine import Bundle
 from wan_trt.engine.errors import NotFoundError
 from wan_trt.server.principal import EVERYBODY, Principal
+from wan_trt.server.uploads import Announced
 
 ANNA, BERT, ADMIN = Principal("anna"), Principal("bert"), Principal("root", admin=True)
 
@@ -72,7 +73,8 @@ def test_who_knows_the_hash_of_a_file_does_not_have_it(life: Life, media: dict[s
     content = media["pose"].read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     sent = iter([content])
-    assert life.uploads.receive("p.safetensors", len(content), digest, sent, "bert") == upload_id
+    announced = Announced("p.safetensors", len(content), digest)
+    assert life.uploads.receive(announced, sent, "bert") == upload_id
     assert not list(sent), "bert had to send it, like anybody who is the first"
     assert life.uploads.path(upload_id, "pose", "bert").read_bytes() == content
     assert life.uploads.nbytes("bert") == len(content)

@@ -1,0 +1,79 @@
+"""Frames as PNG pictures in one ZIP file, 000000.png, 000001.png, ..., none of it packed again."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wan_trt.media.frame_extent import FrameExtent
+from wan_trt.media.image_writer import COMPRESSION
+from wan_trt.media.partial_output import PartialFile, output_error
+
+# The earliest that a ZIP file knows: the same frames make the same bytes.
+_NO_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def frame_name(index: int) -> str:
+    """What frame `index` is called in the archive."""
+    return f"{index:06}.png"
+
+
+def png_bytes(picture: NDArray[np.uint8]) -> bytes:
+    """A picture, uint8 [height, width, 3], as a PNG file."""
+    content = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(
+        content, format="PNG", compress_level=COMPRESSION
+    )
+    return content.getvalue()
+
+
+class ImageArchiveWriter:
+    """A PixelWriter."""
+
+    def __init__(self, path: Path, *, height: int, width: int, frame_count: int) -> None:
+        """Raises MediaError for an unwritable place."""
+        self._extent = FrameExtent(height, width, frame_count)
+        self._partial = PartialFile(path)
+        self._ended = False
+        try:
+            self._archive = zipfile.ZipFile(self._partial.path, "x", zipfile.ZIP_STORED)
+        except OSError as error:
+            raise output_error(path, error) from error
+
+    def write(self, pixels: NDArray[np.uint8]) -> None:
+        """Append frames, uint8 [n, height, width, 3]."""
+        first = self._extent.written
+        self._extent.accept(pixels.shape)
+        try:
+            for index, picture in enumerate(pixels, start=first):
+                entry = zipfile.ZipInfo(frame_name(index), _NO_DATE)
+                self._archive.writestr(entry, png_bytes(picture))
+        except OSError as error:
+            raise output_error(self._partial.target, error) from error
+
+    def close(self) -> None:
+        """Give the file its name. Raises ExecutionError while frames are missing."""
+        if self._ended:
+            return
+        try:
+            self._extent.require_complete()
+            self._archive.close()
+            self._partial.commit()
+        except OSError as error:
+            raise output_error(self._partial.target, error) from error
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Remove the unfinished file; idempotent."""
+        self._ended = True
+        self._partial.discard()
+        # A full disk refuses the list of names, of a file that is gone anyway.
+        with contextlib.suppress(OSError):
+            self._archive.close()
