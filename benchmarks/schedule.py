@@ -30,12 +30,15 @@ from simulation.report import (
 )
 from simulation.simulate import Simulation
 from simulation.traces import MIXED, TRAFFICS, Traffic, make_trace
+from simulation.uneven import uneven_table, uneven_work
 from wan_trt.engine.scheduling.preference import Policy
 
 RESULTS = Path(__file__).resolve().parent / "results" / "schedule.json"
 LOAD = 0.85
 SWEEP = (0.5, 0.7, 0.85, 1.0, 1.2)
 LIVE_JOBS = 1000
+WORST = (MACHINES[-1], TRAFFICS[1])
+"""Where somebody waits longest."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,10 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for load in SWEEP
         for case in simulate(MACHINES[0], MIXED, load, options.jobs, options.seeds)
     ]
+    known = simulate(*WORST, LOAD, options.jobs, options.seeds, costs_known=True)
+    uneven = uneven_work(MACHINES[0], MIXED, LOAD, options.jobs, options.seeds)
     print(f"\n{summary_table(cases)}")
     for machine, traffic, load in places[:2]:
         here = [case for case in cases if case.place == (machine.name, traffic.name, load)]
         print(f"\n{machine.name}; {traffic.name}, load {load}\n{policy_table(here)}")
+    print(f"\ncosts known from the start\n{summary_table(known)}")
+    print(f"\nuneven work, load {LOAD} of the medians\n{uneven_table(uneven)}")
     print(f"\nover the load of {MIXED.name}\n{summary_table(sweep)}")
     missed = targets([*cases, *sweep], overheads)
     print("\n" + "\n".join(["targets missed:", *missed] if missed else ["every target is met"]))
@@ -75,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "targets_missed": missed,
         "overhead": [asdict(each) for each in overheads],
         "cases": [asdict(case) for case in cases],
+        "costs_known": [asdict(case) for case in known],
+        "uneven": [asdict(row) for row in uneven],
         "sweep": [asdict(case) for case in sweep],
     }
     options.out.write_text(json.dumps(result, indent=1) + "\n")
@@ -83,14 +92,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def simulate(machine: Machine, traffic: Traffic, load: float, jobs: int, seeds: int) -> list[Case]:
+def simulate(
+    machine: Machine,
+    traffic: Traffic,
+    load: float,
+    jobs: int,
+    seeds: int,
+    *,
+    costs_known: bool = False,
+) -> list[Case]:
     """Every policy, without and with admission, over the same traces."""
     traces = [make_trace(traffic, machine, load, jobs, seed) for seed in range(seeds)]
     fifo = [Simulation(machine, trace, Policy.FIFO).run() for trace in traces]
     cases = []
     for admission in (False, True):
         for policy in Policy:
-            outcomes = [Simulation(machine, trace, policy, admission).run() for trace in traces]
+            outcomes = [
+                Simulation(machine, trace, policy, admission, costs_known=costs_known).run()
+                for trace in traces
+            ]
             cases.append(
                 Case(
                     machine=machine.name,

@@ -33,6 +33,8 @@ from simulation.traces import TracedJob, make_trace
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.dispatch import SchedulingOptions
 from wan_trt.engine.engine import Engine
+from wan_trt.engine.host_backend import HostBackend
+from wan_trt.engine.lanes import TOGETHER
 from wan_trt.engine.scheduling.preference import Policy
 
 RESULTS = Path(__file__).resolve().parent / "results" / "schedule_replay.json"
@@ -82,11 +84,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--jobs: 10 or more, so that one of them has no deadline and surely ends")
     machine = describe_machine(1, ("onnxruntime", "numpy"))
     with tempfile.TemporaryDirectory(prefix="schedule-replay-") as folder, ExitStack() as stack:
-        bundle = Bundle.open(options.bundle or _export(Path(folder)))
+        bundle = Bundle.open(options.bundle or small_bundle(Path(folder)))
         began_s = time.monotonic()
         engines = {
             (policy, admission): stack.enter_context(
-                Engine(bundle, 1, scheduling=SchedulingOptions(policy, admission))
+                Engine(
+                    bundle,
+                    backend=HostBackend(threads=1, lanes=TOGETHER),
+                    scheduling=SchedulingOptions(policy, admission),
+                )
             )
             for admission in (False, True)
             for policy in Policy
@@ -210,7 +216,7 @@ def _described(frame: FirstFrame) -> dict[str, str | float]:
     return {**asdict(frame), "by_step": frame.by_step, "by_unit": frame.by_unit}
 
 
-def _export(folder: Path) -> Path:
+def small_bundle(folder: Path) -> Path:
     """A model whose steps take so long that they, and not the engine's own work, are measured."""
     from wan_trt.export.bundle_writer import export_bundle
     from wan_trt.export.synthetic.checkpoint import write_checkpoint

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 
 from wan_trt.cli.device_options import open_engine
+from wan_trt.cli.extras import needs_extra
 from wan_trt.cli.serve_options import networks, scheduling_options, security_options
 from wan_trt.cli.serve_settings import ServeSettings
 from wan_trt.engine.errors import InputError, WanTrtError
@@ -47,6 +48,21 @@ def _port_is_free(settings: ServeSettings) -> None:
     from wan_trt.server.free_port import require_free
 
     require_free(settings.listening.listen, "listen")
+
+
+def _port_of_metrics_is_free(settings: ServeSettings) -> None:
+    from wan_trt.server.free_port import require_free
+
+    if settings.watching.metrics_listen is not None:
+        require_free(settings.watching.metrics_listen, "metrics_listen")
+
+
+def _traces_can_be_sent(settings: ServeSettings) -> None:
+    """That the extra is installed and the URL is one; nobody is asked to answer there."""
+    from wan_trt.server.telemetry.tracing import open_tracing
+
+    with needs_extra("telemetry"):
+        open_tracing(settings.watching.traces).close()
 
 
 def _port_is_safe(settings: ServeSettings) -> None:
@@ -87,5 +103,7 @@ CHECKS: tuple[Check, ...] = (
     _networks_are_there,
     _port_is_free,
     _port_is_safe,
+    _port_of_metrics_is_free,
     _data_can_be_written,
+    _traces_can_be_sent,
 )

@@ -19,6 +19,7 @@ the TOML file of --config (keep_days = 3); the first of these that is there coun
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
@@ -30,12 +31,15 @@ from typing import TYPE_CHECKING
 from wan_trt.cli.device_options import open_engine
 from wan_trt.cli.extras import needs_extra
 from wan_trt.cli.serve_settings import VARIABLES, ServeSettings
+from wan_trt.cli.service_manager import Heartbeat, tell
 from wan_trt.cli.settings.flags import add_settings, given_flags
 from wan_trt.cli.settings.sources import Configuration, load
 from wan_trt.cli.signals import Signals, caught_signals, wait_for
 
 if TYPE_CHECKING:
     from wan_trt.server.server import Server
+
+_log = logging.getLogger(__name__)
 
 SUMMARY = "serve a bundle over gRPC; needs the extra `server`"
 EXAMPLES = (
@@ -71,8 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
             return _check(configuration, arguments)
         from wan_trt.cli.serve_options import scheduling_options, server_options
         from wan_trt.engine import Bundle
+        from wan_trt.server.telemetry.logs import logging_to
 
         settings = configuration.settings
+        watching = settings.watching
+        stack.enter_context(logging_to(sys.stderr, watching.log_format, watching.log_level))
         options, model = server_options(settings), settings.model
         engine = open_engine(
             Bundle.open(model.bundle), model.device, model.threads, scheduling_options(settings)
@@ -82,12 +89,19 @@ def run(arguments: argparse.Namespace) -> int:
             stack.enter_context(tempfile.TemporaryDirectory(prefix="wan-trt-"))
         )
         server = stack.enter_context(Server(engine, folder, options))
-        if options.security.insecure and not options.listen.loopback:
-            _say("insecure: whoever reaches this port may read and do everything")
+        if missing := options.security.missing(options.listen):
+            _log.warning(
+                "insecure: whoever reaches this port does so without %s", " and ".join(missing)
+            )
+        if (port := server.telemetry.status_port) is not None:
+            _log.info("metrics on http://%s/metrics", port.address)
         print(f"listening on {server.address}", flush=True)
-        wait_for(signals)
-        _say("stopping: no more jobs are taken")
-        _drain(server, settings.listening.grace, options.durable, signals)
+        heartbeat = Heartbeat()
+        tell("READY=1")
+        wait_for(signals, lambda: heartbeat.beat(server.alive))
+        _log.info("stopping: no more jobs are taken")
+        tell("STOPPING=1")
+        _drain(server, settings.listening.grace, options.durable, signals, heartbeat)
     return 0
 
 
@@ -110,20 +124,20 @@ def _check(configuration: Configuration[ServeSettings], arguments: argparse.Name
     print(configuration.describe(), end="", flush=True)
     found = problems(configuration.settings)
     for error in found:
-        _say(f"error: {error.message(arguments.parser.spelled(error.field))}")
+        told = error.message(arguments.parser.spelled(error.field))
+        print(f"wan-trt: error: {told}", file=sys.stderr)
     return found[0].exit_code if found else 0
 
 
-def _drain(server: Server, grace_s: float, durable: bool, signals: Signals) -> None:
+def _drain(
+    server: Server, grace_s: float, durable: bool, signals: Signals, heartbeat: Heartbeat
+) -> None:
     """Wait until the jobs are over, the time is, or another signal comes."""
     server.drain()
     deadline = time.monotonic() + grace_s
     while server.busy and time.monotonic() < deadline and signals.empty():
+        heartbeat.beat(server.alive)
         time.sleep(0.05)
     if server.busy:
         left = "go on when a server is started again" if durable else "are cancelled"
-        _say(f"the jobs that are left {left}")
-
-
-def _say(text: str) -> None:
-    print(f"wan-trt: {text}", file=sys.stderr, flush=True)
+        _log.warning("the jobs that are left %s", left)

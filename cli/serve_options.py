@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wan_trt.cli.extras import needs_extra
 from wan_trt.cli.serve_settings import (
     MediaSettings,
     ModelSettings,
@@ -24,7 +25,12 @@ _GIGABYTE = 10**9
 
 
 def server_options(settings: ServeSettings) -> ServerOptions:
+    """Raises InputError, also where traces are wanted and OpenTelemetry is not installed."""
     from wan_trt.server.server import ServerOptions
+    from wan_trt.server.telemetry.tracing import open_tracing
+
+    with needs_extra("telemetry"):
+        tracing = open_tracing(settings.watching.traces)
 
     durable = settings.storage.data is not None
     return ServerOptions(
@@ -34,6 +40,8 @@ def server_options(settings: ServeSettings) -> ServerOptions:
         jobs=_job_options(settings),
         # A temporary folder may be small, and nothing in it has to be told to a later server.
         reserve_nbytes=int(settings.storage.reserve_gigabytes * _GIGABYTE) if durable else 0,
+        metrics_listen=settings.watching.metrics_listen,
+        tracing=tracing,
     )
 
 

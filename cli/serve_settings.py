@@ -45,6 +45,29 @@ class ListeningSettings:
 
 
 @dataclass(frozen=True)
+class WatchingSettings:
+    """What its operators see of it."""
+
+    metrics_listen: Address | None = setting(
+        None,
+        "tell /metrics (Prometheus), /healthz and /readyz there, by HTTP, to whoever reaches it "
+        "(default: nowhere)",
+        "HOST:PORT",
+        read=Address.parse,
+    )
+    log_format: Literal["text", "json"] = setting("text", "how lines of the log on stderr look")
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "info", "the least important lines that are shown"
+    )
+    traces: str | None = setting(
+        None,
+        "send OpenTelemetry spans to the collector there, by OTLP over HTTP; needs the extra "
+        "`telemetry` (default: none are made)",
+        "URL",
+    )
+
+
+@dataclass(frozen=True)
 class StorageSettings:
     """What is kept, and for how long."""
 
@@ -166,6 +189,7 @@ class ServeSettings:
     model: ModelSettings
     listening: ListeningSettings
     security: SecuritySettings
+    watching: WatchingSettings
     storage: StorageSettings
     media: MediaSettings
     scheduling: SchedulingSettings

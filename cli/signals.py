@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TypeAlias
@@ -28,8 +28,10 @@ def caught_signals() -> Iterator[Signals]:
             signal.signal(number, handler)
 
 
-def wait_for(signals: Signals) -> None:
-    """Until a signal came. A wait without end would not: the interpreter may then be asleep in a
-    lock when two signals arrive together, and run neither's handler."""
+def wait_for(signals: Signals, meanwhile: Callable[[], None]) -> None:
+    """Until a signal came; calls `meanwhile` some times a second. A wait without end would not do:
+    the interpreter may then be asleep in a lock when two signals arrive together, and run neither's
+    handler."""
     while signals.empty():
+        meanwhile()
         time.sleep(0.2)

@@ -13,8 +13,8 @@ from wan_trt.engine.manifest import Manifest
 from wan_trt.engine.memory.footprint import (
     Footprint,
     VideoSize,
-    denoiser_symbols,
     footprint,
+    plan_scratch,
 )
 from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import default_frames
@@ -61,19 +61,7 @@ def _footprints(manifest: Manifest, sizes: Sequence[tuple[int, int]]) -> Iterato
         if width % multiple or height % multiple:
             raise InputError(f"{width}x{height}", expected=f"multiples of {multiple}", field="size")
         size = VideoSize(height, width, default_frames(manifest.model))
-        yield footprint(manifest, size, _scratch(manifest, size))
-
-
-def _scratch(manifest: Manifest, size: VideoSize) -> dict[str, int]:
-    """Graph -> the most that a plan for this size needs."""
-    stride = manifest.geometry.space_stride
-    symbols = denoiser_symbols(manifest.geometry, size)
-    symbols |= {"height": size.height // stride, "width": size.width // stride}
-    scratch: dict[str, int] = {}
-    for plan in manifest.plans:
-        if plan.serves(symbols):
-            scratch[plan.graph] = max(plan.scratch_nbytes, scratch.get(plan.graph, 0))
-    return scratch
+        yield footprint(manifest, size, plan_scratch(manifest, size))
 
 
 def _widened_nbytes(manifest: Manifest) -> int:

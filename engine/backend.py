@@ -110,6 +110,11 @@ class Backend(Protocol):
         """Where state goes that has to make room."""
         ...
 
+    @property
+    def experts_nbytes(self) -> int | None:
+        """Room for the weights of experts; None where it is not limited."""
+        ...
+
     def load(self, bundle: Bundle, graph: str, weight_set: str) -> Executor:
         """An executor on tensors of the space of the graph's lane. Raises BundleError or
         ResourceError."""

@@ -120,6 +120,20 @@ class Bundle:
         """The weight set that graph `name` uses for `expert`."""
         return self.manifest.weight_set(name, expert)
 
+    def expert_files(self, expert: ExpertName) -> list[Path]:
+        """Weights and plans of what this expert does not share with the other."""
+        found: dict[Path, None] = {}
+        for graph, entry in self.manifest.graphs.items():
+            weight_set = self.weight_set(graph, expert)
+            if len(entry.weights) > 1:
+                files = self.tensor_files(graph, weight_set).values()
+                found |= dict.fromkeys(self.weights_folder / file for file in files)
+        for plan in self.manifest.plans:
+            shared = len(self.manifest.graphs[plan.graph].weights) == 1
+            if not shared and plan.weight_set == self.weight_set(plan.graph, expert):
+                found[self.path / plan.file] = None
+        return list(found)
+
     @property
     def weights_folder(self) -> Path:
         return self.path / WEIGHTS

@@ -28,6 +28,10 @@ class Checkpoint:
     cursor: Cursor
     tensors: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
 
 class Checkpoints(Protocol):
     """Keeps the newest checkpoint of one job, and whether somebody is at work on it."""

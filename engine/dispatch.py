@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.scheduling.admission import Refusal
 from wan_trt.engine.scheduling.costs import CostKey, CostTable
+from wan_trt.engine.scheduling.experts import OneExpert
 from wan_trt.engine.scheduling.operations import operations
 from wan_trt.engine.scheduling.preference import Policy
 from wan_trt.engine.scheduling.scheduler import Decision, Scheduler
@@ -55,21 +56,30 @@ class Turn:
 
 
 class Dispatcher:
-    """Every job that is not over is in the scheduler, paused, or waits for its result to be
-    written. Any thread may call it."""
+    """Every job that is not over is in the scheduler or waits for its result to be written. One
+    that is paused, there or here, gets no turns. Any thread may call it."""
 
-    def __init__(self, bundle: Bundle, backend: str, options: SchedulingOptions) -> None:
-        """`backend` names the device: what was measured on one says nothing of another."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: str,
+        options: SchedulingOptions,
+        one_expert: OneExpert | None = None,
+    ) -> None:
+        """`backend` names the device: what was measured on one says nothing of another.
+        `one_expert` where only one is in memory at a time."""
         self._bundle = bundle
         self._backend = backend
         self._costs = CostTable(
             partial(operations, geometry=bundle.manifest.geometry), _OPERATIONS_PER_S
         )
         self._admission = options.admission
-        self._scheduler = Scheduler(self._costs, options.policy, admission=options.admission)
+        self._scheduler = Scheduler(
+            self._costs, options.policy, one_expert=one_expert, admission=options.admission
+        )
         self._scheduled: dict[str, Job] = {}
+        self._results: OrderedDict[str, Job] = OrderedDict()
         self._paused: OrderedDict[str, Job] = OrderedDict()
-        self._results: deque[Job] = deque()
         self._out: set[str] = set()  # jobs whose unit runs, or that are being ended
         self._lock = threading.RLock()
 
@@ -87,8 +97,8 @@ class Dispatcher:
         """Let a job in. Raises AdmissionError where it cannot be done by its deadline."""
         with self._lock:
             if job.cursor.stage is Stage.RESULT:
-                self._results.append(job)
-            elif refusal := self._submit(job, job.deadline):
+                self._results[job.job_id] = job
+            elif refusal := self._submit(job):
                 raise _refused(refusal, job)
 
     def next(self, lane: Lane = Lane.EVERY) -> Turn | None:
@@ -103,8 +113,8 @@ class Dispatcher:
     def claim(self, job: Job) -> bool:
         """Take a job out that is to end; False where its unit runs, or it is over."""
         with self._lock:
-            waits = job.job_id in self._scheduled or job.job_id in self._paused
-            if job.job_id in self._out or not (waits or job in self._results):
+            waits = job.job_id in self._scheduled or job.job_id in self._results
+            if job.job_id in self._out or not waits:
                 return False
             self._out.add(job.job_id)
             return True
@@ -126,13 +136,22 @@ class Dispatcher:
             self._out.discard(turn.job.job_id)
             if turn.decision is None:  # what a pause was for
                 self._go_on(turn.job)
-            elif not self._scheduler.done(turn.decision, seconds):
-                self._results.append(self._scheduled.pop(turn.job.job_id))
+            else:
+                self._unit_done(turn.job, turn.decision, seconds)
 
-    def pause(self, job: Job) -> None:
-        """The job waits until its `due_at`."""
+    def pause(self, turn: Turn, seconds: float) -> None:
+        """The job waits until its `due_at`, and keeps its place. The unit, which took so long, is
+        to be done again, unless it is pending: then it only has to be kept."""
         with self._lock:
-            self.leave(job)
+            job, now = turn.job, time.monotonic()
+            self._out.discard(job.job_id)
+            if turn.decision is not None:
+                if job.pending is not None:
+                    self._unit_done(job, turn.decision, seconds)
+                else:
+                    self._scheduler.give_back(turn.decision, now)
+                if job.job_id in self._scheduled:
+                    self._scheduler.hold(job.job_id, now)
             self._paused[job.job_id] = job
 
     def leave(self, job: Job) -> None:
@@ -141,17 +160,17 @@ class Dispatcher:
             self._out.discard(job.job_id)
             if self._scheduled.pop(job.job_id, None):
                 self._scheduler.cancel(job.job_id)
+            self._results.pop(job.job_id, None)
             self._paused.pop(job.job_id, None)
-            if job in self._results:
-                self._results.remove(job)
 
     def check(self) -> None:
         """Raises AssertionError unless every job is in exactly one place."""
         with self._lock:
             self._scheduler.check()
             assert len(self._scheduler) == len(self._scheduled), "the schedule has other jobs"
-            places = [*self._scheduled, *self._paused, *(job.job_id for job in self._results)]
+            places = [*self._scheduled, *self._results]
             assert len(places) == len(set(places)), "a job is in two places"
+            assert set(self._paused) <= set(places), "a job that waits is nowhere"
             assert self._out <= set(places), "a job is out that is nowhere"
 
     def _scheduled_turn(self, lane: Lane) -> Turn | None:
@@ -174,27 +193,29 @@ class Dispatcher:
         return None
 
     def _go_on(self, job: Job) -> None:
-        """A job that was paused takes its place again. Nothing is promised any more."""
+        """A job that was paused gets turns again."""
         del self._paused[job.job_id]
-        if job.cursor.stage is Stage.RESULT:
-            self._results.append(job)
-        else:
-            self._submit(job, deadline=None)
+        if job.job_id in self._scheduled:
+            self._scheduler.release(job.job_id, time.monotonic())
 
     def _result(self, lane: Lane) -> Turn | None:
         if Stage.RESULT in lane.stages:
-            for job in self._results:
-                if job.job_id not in self._out:
+            for job_id, job in self._results.items():
+                if job_id not in self._out and job_id not in self._paused:
                     return Turn(job, job.unit, None)
         return None
 
-    def _submit(self, job: Job, deadline: float | None) -> Refusal | None:
+    def _unit_done(self, job: Job, decision: Decision, seconds: float) -> None:
+        if not self._scheduler.done(decision, seconds):
+            self._results[job.job_id] = self._scheduled.pop(job.job_id)
+
+    def _submit(self, job: Job) -> Refusal | None:
         now, runs = time.monotonic(), self._runs(job)
         # What nobody has measured is only guessed: nothing is promised or refused by it.
         known = all(self._costs.cost(run.key).measured for run in runs)
         deadline_s = None
-        if deadline is not None and (known or not self._admission):
-            deadline_s = now + deadline - time.time()
+        if job.deadline is not None and (known or not self._admission):
+            deadline_s = now + job.deadline - time.time()
         submission = Submission(job.job_id, runs, job.owner, job.priority, deadline_s)
         refusal = self._scheduler.submit(submission, now)
         if refusal is None:
@@ -215,6 +236,10 @@ class Dispatcher:
             return of_job(at=job.cursor)
         (conditioning, *_) = of_job(at=Cursor(job.cursor.segment))
         return (conditioning, *of_job(at=job.resume.cursor))
+
+    def key(self, job: Job, unit: Unit) -> CostKey:
+        """What the seconds of a unit are measured of."""
+        return self._key(job, unit.stage, unit.step.expert if unit.step else None)
 
     def _key(self, job: Job, stage: Stage, expert: ExpertName | None) -> CostKey:
         engine = "vae"

@@ -40,6 +40,9 @@ from wan_trt.engine.frames import FrameSink, OpenSink
 from wan_trt.engine.host_backend import HostBackend
 from wan_trt.engine.job import Job, JobSummary, OnEvent, SuspendedError
 from wan_trt.engine.lanes import APART, Lane
+from wan_trt.engine.memory.in_use import MemoryInUse
+from wan_trt.engine.observer import Observer, tell
+from wan_trt.engine.one_expert import ReadAhead, one_expert
 from wan_trt.engine.ort import available_threads
 from wan_trt.engine.preview import preview_pictures
 from wan_trt.engine.registry import JobRegistry, Moment
@@ -47,6 +50,7 @@ from wan_trt.engine.request import JobState, Request
 from wan_trt.engine.residence import Residence
 from wan_trt.engine.scheduling.costs import CostKey
 from wan_trt.engine.scheduling.unit import Stage, Unit
+from wan_trt.engine.stages.job_memory import require_room
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.validation import validate_request
 
@@ -85,9 +89,17 @@ class Engine:
         self._backend = backend or HostBackend(threads, load)
         self._executors = Executors(bundle, self._backend.load)
         self._pipeline = Pipeline(bundle, self._executors, self._backend)
-        self._dispatcher = Dispatcher(bundle, self._backend.name, scheduling or SchedulingOptions())
+        self._dispatcher = Dispatcher(
+            bundle,
+            self._backend.name,
+            scheduling or SchedulingOptions(),
+            one_expert(bundle, self._backend.experts_nbytes),
+        )
+        self._read_ahead = ReadAhead()
         self._residence = Residence(self._backend)
         self._registry = JobRegistry()
+        self.observer = Observer()
+        """Told of the work; another one may be put here before the first step."""
         self._crowding = Crowding()
         self._stepping = {lane: threading.Lock() for lane in APART}
         self._idle: dict[Lane, Moment] = {}
@@ -124,9 +136,12 @@ class Engine:
         the engine's from then on, even when this raises. What it raises goes to the caller.
         `on_event` is called here for the first event and by stepping threads for all others.
         Raises InputError for a request that cannot be run (a sink is then untouched),
-        AdmissionError where the deadline cannot be met, ResourceError when the engine is closed.
+        AdmissionError where the deadline cannot be met, ResourceError for a job that would not fit
+        if it were alone (a sink is then untouched, too), or when the engine is closed.
         """
-        plan, schedule = validate_request(request, self.bundle.manifest)
+        manifest = self.bundle.manifest
+        plan, schedule = validate_request(request, manifest)
+        require_room(request, schedule, manifest, self._backend.memory.arena)
         opened = sink() if callable(sink) else sink
         job = Job(
             job_id or uuid.uuid4().hex,
@@ -135,7 +150,7 @@ class Engine:
             on_event,
             plan,
             schedule,
-            self.bundle.manifest.boundary,
+            manifest.boundary,
             resume,
             keep,
             deadline,
@@ -179,6 +194,13 @@ class Engine:
         """What another process may begin with; also after `close`."""
         return self._dispatcher.measured_costs()
 
+    @property
+    def memory_in_use(self) -> MemoryInUse:
+        """For any thread."""
+        held = [job.tensors.holding for job in self._registry.live() if job.tensors is not None]
+        parked_nbytes = sum(holding.nbytes for holding in held if holding.parked)
+        return MemoryInUse(self._backend.memory.arena.usage, parked_nbytes)
+
     def wait(self, timeout_s: float | None = None, lane: Lane = Lane.EVERY) -> bool:
         """Sleep until `step` may have something to do in a lane, or the time is over; True if it
         may."""
@@ -196,7 +218,7 @@ class Engine:
             turn = None
             try:
                 with self._crowding.side_by_side():
-                    turn = self._dispatcher.next(lane)
+                    turn = self._next(lane)
                     if turn is not None:
                         self._do(turn)
             except CrowdedError:
@@ -280,6 +302,12 @@ class Engine:
         except AssertionError:
             _log.exception("the engine's books are wrong: report this, and start it again")
 
+    def _next(self, lane: Lane) -> Turn | None:
+        started = time.perf_counter()
+        turn = self._dispatcher.next(lane)
+        tell(self.observer.decided, time.perf_counter() - started)
+        return turn
+
     def _do(self, turn: Turn, again: bool = False) -> None:
         """Do a job's unit, keep and report what it brought forth, and move on. Raises CrowdedError
         where the unit is to be done again, alone."""
@@ -288,11 +316,16 @@ class Engine:
         loading_s = self._pipeline.loading_s(unit.stage)
         started = time.perf_counter()
         try:
-            if job.pending is None and not again:
+            pending = job.pending is not None
+            if not pending and not again:
                 job.begin()
-            error = self._run(job, unit)
+            if not pending:
+                tell(self.observer.begins, unit)
+            error = self._run(turn)
             loading_s -= self._pipeline.loading_s(unit.stage)
             seconds = time.perf_counter() - started + loading_s
+            if not pending:
+                tell(self.observer.ended, unit, self._dispatcher.key(job, unit), seconds, error)
             self._commit(turn, error or self._keep(job, unit), seconds)
         except CrowdedError:
             raise
@@ -301,9 +334,10 @@ class Engine:
             self._dispatcher.give_back(job)
             raise
 
-    def _run(self, job: Job, unit: Unit) -> WanTrtError | SuspendedError | None:
+    def _run(self, turn: Turn) -> WanTrtError | SuspendedError | None:
         """Do the unit, but for one that is done and only has to be kept; the error that it ended
         with, typed."""
+        job, unit = turn.job, turn.unit
         started = time.perf_counter()
         try:
             self._residence.enter(job, self._pipeline.space_of(unit.stage))
@@ -311,6 +345,7 @@ class Engine:
                 return None
             if job.keep is not None:
                 job.keep.begin_work()
+            self._bring_expert(turn)
             self._pipeline.run(unit, job)
         except CrowdedError:
             self._residence.leave(job)
@@ -322,6 +357,19 @@ class Engine:
         passes = job.passes(unit.step) if unit.step else 1
         job.times.record(unit.stage, time.perf_counter() - started, passes)
         return None
+
+    def _bring_expert(self, turn: Turn) -> None:
+        """Where one expert is in memory at a time: what the decision says of them."""
+        if turn.decision is None:
+            return
+        if (expert := turn.decision.load) is not None:
+            self._backend.spaces[Lane.DENOISING].wait()  # the last step may still run
+            for job in self._registry.live():
+                if (tensors := job.tensors) is not None:  # it may end beside
+                    tensors.denoiser.keep_only(expert)
+            self._executors.keep_only(expert)
+        if (expert := turn.decision.prefetch) is not None:
+            self._read_ahead.begin(self.bundle.expert_files(expert))
 
     def _commit(
         self, turn: Turn, error: WanTrtError | SuspendedError | None, seconds: float
@@ -343,7 +391,7 @@ class Engine:
             case StorageFullError():
                 job.pause(error)
                 self._rest(job)
-                self._dispatcher.pause(job)
+                self._dispatcher.pause(turn, seconds)
             case _:
                 self._end(job, error)
 
@@ -359,9 +407,12 @@ class Engine:
         following = job.following
         if job.keep is not None and following is not None and job.keep_due(unit):
             try:
-                job.keep.save(self._pipeline.snapshot(following, job))
+                started, checkpoint = time.perf_counter(), self._pipeline.snapshot(following, job)
+                job.keep.save(checkpoint)
             except Exception as error:
                 return typed_failure(error, unit)
+            seconds = time.perf_counter() - started
+            tell(self.observer.kept, job.job_id, seconds, checkpoint.nbytes)
         job.pending = None
         return None
 

@@ -67,6 +67,12 @@ class Executors:
         for key in [key for key in self.loaded if key[0] == graph]:
             self._loaded.pop(key).close()
 
+    def keep_only(self, expert: ExpertName) -> None:
+        """Close what only the other expert needs. Nothing that was launched there still runs."""
+        for graph, weight_set in self.loaded:
+            if weight_set != self.weight_set(graph, expert):
+                self._loaded.pop((graph, weight_set)).close()
+
     def close(self) -> None:
         for executor in self._loaded.values():
             executor.close()

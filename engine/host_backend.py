@@ -130,12 +130,16 @@ class HostBackend:
         threads: int | None = None,
         load: Load | None = None,
         memory_nbytes: int | None = None,
+        experts_nbytes: int | None = None,
         lanes: tuple[Lane, ...] = APART,
     ) -> None:
         """`threads` for each graph, None: all cores that the process may use. Graphs are loaded
         by `load(bundle, graph, weight_set)`, or by ONNX Runtime where that is None. Tensors have
         `memory_nbytes` at most, None: as much as the machine has; what is parked for want of it
-        lies in a file of the folder for temporary files. `lanes` is `APART` or `TOGETHER`."""
+        lies in a file of the folder for temporary files. Of the experts no more than
+        `experts_nbytes` of weights are loaded at a time, None: both. `lanes` is `APART` or
+        `TOGETHER`."""
+        self.experts_nbytes = experts_nbytes
         self.name = f"{describe_processor()}, {threads or available_threads()} threads"
         self.lanes = lanes
         space = HostSpace()

@@ -73,7 +73,7 @@ class SuspendedError(Exception):
 
 
 class Job:
-    """Changed only by the thread that steps the engine, but for `cancel_requested`,
+    """Changed only by the lane that has its unit, or ends it, but for `cancel_requested`,
     `suspend_requested` and who asks for a preview.
 
     `resume` is the checkpoint that it goes on from, until it has; `retry_at` (monotonic) is when

@@ -22,6 +22,7 @@ from torch.export import Dim
 from wan_trt.engine.executor import TensorSpec, parse_dimension
 from wan_trt.export.modeling.module import ExportModule
 from wan_trt.export.simplify import simplify
+from wan_trt.export.trace_cache import traced_once
 
 OPSET = 23
 
@@ -33,7 +34,7 @@ _LOUD = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 def trace(module: ExportModule) -> onnx_ir.Model:
     """The module as an ONNX model (opset 23); its parameters have shapes but no data."""
     with _quiet(), _no_collection():
-        return _trace(module)
+        return traced_once(module, _trace)
 
 
 def _trace(module: ExportModule) -> onnx_ir.Model:

@@ -13,6 +13,8 @@ from wan_trt.engine.errors import ResourceError
 from wan_trt.server.principal import EVERYBODY, Principal
 from wan_trt.server.quotas import Quotas
 from wan_trt.server.status import answered
+from wan_trt.server.telemetry.context import on_account_of
+from wan_trt.server.telemetry.watched_calls import WatchedCalls
 
 
 class Access(Protocol):
@@ -33,11 +35,14 @@ class OpenAccess:
 class Calls:
     """The frame of every handler."""
 
-    def __init__(self, access: Access, quotas: Quotas, max_streams: int) -> None:
+    def __init__(
+        self, access: Access, quotas: Quotas, max_streams: int, watched: WatchedCalls
+    ) -> None:
         """At most `max_streams` calls that stream run at a time: each holds a thread while it
         lasts, and Cancel must always find one."""
         self._access = access
         self._quotas = quotas
+        self._watched = watched
         self._streams = threading.BoundedSemaphore(max_streams)
 
     @contextmanager
@@ -45,8 +50,9 @@ class Calls:
         self, context: grpc.ServicerContext, method: str, *, stream: bool = False
     ) -> Iterator[Principal]:
         """Run a handler for the caller that is given; what it raises becomes the call's status."""
-        with answered(context), ExitStack() as held:
+        with answered(context), self._watched.call(context, method), ExitStack() as held:
             principal = self._access.principal(context)
+            on_account_of(principal.name)
             if stream:
                 held.enter_context(self._quotas.stream(principal))
                 held.enter_context(self._one_stream(method))

@@ -11,6 +11,8 @@ import hashlib
 import threading
 import time
 import uuid
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -42,6 +44,10 @@ from wan_trt.server.store.room import Room
 from wan_trt.server.store.store import StoredJob
 from wan_trt.server.submission import Submission
 from wan_trt.server.submission_messages import submission_from_wire
+from wan_trt.server.telemetry.context import about_job, current
+from wan_trt.server.telemetry.metrics import Metrics
+from wan_trt.server.telemetry.tracing import Tracing
+from wan_trt.server.telemetry.watched_jobs import WatchedJobs
 from wan_trt.server.uploads import Uploads
 
 __all__ = ["JobOptions", "Jobs"]
@@ -58,8 +64,10 @@ class Jobs:
         room: Room,
         options: JobOptions,
         quotas: Quotas | None = None,
+        watched: WatchedJobs | None = None,
     ) -> None:
-        """Call `recover` before anything else."""
+        """Call `recover` before anything else. `watched` is told of all jobs."""
+        self._watched = watched or WatchedJobs(Metrics(), Tracing())
         self._engine = engine
         self._data = data
         self._uploads = uploads
@@ -112,6 +120,7 @@ class Jobs:
         with self._lock:
             record = self._records.get(job_id)
         if record is not None and caller.may_see(record.owner):
+            about_job(job_id)
             return record
         raise NotFoundError(
             f"no job {job_id[:100]!r}",
@@ -166,6 +175,12 @@ class Jobs:
         with self._lock:
             records = list(self._records.values())
         return [record for record in records if record.job_id not in self._finished]
+
+    def by_state(self) -> Mapping[JobState, int]:
+        """How many of the jobs that are known are in each state."""
+        with self._lock:
+            records = list(self._records.values())
+        return Counter(record.latest.state for record in records)
 
     def fail_unfinished(self, error: WanTrtError) -> None:
         """End all jobs in an engine that can no longer do it."""
@@ -228,19 +243,24 @@ class Jobs:
             deadline=now + min(limits) if limits else None,
             owner=caller.name,
         )
-        require_priority(caller, submission.priority)
-        kept_nbytes = partial(self.kept_nbytes, caller.name)
-        self._places.take(stored.job_id, caller, kept_nbytes, self._first_end_s)
-        record = self._record(stored, submission)
+        about_job(stored.job_id)
+        self._watched.enter(stored.job_id, current(), stored.deadline is not None)
         try:
+            require_priority(caller, submission.priority)
+            kept_nbytes = partial(self.kept_nbytes, caller.name)
+            self._places.take(stored.job_id, caller, kept_nbytes, self._first_end_s)
+            record = self._record(stored, submission)
             self._intake.begin(stored, record, submission)
         except BaseException as error:
+            self._watched.refused(stored.job_id, error)
             self._places.give_back(stored.job_id)
             with self._lock:
                 self._records.pop(stored.job_id, None)
             if isinstance(error, WanTrtError):
                 raise self._uploads.retell(error) from error
             raise
+        with contextlib.suppress(StorageFullError):
+            self._data.store.origins.add(stored.job_id, current())
         return record
 
     def _first_end_s(self) -> float | None:
@@ -272,9 +292,10 @@ class Jobs:
             self._finished.add(job, stored.owner)
             return
         self._places.take_again(stored.job_id, stored.owner)
+        work = self._data.store.origins.of(stored.job_id, stored.owner)
+        self._watched.enter(stored.job_id, work, stored.deadline is not None)
         try:
-            with self._data.store.at_work(stored.job_id):
-                self._intake.resume(stored, record, submission)
+            self._intake.resume(stored, record, submission)
         except ResourceError:
             raise  # the machine's fault, not the job's
         except WanTrtError as error:
@@ -300,6 +321,7 @@ class Jobs:
     def _settle(self, record: JobRecord, event: Event) -> None:
         """The job is over, and the store knows it; nobody else does yet."""
         self._clear(record, event)
+        self._watched.noted(event)
         self._places.give_back(record.job_id)
         done = event.state is JobState.DONE
         job = FinishedJob(record.job_id, time.time(), record.nbytes(event), done)

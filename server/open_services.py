@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from wan_trt.server.calls import Calls
 
 MAX_HEALTH_WATCHERS = 8
+MAX_OPEN_REFLECTIONS = 4
 
 
 class Health(health.HealthServicer):

@@ -134,9 +134,12 @@ class Preparing:
             telling.tell(progress)
 
         try:
-            with self._store.at_work(job.record.job_id):
-                self._require_wanted(job)
+            self._require_wanted(job)
+            self._store.begin_work(job.record.job_id)
+            try:
                 opened = job.driven.prepare(look)
+            finally:
+                self._store.end_work(job.record.job_id)
             try:
                 self._require_wanted(job)
                 job.record.count_from_here()

@@ -42,11 +42,11 @@ class Quotas:
         QuotaError."""
         limit = caller.quota.kept_nbytes
         with self._lock:
-            if limit is not None:
-                used = kept() + self._arriving[caller.name]
-                _require(caller, "kept bytes", limit, used, nbytes)
+            arriving = self._arriving[caller.name]
             self._arriving[caller.name] += nbytes
         try:
+            if limit is not None:  # what arrives between the two counts twice rather than never
+                _require(caller, "kept bytes", limit, arriving + kept(), nbytes)
             yield
         finally:
             self._give_back(self._arriving, caller, nbytes)

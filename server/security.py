@@ -31,15 +31,8 @@ class SecurityOptions:
     def require_safe(self, listen: Address) -> None:
         """Raises InputError for an address that others can reach, unless connections are encrypted
         and it is known who calls, or nobody minds."""
-        missing = [
-            what
-            for what, there in (
-                ("encryption (--tls-cert, --tls-key)", self.tls is not None),
-                ("knowing who calls (--access or --tls-client-ca)", self._asks),
-            )
-            if not there
-        ]
-        if missing and not listen.loopback and not self.insecure:
+        missing = self.missing(listen)
+        if missing and not self.insecure:
             raise InputError(
                 f"{listen} can be reached from other machines, without {' and '.join(missing)}",
                 expected="both, or an address of this machine alone such as 127.0.0.1",
@@ -47,6 +40,16 @@ class SecurityOptions:
                 "read and do everything",
                 field="listen",
             )
+
+    def missing(self, listen: Address) -> list[str]:
+        """What an address should not be without; nothing for one of this machine alone."""
+        if listen.loopback:
+            return []
+        wanted = {
+            "encryption (--tls-cert, --tls-key)": self.tls is not None,
+            "knowing who calls (--access or --tls-client-ca)": self._asks,
+        }
+        return [what for what, there in wanted.items() if not there]
 
     def open_access(self) -> Access:
         """Raises InputError for a file of principals that cannot be used."""

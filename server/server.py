@@ -28,10 +28,11 @@ from wan_trt.server.address import Address
 from wan_trt.server.bundles import bundle_to_wire
 from wan_trt.server.calls import Calls, OpenAccess
 from wan_trt.server.errors import UnavailableError
+from wan_trt.server.first_look import FirstLook
 from wan_trt.server.free_port import require_free, unusable
 from wan_trt.server.input_roots import InputRoots
 from wan_trt.server.jobs import JobOptions, Jobs
-from wan_trt.server.open_services import Health, Reflection
+from wan_trt.server.open_services import MAX_OPEN_REFLECTIONS, Health, Reflection
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
 from wan_trt.server.quotas import Quotas
@@ -41,6 +42,9 @@ from wan_trt.server.service import VideoService
 from wan_trt.server.status import error_from_wire, error_to_wire
 from wan_trt.server.store.data_folder import DataFolder
 from wan_trt.server.store.room import RESERVE_NBYTES, Room
+from wan_trt.server.telemetry.telemetry import Telemetry
+from wan_trt.server.telemetry.tracing import Tracing
+from wan_trt.server.telemetry.watched_calls import CountBytes
 from wan_trt.server.tls import ServerTls
 from wan_trt.server.uploads import Uploads
 from wan_trt.server.worker import Tidier, Worker
@@ -67,7 +71,8 @@ class ServerOptions:
     """`durable`: jobs survive the server. Jobs pause rather than take the last `reserve_nbytes` of
     the disk. `calls` limits the RPCs at one time, of which `streams` may be uploads, watchers and
     fetches; `farewell_s` is what open calls get to end after the last job. Connections above
-    `max_connections` are closed as they come."""
+    `max_connections` are closed as they come. Metrics and readiness are told on `metrics_listen`;
+    `tracing`, which the server closes, takes spans."""
 
     listen: Address
     durable: bool = True
@@ -79,6 +84,8 @@ class ServerOptions:
     farewell_s: float = 5.0
     max_connections: int = 1000
     security: SecurityOptions = field(default_factory=SecurityOptions)
+    metrics_listen: Address | None = None
+    tracing: Tracing = field(default_factory=Tracing)
 
 
 class Server:
@@ -106,15 +113,28 @@ class Server:
         self.room = Room(self._data.path, options.reserve_nbytes)
         self._options = options
         self._broken = False
+        self._stopped = False
+        self._not_ready: str | None = "starting"
+        self.engine = engine
+        self.telemetry = Telemetry(engine, options.tracing, lambda: self._not_ready)
         self._stopping = False
         quotas = Quotas()
-        self._jobs = Jobs(engine, self._data, uploads, self.room, options.jobs, quotas)
+        self._jobs = Jobs(
+            *(engine, self._data, uploads, self.room, options.jobs, quotas), self.telemetry.jobs
+        )
+        self.telemetry.ask(
+            self._jobs, self._data.path, self.room.reserve_nbytes, lambda: self.tls_expires
+        )
         self._tidier = Tidier(self._tidy)
         self._worker = Worker(engine, self._crashed)
         self._health = Health(("", SERVICE_NAME))
         self._threads = ThreadPoolExecutor(options.calls, thread_name_prefix="rpc")
         self._grpc = grpc.server(
             self._threads,
+            interceptors=[
+                CountBytes(self.telemetry.metrics, SERVICE_NAME),
+                FirstLook(self._access),
+            ],
             options=(
                 *_OPTIONS,
                 ("grpc.max_concurrent_streams", options.calls),
@@ -136,12 +156,12 @@ class Server:
             ]
 
         add: Any = wire_grpc.add_VideoServiceServicer_to_server
-        calls = Calls(self._access, quotas, options.streams)
+        calls = Calls(self._access, quotas, options.streams, self.telemetry.calls)
         files = ServerFiles(self._roots, uploads, self._jobs.room_for_upload)
         add(VideoService(self._jobs, uploads, files, calls, engine, bundles), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection_calls = (
-            Calls(OpenAccess(), quotas, options.streams)
+            Calls(OpenAccess(), quotas, MAX_OPEN_REFLECTIONS, self.telemetry.calls)
             if options.security.open_reflection
             else calls
         )
@@ -149,6 +169,10 @@ class Server:
         add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
         add_reflection(Reflection(names, reflection_calls), self._grpc)
         self.address = Address(options.listen.host, self._listen(options.listen))
+        if options.metrics_listen is not None:
+            self.telemetry.listen(
+                options.metrics_listen, lambda: self._not_ready if self._broken else None
+            )
 
     def _listen(self, address: Address) -> int:
         try:
@@ -173,17 +197,25 @@ class Server:
         """Whether jobs wait or run."""
         return bool(self._jobs.unfinished())
 
+    @property
+    def alive(self) -> bool:
+        """Whether jobs can go on; once they cannot, only another process helps."""
+        return not self._broken
+
     def __enter__(self) -> Server:
+        self.telemetry.start()
         self._jobs.recover()
         self._worker.start()
         self._tidier.start()
         self._grpc.start()
         for name in ("", SERVICE_NAME):
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._not_ready = None
         return self
 
     def drain(self) -> None:
         """Take no more jobs, and say so: first to health checks, then to those who submit."""
+        self._not_ready = self._not_ready or "stopping"
         self._stopping = True
         self._health.enter_graceful_shutdown()
         self._jobs.refuse(
@@ -196,6 +228,10 @@ class Server:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        """A second time nothing happens."""
+        if self._stopped:
+            return
+        self._stopped = True
         self.drain()
         self._jobs.stop_preparing(suspend=self._options.durable)
         self._worker.stop(suspend=self._options.durable)
@@ -208,10 +244,12 @@ class Server:
         self._grpc.stop(self._options.farewell_s).wait()
         self._threads.shutdown()
         self._data.close()
+        self.telemetry.close()
 
     def _crashed(self, error: Exception) -> None:
         """Nothing runs any more. Jobs that can wait do so, for a process in which it does."""
         self._broken = True
+        self._not_ready = "the engine stopped by a bug; the log says which"
         self.drain()
         if self._options.durable:
             self._jobs.leave_unfinished(

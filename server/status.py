@@ -97,15 +97,19 @@ def code_of(error: WanTrtError) -> grpc.StatusCode:
 _UNKNOWN = grpc.StatusCode.INTERNAL
 
 
+def kind_of(error: WanTrtError) -> type[WanTrtError]:
+    """The nearest class that clients know."""
+    return next(kind for kind in type(error).__mro__ if kind in CODES or kind is WanTrtError)
+
+
 def error_to_wire(error: Exception) -> wire.Error:
     """Any exception as a message; what is not of our tree becomes an ExecutionError."""
     if not isinstance(error, WanTrtError):
         error = ExecutionError(
             f"an internal error ({type(error).__name__}: {error})", action="report it as a bug"
         )
-    kind = next(kind for kind in type(error).__mro__ if kind in CODES or kind is WanTrtError)
     return wire.Error(
-        kind=kind.__name__,
+        kind=kind_of(error).__name__,
         given=_printable(error.given),
         expected=_printable(error.expected),
         action=_printable(error.action),
@@ -141,14 +145,33 @@ def error_of_call(error: grpc.RpcError, target: str) -> WanTrtError:
         if key == ERROR_KEY and isinstance(value, bytes):
             return error_from_wire(wire.Error.FromString(value))
     code = error.code() if isinstance(error, grpc.Call) else _UNKNOWN
+    details = (error.details() if isinstance(error, grpc.Call) else None) or str(error)
     if code is grpc.StatusCode.UNAVAILABLE:
+        return _unreachable(target, details)
+    return _BARE.get(code, ExecutionError)(f"{target}: {code.name}: {details}")
+
+
+def _unreachable(target: str, details: str) -> UnavailableError:
+    """What gRPC says of a connection that was not made, in words of this program's options."""
+    if "handshake failed" in details:
         return UnavailableError(
-            f"no server answers at {target}",
-            action="start one with `wan-trt serve`, or check the address",
+            f"the TLS handshake with {target} failed",
+            expected="a server with TLS, whose certificate has this name and is vouched for",
+            action="check --tls-ca and the address",
             field="server",
         )
-    details = error.details() if isinstance(error, grpc.Call) else str(error)
-    return _BARE.get(code, ExecutionError)(f"{target}: {code.name}: {details}")
+    if "failed to connect" in details and "Socket closed" in details:
+        return UnavailableError(
+            f"{target} hangs up",
+            expected="a server that takes such connections",
+            action="it may want TLS (--tls-ca), or a client certificate that it knows (--tls-cert)",
+            field="server",
+        )
+    return UnavailableError(
+        f"no server answers at {target}",
+        action="start one with `wan-trt serve`, or check the address",
+        field="server",
+    )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from wan_trt.export.lora.spec import LoraStacks
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# Tests export the same few small models again and again: each graph is traced once.
+os.environ.setdefault("WAN_TRT_TRACES", str(Path(__file__).resolve().parents[1] / "build/traces"))
 
 
 @pytest.fixture(scope="session")

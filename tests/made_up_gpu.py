@@ -79,9 +79,12 @@ class MadeUpGpu:
         pytest.importorskip("cuda.bindings.driver", reason="needs cuda-bindings (extra `cuda`)")
         self.cuda = FakeVirtualMemory(MEMORY_NBYTES)
 
-    def backend(self, load: LoadOnGpu | None = None) -> CudaBackend:
+    def backend(
+        self, load: LoadOnGpu | None = None, experts_nbytes: int | None = None
+    ) -> CudaBackend:
         """Denoiser and VAE are captured and replayed, unless `load` makes the executors."""
-        return CudaBackend(Device(bindings=self.cuda), load or self.load, self._load_kernel)
+        device = Device(bindings=self.cuda)
+        return CudaBackend(device, load or self.load, self._load_kernel, experts_nbytes)
 
     def load(self, bundle: Bundle, graph: str, weight_set: str, backend: CudaBackend) -> Executor:
         queued = QueuedGraph(load_executor(bundle, graph, weight_set, threads=1), self.cuda)

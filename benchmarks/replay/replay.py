@@ -1,11 +1,14 @@
-"""A trace in real time: jobs arrive from a thread of their own, as at a server, and one steps."""
+"""A trace in real time: jobs arrive from a thread of their own, as at a server, and one a lane
+steps."""
 
 from __future__ import annotations
 
 import itertools
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,6 +17,7 @@ from simulation.simulate import Outcome
 from simulation.traces import TracedJob
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import AdmissionError, DeadlineError
+from wan_trt.engine.lanes import Lane
 from wan_trt.engine.memory.footprint import VideoSize
 from wan_trt.engine.request import AnimateRequest, Event, JobState
 from wan_trt.engine.scheduling.unit import Stage
@@ -51,7 +55,7 @@ class Replay:
         self._requests = requests
         self._sinks: dict[str, TimedFrames] = {}
         self._ended: dict[str, Event] = {}
-        self._done: list[tuple[str, Stage]] = []
+        self._done: dict[int, list[tuple[str, Stage]]] = defaultdict(list)  # by thread
         self._replayed = Replayed()
         self._began_s = 0.0
 
@@ -59,11 +63,11 @@ class Replay:
         """Without `deadlines` the engine is told of none, and every job runs to its end. Raises
         RuntimeError where a job failed, other than by being late."""
         self._began_s = time.perf_counter()
-        with ThreadPoolExecutor(1) as arrivals:
-            coming = arrivals.submit(self._arrive, deadlines)
-            while not coming.done() or (coming.exception() is None and self._live()):
-                self._step()
-            coming.result()
+        with ThreadPoolExecutor(1 + len(self._engine.lanes)) as threads:
+            coming = threads.submit(self._arrive, deadlines)
+            lanes = [threads.submit(self._run, lane, coming) for lane in self._engine.lanes]
+            for thread in (coming, *lanes):
+                thread.result()
         for job_id, event in self._ended.items():
             if event.state is not JobState.DONE and job_id not in self._replayed.outcome.late:
                 raise RuntimeError(f"{job_id} {event.state}: {event.error}")
@@ -101,21 +105,26 @@ class Replay:
     def _live(self) -> bool:
         return len(self._ended) + len(self._replayed.outcome.refused) < len(self._trace)
 
-    def _step(self) -> None:
-        known = len(self._done)
+    def _run(self, lane: Lane, coming: Future[None]) -> None:
+        while not coming.done() or (coming.exception() is None and self._live()):
+            self._step(lane)
+
+    def _step(self, lane: Lane) -> None:
+        done = self._done[threading.get_ident()]
+        known = len(done)
         began_s = time.perf_counter()
-        if not self._engine.step():
-            self._engine.wait(_LOOK_AGAIN_S)
+        if not self._engine.step(lane):
+            self._engine.wait(_LOOK_AGAIN_S, lane)
             return
         seconds = time.perf_counter() - began_s
-        for job_id, stage in self._done[known:]:
+        for job_id, stage in done[known:]:
             request = self._requests[job_id]
             size = VideoSize(request.height, request.width, request.segment_frames)
             self._replayed.units.append(DoneUnit(job_id, stage, size, seconds))
 
     def _watch(self, job_id: str, event: Event) -> None:
         if event.stage:
-            self._done.append((job_id, Stage(event.stage)))
+            self._done[threading.get_ident()].append((job_id, Stage(event.stage)))
         if not event.state.final:
             return
         if event.state is JobState.DONE:

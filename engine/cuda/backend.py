@@ -41,14 +41,17 @@ class CudaBackend:
         device: Device,
         load: LoadOnGpu,
         load_kernel: LoadKernel = load_kernel,
+        experts_nbytes: int | None = None,
         lanes: tuple[Lane, ...] = APART,
     ) -> None:
-        """`load` makes the executors; `lanes` is `APART` (a stream each) or `TOGETHER`.
+        """`load` makes the executors; `experts_nbytes` is what there is for the weights of experts,
+        None: enough; `lanes` is `APART` (a stream each) or `TOGETHER`.
 
         Raises ResourceError where the GPU lacks what is needed, ExecutionError where kernels cannot
         be made; the device is then the caller's still."""
         self.device = device
         self.name = device.gpu.name
+        self.experts_nbytes = experts_nbytes
         self.lanes = lanes
         self._load = load
         self._noise = DeviceNoise(device, load_kernel(device, PHILOX_NORMAL))

@@ -87,6 +87,11 @@ class Arena:
         return self._backend.page_nbytes
 
     @property
+    def nbytes(self) -> int:
+        """Of all pages, free or not."""
+        return self._pool.count * self.page_nbytes
+
+    @property
     def free_nbytes(self) -> int:
         """What can be leased now."""
         return self._pool.free * self.page_nbytes

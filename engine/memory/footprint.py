@@ -82,10 +82,9 @@ def footprint(manifest: Manifest, size: VideoSize, scratch: Mapping[str, int]) -
     graphs = manifest.graphs
     weights = {graph: weight_nbytes(entry) for graph, entry in graphs.items()}
     shared = {graph: sets[SHARED] for graph, sets in weights.items() if SHARED in sets}
-    names = {name for sets in weights.values() for name in sets} - {SHARED}
-    experts = {name: sum(sets.get(name, 0) for sets in weights.values()) for name in sorted(names)}
-    if not experts:
-        experts = {SHARED: shared.pop(DENOISER)}
+    experts = expert_nbytes(manifest)
+    if SHARED in experts:
+        del shared[DENOISER]
     symbols = denoiser_symbols(manifest.geometry, size)
     unguided = dict.fromkeys(ExpertName, False)
     job = job_layout(manifest, branches_of(manifest.model, guided=False), symbols, unguided)
@@ -118,6 +117,27 @@ def footprint(manifest: Manifest, size: VideoSize, scratch: Mapping[str, int]) -
             for label, names in VAE.items()
         },
     )
+
+
+def expert_nbytes(manifest: Manifest) -> dict[str, int]:
+    """Weight set -> bytes of what only its expert needs; one entry where both have the same."""
+    weights = [weight_nbytes(entry) for entry in manifest.graphs.values()]
+    names = sorted({name for sets in weights for name in sets} - {SHARED})
+    if not names:
+        return {SHARED: weight_nbytes(manifest.graphs[DENOISER])[SHARED]}
+    return {name: sum(sets.get(name, 0) for sets in weights) for name in names}
+
+
+def plan_scratch(manifest: Manifest, size: VideoSize) -> dict[str, int]:
+    """Graph -> the most that a plan for this size needs."""
+    stride = manifest.geometry.space_stride
+    symbols = denoiser_symbols(manifest.geometry, size)
+    symbols |= {"height": size.height // stride, "width": size.width // stride}
+    scratch: dict[str, int] = {}
+    for plan in manifest.plans:
+        if plan.serves(symbols):
+            scratch[plan.graph] = max(plan.scratch_nbytes, scratch.get(plan.graph, 0))
+    return scratch
 
 
 def paged(nbytes: int) -> int:

@@ -115,6 +115,11 @@ class Holding:
         return self._reservation.address
 
     @property
+    def nbytes(self) -> int:
+        """Of its range of addresses, in whole pages."""
+        return self._reservation.nbytes
+
+    @property
     def resident(self) -> bool:
         """Whether it has pages."""
         return self._lease is not None

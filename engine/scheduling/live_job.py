@@ -59,6 +59,7 @@ class UnitOut:
     index: int
     cost: Cost
     passes: int
+    began_s: float
     ends_s: float
 
 
@@ -69,8 +70,8 @@ class LiveJob:
     `fifo_s` is what first come, first served would take from the arrival to the end: it is
     remembered as work, so it follows costs that change. `bound_s` is the time by which the job is
     done whatever comes; its promise is due then or, as long as there is hope, at `hoped_s`.
-    `slipped_s` is how much longer than expected units have taken since the arrival, `load_s` what
-    one load of an expert costs, 0 where both are resident.
+    `slipped_s` is how much longer than expected units have taken since the arrival, `held_s` how
+    long the job was held, `load_s` what one load of an expert costs, 0 where both are resident.
     """
 
     __slots__ = (
@@ -82,6 +83,7 @@ class LiveJob:
         "arrival_s",
         "bound",
         "fifo_s",
+        "held_s",
         "hope",
         "hoped_s",
         "index",
@@ -111,6 +113,7 @@ class LiveJob:
         self.out: UnitOut | None = None
         self.queued = 0
         self.slipped_s = 0.0
+        self.held_s = 0.0
         self.tag = 0.0
         self.hope = Hope.NONE
         self.hoped_s = math.inf
@@ -174,7 +177,7 @@ class LiveJob:
 
     @property
     def bound_s(self) -> float:
-        return self.arrival_s + self.bound * self.fifo_s + max(0.0, self.slipped_s)
+        return self.arrival_s + self.bound * self.fifo_s + max(0.0, self.slipped_s) + self.held_s
 
     @property
     def due_s(self) -> float:
@@ -204,10 +207,10 @@ class LiveJob:
         self.run_s = 0.0 if self.ended else (self.run.units - self._unit) * self.unit_s
         self.weighted_s = self.seconds / self.submission.priority
 
-    def hand_out(self, ends_s: float) -> None:
+    def hand_out(self, now: float, ends_s: float) -> None:
         """The next unit goes out, and counts as left no more."""
         run, cost = self.run, self.cost
-        self.out = UnitOut(self.index, cost, run.passes, ends_s)
+        self.out = UnitOut(self.index, cost, run.passes, now, ends_s)
         self.index += 1
         self._unit += 1
         take_passes(self.left, {cost: run.passes})
@@ -215,4 +218,16 @@ class LiveJob:
             self.loads -= run.expert is not None
             self._position += 1
             self._unit = 0
+        self._count()
+
+    def take_back(self) -> None:
+        """The unit that is out is not done: it is the next one again."""
+        self.out = None
+        self.index -= 1
+        if not self._unit:
+            self._position -= 1
+            self._unit = self.run.units
+            self.loads += self.run.expert is not None
+        self._unit -= 1
+        add_passes(self.left, {self.cost: self.run.passes})
         self._count()

@@ -18,6 +18,7 @@ from wan_trt.engine.scheduling.live_job import (
     add_passes,
     take_passes,
 )
+from wan_trt.engine.scheduling.pace import Pace
 from wan_trt.engine.scheduling.preference import Policy, preference
 from wan_trt.engine.scheduling.timetable import Timetable
 from wan_trt.engine.scheduling.unit import Stage
@@ -53,6 +54,15 @@ class Decision:
     prefetch: ExpertName | None = None
 
 
+@dataclass
+class _Held:
+    """A job without turns since a time, when `slip_s` had slipped for all."""
+
+    job: LiveJob
+    since_s: float
+    slip_s: float
+
+
 class Scheduler:
     """Deterministic; knows time only by what it is told, which never goes back.
 
@@ -69,9 +79,11 @@ class Scheduler:
         admission: bool = False,
         state_capacity_nbytes: int | None = None,
         bound: float = BOUND,
+        pace: Pace | None = None,
     ) -> None:
         """`one_expert` where only one expert fits into memory. With `admission`, deadlines are
-        promised or refused; without, they are hopes, and of the policy DEADLINE alone."""
+        promised or refused, with the margin of `pace`; without, they are hopes, and of the policy
+        DEADLINE alone."""
         if bound < 1:
             raise ValueError(f"a bound of at least first come, first served, 1, not {bound}")
         self.policy = policy
@@ -79,11 +91,13 @@ class Scheduler:
         self.admission = admission
         self._capacity = state_capacity_nbytes
         self._bound = bound
+        self._pace = pace or Pace()
         self._preference = preference(policy)
         self._experts = Experts(one_expert, policy.groups_experts)
         self._timetable = Timetable()
         self._jobs: dict[str, LiveJob] = {}
         self._out: dict[str, LiveJob] = {}
+        self._held: dict[str, _Held] = {}
         self._hopes = 0
         self._at_seam = 0
         self._left: Passes = {}  # of all jobs, without what is out
@@ -99,10 +113,18 @@ class Scheduler:
         return len(self._jobs)
 
     def submit(self, submission: Submission, now: float) -> Refusal | None:
-        """Let a job in, or say why not."""
+        """Let a job in, or say why not. Those that are held count as if they went on now."""
         if submission.job_id in self._jobs:
             raise ValueError(f"job {submission.job_id} is live already")
         self._keep_up(now)
+        for held in self._held.values():
+            self._slip(held, now)
+        refusal = self._admit(submission, now)
+        for held in self._held.values():
+            self._timetable.hold(held.job.promise, True)
+        return refusal
+
+    def _admit(self, submission: Submission, now: float) -> Refusal | None:
         job = LiveJob(submission, self._submissions, now, self._costs, self._experts.load_s)
         job.slipped_s = self._slip_sorted_s - self._slip_s  # what slipped before is not its own
         loads_s = self._loads * self._experts.load_s
@@ -134,6 +156,8 @@ class Scheduler:
         self._give_up(free_s)
         job = self._choose(now, stages)
         if job is None:
+            if not self._out:
+                self._pace.rest(now)
             return None
         self._dequeue(job)
         self._preference.serve(job)
@@ -152,7 +176,11 @@ class Scheduler:
         )
         self._loads -= job.loads
         take_passes(self._left, {job.cost: run.passes})
-        job.hand_out(now + seconds + (self._experts.load_s if load else 0.0))
+        if job.cost.measured:
+            self._pace.begin(now, seconds + (self._experts.load_s if load else 0.0))
+        else:
+            self._pace.rest(now)
+        job.hand_out(now, now + seconds + (self._experts.load_s if load else 0.0))
         self._loads += job.loads
         assert job.out is not None
         self._ends_s = max(self._ends_s, job.out.ends_s)
@@ -162,10 +190,9 @@ class Scheduler:
 
     def done(self, decision: Decision, seconds: float) -> bool:
         """The unit is done; `seconds` are its own, without a load. Whether the job goes on."""
-        job = self._out.get(decision.job_id)
-        out = job.out if job else None
-        if job is None or out is None or out.index != decision.index:
-            raise ValueError(f"unit {decision.index} of job {decision.job_id} is not out")
+        job = self._out_by(decision)
+        out = job.out
+        assert out is not None
         del self._out[job.job_id]
         job.out = None
         self._costs.record(out.cost, seconds / out.passes)
@@ -175,25 +202,67 @@ class Scheduler:
         self._enqueue(job)
         return True
 
-    def cancel(self, job_id: str) -> None:
-        """End a job early, also while a unit of it is out, which is then not `done`; also a job
-        that failed. Raises KeyError for one that is not live."""
+    def give_back(self, decision: Decision, now: float) -> None:
+        """The unit was begun in vain: it is the job's next one again. What it took until now was
+        longer than expected for everybody."""
+        job = self._out_by(decision)
+        del self._out[job.job_id]
+        assert job.out is not None
+        self._slip_s += now - job.out.began_s
+        self._ends_s = self._free_s(now)
+        self._loads -= job.loads
+        add_passes(self._left, {job.out.cost: job.out.passes})
+        job.take_back()
+        self._loads += job.loads
+        self._timetable.work_left(job.promise, job.work_s)
+        self._enqueue(job)
+        self._keep_up(now)
+
+    def hold(self, job_id: str, now: float) -> None:
+        """Give a job no turns until `release`; no unit of it is out. It keeps its place: arrival,
+        share and promises, which slip by the time that it is held. What was promised to others
+        stands, and nobody takes the room that the job will need."""
         job = self._jobs[job_id]
-        if self._out.pop(job_id, None) is None:
+        if job_id in self._out or job_id in self._held:
+            raise ValueError(f"job {job_id} is out, or held already")
+        self._keep_up(now)
+        self._dequeue(job)
+        self._held[job_id] = _Held(job, now, self._slip_s)
+        self._timetable.hold(job.promise, True)
+
+    def release(self, job_id: str, now: float) -> None:
+        """The job goes on. Its deadline does not slip: one that cannot be kept any more is given
+        up. Raises KeyError for a job that is not held."""
+        self._keep_up(now)
+        held = self._held[job_id]
+        self._slip(held, now)
+        del self._held[job_id]
+        self._enqueue(held.job)
+
+    def cancel(self, job_id: str) -> None:
+        """End a job early, also while it is held, or a unit of it is out, which is then not `done`;
+        also a job that failed. Raises KeyError for one that is not live."""
+        job = self._jobs[job_id]
+        if self._queued(job):
             self._dequeue(job)
+        self._out.pop(job_id, None)
+        self._held.pop(job_id, None)
         self._forget(job)
 
     def check(self) -> None:
         """Raises AssertionError unless every live job is in exactly one place. Takes time by the
         job; call it when idle."""
         out, promised = set(self._out), [promise.job_id for promise in self._timetable]
+        held = {promise.job_id for promise in self._timetable if promise.held}
         assert sorted(promised) == sorted(self._jobs), "the timetable has other jobs"
         assert out <= set(self._jobs), "a unit of no live job is out"
+        assert held == set(self._held), "the timetable holds other jobs"
         for job_id, job in self._jobs.items():
             assert (job.out is not None) == (job_id in out), f"{job_id} is out, or is it"
-            assert bool(job.queued % 2) != (job_id in out), f"{job_id} is in two places, or none"
+            places = (job_id in out) + (job_id in held) + job.queued % 2
+            assert places == 1, f"{job_id} is in {places} places"
         assert self._hopes == sum(job.hope is not Hope.NONE for job in self._jobs.values())
-        queued = [job for job_id, job in self._jobs.items() if job_id not in out]
+        queued = [job for job in self._jobs.values() if self._queued(job)]
         assert self._at_seam == sum(job.at_seam for job in queued)
 
     def fifo_s(self, job_id: str) -> float:
@@ -230,6 +299,8 @@ class Scheduler:
         first = True
         for promise in self._timetable:
             job = self._jobs[promise.job_id]
+            if promise.held:
+                continue
             if job.job_id in self._out:
                 first = first and promise.work_s == 0
             elif job.kind in kinds:
@@ -282,17 +353,19 @@ class Scheduler:
             if self.policy is Policy.DEADLINE and self._earliest_s(job, now) <= soft_s:
                 self._promise(job, Hope.SOFT, soft_s)
         elif self.admission:
-            possible_s = self._earliest_s(job, now)
+            margin = self._pace.margin
+            possible_s = now + margin * (self._earliest_s(job, now) - now)
             if possible_s > deadline_s:
                 return Refusal(job.job_id, Reason.DEADLINE, possible_s)
-            self._promise(job, Hope.HARD, deadline_s)
+            due_s = now + (deadline_s - now) / margin
+            self._promise(job, Hope.HARD, due_s, reserve_s=deadline_s - due_s)
         elif self.policy is Policy.DEADLINE and self._free_s(now) + job.work_s <= deadline_s:
             self._promise(job, Hope.HARD, deadline_s)
         return None
 
-    def _promise(self, job: LiveJob, hope: Hope, due_s: float) -> None:
+    def _promise(self, job: LiveJob, hope: Hope, due_s: float, reserve_s: float = 0.0) -> None:
         job.hope, job.hoped_s = hope, due_s
-        job.promise.due_s = job.due_s
+        job.promise.due_s, job.promise.reserve_s = job.due_s, reserve_s
 
     def _earliest_s(self, job: LiveJob, now: float) -> float:
         if self.policy is Policy.FIFO:
@@ -321,11 +394,12 @@ class Scheduler:
             self._take_hope(max(soft or enough or hopeful, key=lambda job: job.weighted_s))
 
     def _take_hope(self, job: LiveJob) -> None:
-        queued = job.job_id not in self._out
+        queued = self._queued(job)
         if queued:
             self._dequeue(job)
         job.hope = Hope.NONE
         self._hopes -= 1
+        job.promise.reserve_s = 0.0
         self._timetable.postpone(job.promise, job.bound_s)
         if queued:
             self._enqueue(job)
@@ -334,7 +408,7 @@ class Scheduler:
         """Sort everything anew where costs were published, or where units took so much longer than
         expected that it shows: first come, first served would have slipped as well, so bounds
         do."""
-        if not self._jobs:
+        if len(self._jobs) == len(self._held):  # nobody could have had a turn
             self._ends_s = now
         elif now > self._ends_s:
             self._slip_s += now - self._ends_s
@@ -343,7 +417,7 @@ class Scheduler:
         if self._priced == self._costs.version and slip_s <= TOLERANCE * self._timetable.work_s:
             return
         self._priced, self._slip_sorted_s = self._costs.version, self._slip_s
-        queued = [job for job in self._jobs.values() if job.job_id not in self._out]
+        queued = [job for job in self._jobs.values() if self._queued(job)]
         for job in queued:
             self._dequeue(job)
         for job in self._jobs.values():
@@ -353,6 +427,37 @@ class Scheduler:
         for job in queued:
             self._enqueue(job)
         self._timetable = Timetable(job.promise for job in self._jobs.values())
+
+    def _slip(self, held: _Held, now: float) -> None:
+        """Its promises slip by the time that the job was held so far, instead of what slipped for
+        all meanwhile. As it is kept room for, they then fit; but for a deadline, which does not
+        slip. It counts as not held from now on."""
+        job, held_s = held.job, now - held.since_s
+        job.held_s += held_s
+        job.slipped_s -= self._slip_s - held.slip_s
+        held.since_s, held.slip_s = now, self._slip_s
+        self._timetable.remove(job.promise)
+        if job.hope is Hope.SOFT:
+            job.hoped_s += held_s
+        elif job.hope is Hope.HARD:
+            earliest_s = self._timetable.earliest_s(self._free_s(now), job.work_s)
+            if earliest_s > job.hoped_s + job.promise.reserve_s:
+                job.hope, job.promise.reserve_s = Hope.NONE, 0.0
+                self._hopes -= 1
+        job.promise.due_s = job.due_s
+        job.promise.held = False
+        self._timetable.add(job.promise)
+
+    def _out_by(self, decision: Decision) -> LiveJob:
+        """The job whose unit was handed out by a decision."""
+        job = self._out.get(decision.job_id)
+        if job is None or job.out is None or job.out.index != decision.index:
+            raise ValueError(f"unit {decision.index} of job {decision.job_id} is not out")
+        return job
+
+    def _queued(self, job: LiveJob) -> bool:
+        """Whether its next unit may be handed out."""
+        return job.job_id not in self._out and job.job_id not in self._held
 
     def _free_s(self, now: float) -> float:
         """When the units that are out will have ended: then every lane is free."""

@@ -15,10 +15,11 @@ _BLOCK = 48
 
 
 class Promise:
-    """A job is done by `due_s`, and is `work_s` seconds of work until then. While it is in a
-    timetable, only that changes it."""
+    """A job is done by `due_s`, and is `work_s` seconds of work until then. While it is `held` it
+    need not be kept, but its work still counts for those due later. It is broken `reserve_s` after
+    it is due. While it is in a timetable, only that changes it."""
 
-    __slots__ = ("_block", "due_s", "job_id", "number", "work_s")
+    __slots__ = ("_block", "due_s", "held", "job_id", "number", "reserve_s", "work_s")
 
     def __init__(self, job_id: str, number: int, due_s: float, work_s: float) -> None:
         """`number` decides between equal due times."""
@@ -26,6 +27,8 @@ class Promise:
         self.number = number
         self.due_s = due_s
         self.work_s = work_s
+        self.held = False
+        self.reserve_s = 0.0
         self._block: _Block | None = None
 
     def __lt__(self, other: Promise) -> bool:
@@ -49,14 +52,14 @@ class _Block:
         for promise in self.promises:
             work_s += promise.work_s
             margin = promise.due_s - work_s
-            if margin < margin_s:
+            if margin < margin_s and not promise.held:
                 margin_s = margin
         self.work_s, self.margin_s = work_s, margin_s
 
 
 @dataclass(frozen=True)
 class Violation:
-    """The first promise that cannot be kept, and by how many seconds the worst one is late."""
+    """The first promise that will be broken, and by how many seconds the worst one is late."""
 
     promise: Promise
     late_s: float
@@ -116,6 +119,10 @@ class Timetable:
         promise.due_s = due_s
         self.add(promise)
 
+    def hold(self, promise: Promise, held: bool) -> None:
+        promise.held = held
+        _block(promise).sum_up()
+
     def latest_start_s(self, before: Promise | None = None) -> float:
         """Until when all promises, or those due before one, can wait; infinite where there is
         none. Less than now: the timetable is not feasible."""
@@ -131,20 +138,23 @@ class Timetable:
                 if promise is before:
                     break
                 work_s += promise.work_s
-                latest = min(latest, promise.due_s - work_s)
+                if not promise.held:
+                    latest = min(latest, promise.due_s - work_s)
         return latest
 
     def violation(self, now: float, tolerance_s: float = 0.0) -> Violation | None:
-        """What cannot be kept from now on, by more than the tolerance."""
+        """What will be broken, by more than the tolerance."""
         late_s = now - self.latest_start_s()
         if late_s <= tolerance_s:
             return None
         done_s = now
         for promise in self:
             done_s += promise.work_s
-            if done_s > promise.due_s + tolerance_s:
+            if promise.held:
+                continue
+            if done_s > promise.due_s + promise.reserve_s + tolerance_s:
                 return Violation(promise, late_s)
-        return None  # sums in another order differ by rounding
+        return None  # there are reserves; and sums in another order differ by rounding
 
     def earliest_s(self, now: float, work_s: float) -> float:
         """The earliest due time of a promise of `work_s` more seconds that leaves the others as
@@ -158,7 +168,7 @@ class Timetable:
         if last is not None:  # one of these cannot wait: come after it
             for promise in last.promises:
                 before_last_s += promise.work_s
-                if promise.due_s - before_last_s < start_s:
+                if promise.due_s - before_last_s < start_s and not promise.held:
                     due_s = max(promise.due_s, start_s + before_last_s)
         return due_s
 

@@ -115,6 +115,13 @@ class Denoiser:
             found.append((unconditional, self.step.unconditional))
         return found
 
+    def keep_only(self, expert: ExpertName) -> None:
+        """Forget bindings of the other expert: its graphs are closed. What its contexts computed
+        stays."""
+        for other, branch in list(self._bindings):
+            if other is not expert:
+                del self._bindings[other, branch]
+
     def _context(self, run: ContextRun, expert: ExpertName) -> Context:
         weight_set = self._executors.weight_set(run.graph, expert)
         key = run, None if run.varies else weight_set

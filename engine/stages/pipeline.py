@@ -14,13 +14,13 @@ from wan_trt.engine.executors import Executors
 from wan_trt.engine.job import Job, JobTensors
 from wan_trt.engine.lanes import APART, Lane, lane_of
 from wan_trt.engine.memory.tensors import Holding
-from wan_trt.engine.request import AnimateRequest, ImageToVideoRequest, Request, Step, is_guided
+from wan_trt.engine.request import AnimateRequest, ImageToVideoRequest, Request, Step
 from wan_trt.engine.rope import rope_tables
 from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.snapshot import clean_estimate, restore_carried, restore_latents, take_snapshot
 from wan_trt.engine.space import Space
 from wan_trt.engine.stages.animate import AnimateConditioning
-from wan_trt.engine.stages.branches import Branches, branches_of
+from wan_trt.engine.stages.branches import Branches
 from wan_trt.engine.stages.conditioning import Conditioning, Tensors
 from wan_trt.engine.stages.decode import decode_segment
 from wan_trt.engine.stages.denoise import Denoiser
@@ -32,11 +32,10 @@ from wan_trt.engine.stages.job_layout import (
     SOLVER_SAMPLE,
     STEP_BLOCK,
     UNCONDITIONAL_VELOCITY,
-    denoising_sizes,
-    job_layout,
 )
+from wan_trt.engine.stages.job_memory import job_state
 from wan_trt.engine.stages.vae import Check, Vae
-from wan_trt.engine.validation import latent_shape, read_noise
+from wan_trt.engine.validation import read_noise
 
 JOB = "job"
 """The kind of memory: as much as a job needs from its first unit to its last."""
@@ -120,16 +119,10 @@ class Pipeline:
 
     def _tensors(self, job: Job) -> JobTensors:
         """All memory of a job, and what does not change from segment to segment in it."""
-        request = job.request
-        branches = branches_of(request.model, is_guided(request))
-        shape = latent_shape(request, self._manifest)
-        sizes = denoising_sizes(self._manifest.geometry, shape)
-        experts = {job.step(index).expert for index in range(job.schedule.steps)}
-        guided = {expert: request.guidance(expert) != 1 for expert in sorted(experts)}
-        layout = job_layout(self._manifest, branches, sizes, guided)
-        holding = self._backend.memory.hold(JOB, job.job_id, layout, self._vae.space)
+        state = job_state(job.request, job.schedule, self._manifest)
+        holding = self._backend.memory.hold(JOB, job.job_id, state.layout, self._vae.space)
         try:
-            return self._filled(job, holding, branches, sizes)
+            return self._filled(job, holding, state.branches, state.sizes)
         except BaseException:
             holding.close()
             raise

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.engine.backend import Backend
-from wan_trt.engine.executor import Bindings, Executor
+from wan_trt.engine.executor import Bindings, Executor, GraphSpec
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.lanes import Lane
 from wan_trt.engine.memory.layout import Layout, TensorShape, shapes_of
@@ -92,12 +92,11 @@ class Recurrence:
         return bound
 
 
-def recurrence_layout(pair: tuple[Executor, Executor], sizes: Mapping[str, int]) -> Layout:
+def recurrence_layout(pair: tuple[GraphSpec, GraphSpec], sizes: Mapping[str, int]) -> Layout:
     """Chunks and results of both graphs, and two sets, A and B, of the state."""
     shapes: dict[str, TensorShape] = {}
-    caches = dict(pair[1].spec.caches)
-    for which, executor in zip(("first", "next"), pair, strict=True):
-        spec = executor.spec
+    caches = dict(pair[1].caches)
+    for which, spec in zip(("first", "next"), pair, strict=True):
         for name, shape in shapes_of((*spec.inputs, *spec.outputs), sizes).items():
             if name in caches:
                 shapes |= {f"{letter}.{caches[name]}": shape for letter in _SETS}
@@ -146,7 +145,8 @@ class Vae:
     def _hold(
         self, name: str, pair: tuple[Executor, Executor], sizes: Mapping[str, int]
     ) -> Holding:
-        return self.backend.memory.hold(CLIP, name, recurrence_layout(pair, sizes), self.space)
+        layout = recurrence_layout((pair[0].spec, pair[1].spec), sizes)
+        return self.backend.memory.hold(CLIP, name, layout, self.space)
 
 
 def _grid(latents: Tensor) -> dict[str, int]:

@@ -71,6 +71,13 @@ CREATE TABLE costs (
 ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';  -- name of a principal
 """,
     """
+CREATE TABLE origins (
+    job_id TEXT PRIMARY KEY REFERENCES jobs (job_id) ON DELETE CASCADE,
+    request_id TEXT NOT NULL,         -- of the call that submitted it
+    traceparent TEXT NOT NULL         -- W3C Trace Context, or empty
+) WITHOUT ROWID;
+""",
+    """
 ALTER TABLE jobs ADD COLUMN state TEXT NOT NULL DEFAULT '';  -- of the newest event
 ALTER TABLE jobs ADD COLUMN video BLOB;                      -- VideoFormat
 CREATE INDEX jobs_by_state ON jobs (state, arrival);

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.store.cost_rows import CostRows
 from wan_trt.server.store.database import Database
 from wan_trt.server.store.job_index import JobIndex
+from wan_trt.server.store.origin_rows import OriginRows
 from wan_trt.server.submission import VideoFormat
 
 
@@ -77,6 +78,7 @@ class Store:
     def __init__(self, path: Path, durable: bool = True) -> None:
         """Raises InputError for a file of another kind or version."""
         self._database = Database(path, durable)
+        self.origins = OriginRows(self._database)
         self._at_work: set[str] = set()
 
     def add(self, job: StoredJob, labels: Mapping[str, str]) -> None:
@@ -135,15 +137,6 @@ class Store:
             with suppress(StorageFullError):  # blamed without need, if the process dies now
                 self._set(job_id, "at_work = 0")
             self._at_work.discard(job_id)
-
-    @contextmanager
-    def at_work(self, job_id: str) -> Iterator[None]:
-        """The block is work on the job."""
-        self.begin_work(job_id)
-        try:
-            yield
-        finally:
-            self.end_work(job_id)
 
     def count_deaths(self) -> None:
         """The process before died: blame the jobs that it was at work on."""

@@ -123,6 +123,10 @@ def test_the_script_writes_what_it_prints(
     result = json.loads(out.read_text())
     assert len(result["cases"]) == 2 * len(TRAFFICS) * 2 * len(Policy)
     assert len(result["sweep"]) == 2 * 2 * len(Policy)
+    assert len(result["costs_known"]) == 2 * len(Policy)
+    assert len(result["uneven"]) == 3 * 2 * len(Policy)
+    for row in result["uneven"]:
+        assert row["late"] + row["refused"] + row["met"] == pytest.approx(1)
     assert all(0 <= case["figures"]["met"] <= 1 for case in result["cases"])
     assert {each["live"] for each in result["overhead"]} == {20}
     assert all(each["mean_us"] > 0 for each in result["overhead"])

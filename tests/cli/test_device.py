@@ -10,16 +10,20 @@ import fake_tensorrt
 import onnxruntime  # type: ignore[import-untyped]
 import pytest
 from fake_cuda import FakeCuda
+from full_size_manifest import full_size_manifest
 from planned_toy import plan_entry
 
 from wan_trt.cli.main import main
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.cuda import opening
 from wan_trt.engine.cuda.driver import Device
-from wan_trt.engine.cuda.opening import open_cuda
+from wan_trt.engine.cuda.opening import lanes_that_fit, open_cuda
 from wan_trt.engine.errors import ResourceError
+from wan_trt.engine.lanes import APART, TOGETHER, Lane
+from wan_trt.engine.models import ModelName
 from wan_trt.engine.ort_cuda import CUDA
 from wan_trt.engine.plan_entry import Gpu
+from wan_trt.export.precision import Precision
 
 needs_no_gpu = pytest.mark.skipif(
     CUDA in onnxruntime.get_available_providers() or Path("/dev/nvidiactl").exists(),
@@ -72,12 +76,25 @@ def test_plans_of_all_graphs_need_no_provider(
     plans = tuple(plan_entry(graph, sizes) for graph in manifest.graphs)
     bundle = replace(tiny_bundle, manifest=replace(manifest, plans=plans))
     opened: list[Device] = []
-    monkeypatch.setattr(opening, "CudaBackend", lambda device, _load: opened.append(device))
+    made: dict[str, object] = {}
+
+    def make(device: Device, _load: object, **options: object) -> None:
+        opened.append(device)
+        made.update(options)
+
+    monkeypatch.setattr(opening, "CudaBackend", make)
     open_cuda(bundle, lambda: Device(bindings=cuda))
     assert len(opened) == 1
+    assert made == {"lanes": TOGETHER}  # this GPU has a gigabyte
     elsewhere = tuple(replace(plan, gpu=Gpu("L40S", "8.9", "none")) for plan in plans)
     with pytest.raises(ResourceError, match="no usable CUDA provider"):
         open_cuda(
             replace(bundle, manifest=replace(manifest, plans=elsewhere)),
             lambda: Device(bindings=cuda),
         )
+
+
+@pytest.mark.parametrize(("gigabytes", "lanes"), [(84, APART), (47, TOGETHER)])
+def test_two_lanes_where_both_fit(gigabytes: int, lanes: tuple[Lane, ...]) -> None:
+    manifest = full_size_manifest(ModelName.ANIMATE, Precision.FP8)
+    assert lanes_that_fit(manifest, gigabytes * 10**9) == lanes

@@ -11,7 +11,7 @@ from toy_jobs import MakeBundle, MakeRequest, Sink, run_to_end
 
 from wan_trt.engine import Engine, Event
 from wan_trt.engine.dispatch import SchedulingOptions
-from wan_trt.engine.errors import AdmissionError
+from wan_trt.engine.errors import AdmissionError, StorageFullError
 from wan_trt.engine.request import JobState, Sampling
 from wan_trt.engine.scheduling.preference import Policy
 
@@ -124,3 +124,18 @@ def test_cancelled_and_failed_jobs_leave_the_schedule(
     states = [engine.summary(job_id).state for job_id in ids]
     assert states == [JobState.CANCELLED, JobState.FAILED, JobState.DONE]
     assert not engine.wait(0)
+
+
+def test_a_job_that_was_paused_has_its_place_back(
+    make_bundle: MakeBundle, make_request: MakeRequest
+) -> None:
+    events: list[Event] = []
+    full = Sink(fail=StorageFullError("no room", retry_after_s=0.0))
+    with Engine(make_bundle(), 1, scheduling=SchedulingOptions(Policy.FIFO)) as engine:
+        first = engine.submit(make_request(frames=9, sampling=SHORT), full, events.append)
+        second = engine.submit(make_request(frames=9, sampling=LONG), Sink(), events.append)
+        while not any(event.state is JobState.PAUSED for event in events):
+            engine.step()
+        full.fail = None
+        run_to_end(engine)
+    assert ended(events) == [first, second]

@@ -16,6 +16,7 @@ from toy_jobs import MakeBundle, MakeRequest, Sink
 from wan_trt.engine import ArrayFrames, Bundle, Engine, Event, Sampling
 from wan_trt.engine.backend import Backend
 from wan_trt.engine.cuda.backend import CudaBackend
+from wan_trt.engine.cuda.space import CudaSpace
 from wan_trt.engine.dispatch import SchedulingOptions
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.executors import Executors
@@ -198,8 +199,10 @@ def test_a_unit_without_room_waits_for_the_other_lanes_and_is_done_then(
 
 
 def test_what_never_fits_fails_beside_others_too(
-    make_bundle: MakeBundle, make_request: MakeRequest
+    make_bundle: MakeBundle, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Should it be let in: what is borrowed for moments is not known at `submit`."""
+    monkeypatch.setattr("wan_trt.engine.engine.require_room", lambda *_: None)
     with Engine(make_bundle(), backend=host(FOR_ONE)) as engine:
         fits = engine.submit(make_request(), Sink())
         large = make_request(segment_frames=4089, frames=4089, sampling=Sampling(steps=1))
@@ -281,3 +284,57 @@ def test_a_lane_has_its_own_graphs(make_bundle: MakeBundle) -> None:
     assert [graph for graph, _ in executors.loaded] == [DENOISER]
     executors.close()
     backend.close()
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_job_goes_from_stream_to_stream_by_an_event(
+    make_bundle: MakeBundle,
+    make_request: MakeRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ordered: bool,
+) -> None:
+    """The made-up GPU does what nobody waits for as late as it can: without the event the first
+    step reads a condition that is not there yet."""
+    expected = first_step(make_bundle(), HostBackend(threads=1), make_request())
+    if not ordered:
+        monkeypatch.setattr(CudaSpace, "wait_for", lambda _space, _event: None)
+    bundle = Bundle.open(tmp_path / "bundle")
+    found = first_step(bundle, MadeUpGpu(tmp_path).backend(), make_request())
+    assert np.array_equal(found, expected) == ordered
+
+
+def first_step(bundle: Bundle, backend: Backend, request: AnimateRequest) -> NDArray[np.float32]:
+    """A job's latents after its first step."""
+    with Engine(bundle, backend=backend) as engine:
+        job_id = engine.submit(request, Sink())
+        engine.step(Lane.CODING)
+        engine.step(Lane.DENOISING)
+        tensors = engine._registry.live_job(job_id).tensors
+        assert tensors is not None
+        latents = backend.spaces[Lane.DENOISING].read(tensors.step.latents)
+        backend.spaces[Lane.CODING].wait()
+    return latents
+
+
+def test_a_lane_does_not_wait_for_the_other_ones_stream(
+    make_bundle: MakeBundle, make_request: MakeRequest, tmp_path: Path
+) -> None:
+    """A job is decoded, and its clip's pages are given back, while another one's step has not even
+    begun on the GPU."""
+    backend, options = MadeUpGpu(tmp_path).backend(), SchedulingOptions(Policy.SHORTEST)
+    cuda, denoising = backend.device.bindings, backend.spaces[Lane.DENOISING]
+    with Engine(make_bundle(), backend=backend, scheduling=options) as engine:
+        events: list[Event] = []
+        for steps in (1, 5):
+            request = make_request(frames=5, sampling=Sampling(steps=steps))
+            engine.submit(request, Sink(), events.append)
+            engine.step(Lane.CODING)
+        for _ in range(2):
+            engine.step(Lane.DENOISING)
+        left = cuda.pending(denoising.stream)
+        assert left > 0
+        assert engine.step(Lane.CODING)
+        assert events[-1].stage == "decode"
+        assert cuda.pending(denoising.stream) == left
+        step_until_idle(engine)

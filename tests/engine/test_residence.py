@@ -147,11 +147,19 @@ def test_a_job_that_is_put_aside_can_end(
     turns.close()
 
 
-def test_a_job_that_never_fits_fails_alone(
+def test_a_job_that_never_fits_is_refused_at_once(
     make_bundle: MakeBundle, make_request: MakeRequest
 ) -> None:
-    backend = HostBackend(threads=1, memory_nbytes=PAGE_NBYTES)
-    with Engine(make_bundle(), backend=backend) as engine:
-        with pytest.raises(ResourceError, match="pages"):
-            engine.generate(make_request(), Sink())
-        backend.memory.arena.check()
+    """A page for its state and one for a clip are the least; what is borrowed for moments comes on
+    top."""
+    bundle, sink = make_bundle(), Sink()
+    for pages in (1, 3):
+        backend = HostBackend(threads=1, memory_nbytes=pages * PAGE_NBYTES)
+        with Engine(bundle, backend=backend) as engine:
+            if pages == 1:
+                with pytest.raises(ResourceError, match="4 MB for its tensors and a clip"):
+                    engine.submit(make_request(), sink)
+                assert not engine.step()
+            else:
+                engine.generate(make_request(), sink)
+    assert sink.endings == ["close"]

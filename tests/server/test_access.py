@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,12 +22,14 @@ from serving import MakeServer, MakeSubmission
 
 from wan_trt.engine import JobState
 from wan_trt.engine.errors import InputError, NotFoundError, WanTrtError
+from wan_trt.server import first_look
 from wan_trt.server.access import FAILURES_A_MINUTE
 from wan_trt.server.access_file import read_access_file
 from wan_trt.server.address import Address
 from wan_trt.server.client import Client
 from wan_trt.server.connection import ClientTls, open_channel
 from wan_trt.server.errors import AuthenticationError, QuotaError
+from wan_trt.server.first_look import MAX_HEALTH_CALLS
 from wan_trt.server.open_services import MAX_HEALTH_WATCHERS
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
@@ -207,6 +212,46 @@ def test_watchers_of_health_cannot_take_all_places(guarded: Server) -> None:
         error = raised.value
         assert error.code() is grpc.StatusCode.NOT_FOUND
         assert stub.Check(request, timeout=30).status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_calls_that_never_send_their_message_hold_no_threads(
+    make_server: MakeServer, listed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = make_server(security=SecurityOptions(access=listed), calls=12, streams=2)
+    over = threading.Event()
+
+    def silent() -> Iterator[bytes]:
+        over.wait(60)
+        yield from ()
+
+    def code_of(call: Any) -> grpc.StatusCode:
+        code: grpc.StatusCode = call.exception(30).code()
+        return code
+
+    with grpc.insecure_channel(str(server.address)) as channel, ExitStack() as stack:
+        stack.callback(over.set)
+        get: Any = channel.stream_unary(f"/{SERVICE_NAME}/Get")
+        check: Any = channel.stream_unary("/grpc.health.v1.Health/Check")
+        for _ in range(FAILURES_A_MINUTE):
+            assert code_of(get.future(silent(), timeout=60)) is grpc.StatusCode.UNAUTHENTICATED
+
+        monkeypatch.setattr(first_look, "HEALTH_MESSAGE_WITHIN_S", 60.0)
+        checks: list[Any] = [check.future(silent(), timeout=60) for _ in range(30)]
+        while sum(not call.done() for call in checks) > MAX_HEALTH_CALLS:
+            time.sleep(0.01)
+        assert {code_of(c) for c in checks if c.done()} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        with Client(str(server.address), token=TOKENS["anna"]) as anna:
+            with pytest.raises(NotFoundError):
+                anna.get("nobody")
+            for call in checks:
+                call.cancel()
+            monkeypatch.setattr(first_look, "HEALTH_MESSAGE_WITHIN_S", 0.1)
+            while (code := code_of(check.future(silent(), timeout=60))) is (
+                grpc.StatusCode.RESOURCE_EXHAUSTED
+            ):
+                time.sleep(0.01)  # until the server knows that the others were cancelled
+            assert code is grpc.StatusCode.CANCELLED
+            anna.require_serving()
 
 
 def test_a_certificate_says_who_calls(

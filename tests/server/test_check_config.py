@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import signal
 import socket
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
+from toy_bundle import write_toy_bundle
 
 from wan_trt.cli.main import main
 from wan_trt.engine import Bundle
 from wan_trt.server.store.data_folder import DataFolder
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_toy_bundle(tmp_path_factory.mktemp("bundle") / "toy", high=0.5, low=0.25)
+
 
 @pytest.fixture
-def config(tiny_bundle: Bundle, tmp_path: Path) -> Path:
+def config(bundle: Bundle, tmp_path: Path) -> Path:
     file = tmp_path / "serve.toml"
     file.write_text(
-        f'bundle = "{tiny_bundle.path}"\nlisten = "127.0.0.1:0"\ndata = "data"\nthreads = 1\n'
+        f'bundle = "{bundle.path}"\nlisten = "127.0.0.1:0"\ndata = "data"\nthreads = 1\n'
     )
     return file
 
@@ -38,6 +52,38 @@ def test_all_is_well(
     assert 'policy = "fair"  # flag --policy\n' in shown.out
     assert "grace = 10  # default\n" in shown.out
     assert not (tmp_path / "data").exists()
+
+
+def test_a_server_of_a_file_tells_its_second_port_and_logs_json(config: Path) -> None:
+    with config.open("a") as file:
+        file.write('metrics_listen = "127.0.0.1:0"\nlog_format = "json"\ngrace = 0.1\n')
+    process = start("serve", "--config", str(config))
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("listening on 127.0.0.1:")
+        assert process.stderr is not None
+        told = json.loads(process.stderr.readline())["message"]
+        address = told.removeprefix("metrics on ").removesuffix("/metrics")
+        with urllib.request.urlopen(f"{address}/readyz", timeout=30) as answer:
+            assert answer.read() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        assert json.loads(errors.splitlines()[0])["message"] == "stopping: no more jobs are taken"
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    code = "import sys; from wan_trt.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "tests" / ".path")},
+    )
 
 
 def test_every_problem_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,7 +90,7 @@ def test_fifty_kills_change_no_byte(memory_folder: Path) -> None:
                 time.sleep(0.001)
             time.sleep(generator.uniform(0, 0.004))
             at_work += process.is_alive() and events_in(data) >= wanted
-    with server_process(bundle, data) as (_, stdout):
+    with server_process(bundle, data, "--attempts", str(KILLS)) as (_, stdout):
         address = address_of(stdout)
         with Client(address) as client:
             states = [client.get(folder.name).state for folder in (data / "jobs").iterdir()]

@@ -15,6 +15,7 @@ from toy_bundle import write_toy_bundle
 from wan_trt.engine import Bundle, Engine, Event, JobState
 from wan_trt.engine.choices import RequestChoices, SamplingChoices
 from wan_trt.engine.errors import DeadlineError, StorageFullError
+from wan_trt.engine.lanes import Lane
 from wan_trt.server.address import Address
 from wan_trt.server.client import Client
 from wan_trt.server.errors import UnavailableError
@@ -97,7 +98,7 @@ def test_a_full_disk_and_a_deadline_are_told(serve: Serve, media: dict[str, Path
 def test_jobs_outlive_an_engine_that_stops_by_a_bug(
     serve: Serve, media: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: Engine) -> bool:
+    def broken(_engine: Engine, _lane: Lane) -> bool:
         raise RuntimeError("a wheel came off")
 
     with serve() as (server, client), monkeypatch.context() as patch:

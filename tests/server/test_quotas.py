@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from pathlib import Path
 
 import grpc
@@ -103,6 +104,22 @@ def test_bytes_on_their_way_count() -> None:
     quotas.submission(anna, 0, lambda: 9)
     with pytest.raises(QuotaError):
         quotas.submission(anna, 0, lambda: 10)
+
+
+def test_counting_what_is_kept_holds_up_nobody() -> None:
+    """Who counts may wait for somebody who asks for something else."""
+    quotas = Quotas()
+    anna = Principal("anna", quota=Quota(kept_nbytes=10, submissions_a_minute=5))
+
+    def kept() -> int:
+        other = threading.Thread(target=quotas.submission, args=(anna, 0, lambda: 0), daemon=True)
+        other.start()
+        other.join(10)
+        assert not other.is_alive()
+        return 0
+
+    with quotas.upload(anna, 6, kept):
+        pass
 
 
 def test_priorities() -> None:

@@ -62,6 +62,10 @@ class SchedulerModel(RuleBasedStateMachine):
         self.arrived: dict[str, float] = {}
         self.promised: dict[str, float] = {}  # deadlines that were accepted
         self.fifo: dict[str, float] = {}  # seconds, if first come were first served
+        self.began: dict[str, float] = {}  # the last unit of jobs
+        self.held: dict[str, float] = {}  # jobs, since when
+        self.paused: dict[str, float] = {}  # seconds that jobs were held
+        self.wasted: dict[str, float] = {}  # seconds of units that were begun in vain meanwhile
 
     @rule(
         high=st.integers(1, 4),
@@ -113,7 +117,7 @@ class SchedulerModel(RuleBasedStateMachine):
         """Lanes are asked in any order."""
         for lane in sorted(self.lanes, key=lambda lane: lane is not first):
             self.begin_unit(lane)
-        assert self.out, "idle with work to do"
+        assert self.out or self.units.keys() == self.held.keys(), "idle with work to do"
 
     @precondition(lambda self: self.units and self.out)
     @rule(data=st.data())
@@ -127,12 +131,14 @@ class SchedulerModel(RuleBasedStateMachine):
         decision = self.scheduler.next(self.now, lane.stages)
         if decision is None:
             return
+        assert decision.job_id not in self.held
         assert all(decision.job_id != out.job_id for out, _ in self.out.values()), "out twice"
         left = self.units[decision.job_id]
         assert (decision.stage, decision.expert) == (left[0].stage, left[0].expert)
         assert decision.stage in lane.stages
         load_s = self.load_s if decision.load else 0.0
         self.out[lane] = decision, self.now + decision.seconds + load_s
+        self.began[decision.job_id] = self.now
 
     @property
     def next_lane(self) -> Lane:
@@ -156,8 +162,41 @@ class SchedulerModel(RuleBasedStateMachine):
         for _ in range(turns):
             if self.out:
                 self.end_out(1.0)
-            if self.units:
+            if self.units.keys() - self.held.keys():
                 self.begin_units(APART[0])
+
+    @precondition(lambda self: self.units.keys() - self.held.keys())
+    @rule(data=st.data())
+    def hold(self, data: st.DataObject) -> None:
+        """What was begun in vain delays all."""
+        job_id = data.draw(st.sampled_from(sorted(self.units.keys() - self.held.keys())))
+        for lane, (decision, _) in list(self.out.items()):
+            if decision.job_id == job_id:
+                del self.out[lane]
+                self.scheduler.give_back(decision, self.now)
+                wasted_s = self.now - self.began[job_id]
+                for other in self.units:
+                    self.wasted[other] = self.wasted.get(other, 0.0) + wasted_s
+                if wasted_s:
+                    self.promised.clear()
+        self.scheduler.hold(job_id, self.now)
+        self.held[job_id] = self.now
+        self.promised.pop(job_id, None)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        self.let_go(data.draw(st.sampled_from(sorted(self.held))))
+
+    def let_go(self, job_id: str) -> None:
+        self.scheduler.release(job_id, self.now)
+        held_s = self.now - self.held.pop(job_id)
+        self.paused[job_id] = self.paused.get(job_id, 0.0) + held_s
+
+    @precondition(lambda self: not self.out and self.units.keys() == self.held.keys())
+    @rule(seconds=st.floats(0.0, 50.0))
+    def nothing_to_do(self, seconds: float) -> None:
+        self.now += seconds
 
     def end_out(self, factor: float) -> None:
         lane = self.next_lane
@@ -172,7 +211,8 @@ class SchedulerModel(RuleBasedStateMachine):
         del self.units[job_id]
         taken_s = self.now - self.arrived[job_id]
         if self.exact:
-            assert taken_s <= BOUND * self.fifo[job_id] + ROUNDING_S, "it starved"
+            slipped_s = self.paused.get(job_id, 0.0) + self.wasted.get(job_id, 0.0)
+            assert taken_s <= BOUND * self.fifo[job_id] + slipped_s + ROUNDING_S, "it starved"
             assert self.now <= self.promised.get(job_id, math.inf) + ROUNDING_S, "promise broken"
 
     @precondition(lambda self: self.units)
@@ -182,6 +222,7 @@ class SchedulerModel(RuleBasedStateMachine):
         job_id = data.draw(st.sampled_from(sorted(self.units)))
         self.scheduler.cancel(job_id)
         del self.units[job_id]
+        self.held.pop(job_id, None)
         self.out = {lane: out for lane, out in self.out.items() if out[0].job_id != job_id}
 
     @invariant()
@@ -196,6 +237,8 @@ class SchedulerModel(RuleBasedStateMachine):
         return loads * self.load_s + sum(self.costs.cost(r.key).seconds * r.passes for r in left)
 
     def teardown(self) -> None:
+        for job_id in list(getattr(self, "held", ())):
+            self.let_go(job_id)
         while getattr(self, "units", None):
             self.begin_units(APART[0])
             self.end_out(1.0)

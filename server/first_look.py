@@ -1,0 +1,84 @@
+"""Callers are asked who they are before anything waits for them.
+
+gRPC takes a thread for a call when its headers are there, and that thread then waits for the
+message of a unary call. Who never sends one would hold a thread without having shown who they are;
+some dozens of such calls would stop the server.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health
+
+from wan_trt.server.calls import Access
+from wan_trt.server.status import answered
+
+MAX_HEALTH_CALLS = 8
+"""That have not sent their message yet; they are open to all."""
+HEALTH_MESSAGE_WITHIN_S = 5.0
+
+Admit = Callable[[Any], AbstractContextManager[None]]
+"""Held while a call's message is waited for."""
+
+
+class FirstLook(grpc.ServerInterceptor):
+    """Makes of every unary call one that is looked at when its headers are there."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._health_calls = threading.BoundedSemaphore(MAX_HEALTH_CALLS)
+
+    def intercept_service(
+        self, continuation: Callable[[Any], Any], handler_call_details: Any
+    ) -> Any:
+        handler = continuation(handler_call_details)
+        if handler is None or handler.request_streaming:
+            return handler
+        of_health = handler_call_details.method.startswith(f"/{health.SERVICE_NAME}/")
+        return _looked_at(handler, self._briefly if of_health else self._listed)
+
+    @contextmanager
+    def _listed(self, context: grpc.ServicerContext) -> Iterator[None]:
+        with answered(context):
+            self._access.principal(context)
+        yield
+
+    @contextmanager
+    def _briefly(self, context: grpc.ServicerContext) -> Iterator[None]:
+        if not self._health_calls.acquire(blocking=False):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls; try again")
+        over = threading.Timer(HEALTH_MESSAGE_WITHIN_S, context.cancel)
+        over.daemon = True
+        over.start()
+        try:
+            yield
+        finally:
+            over.cancel()
+            self._health_calls.release()
+
+
+def _looked_at(handler: Any, admit: Admit) -> Any:
+    """The same to its callers: one message and a stream of one are the same on the wire."""
+    make = (
+        grpc.stream_stream_rpc_method_handler
+        if handler.response_streaming
+        else grpc.stream_unary_rpc_method_handler
+    )
+    answer: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
+
+    def behave(requests: Iterator[Any], context: Any, *rest: Any, **more: Any) -> Any:
+        with admit(context):
+            request = next(requests, None)
+        if request is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "the call needs one message")
+        return answer(request, context, *rest, **more)
+
+    behave.experimental_non_blocking = getattr(  # type: ignore[attr-defined]
+        answer, "experimental_non_blocking", False
+    )
+    return make(behave, handler.request_deserializer, handler.response_serializer)
