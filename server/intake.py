@@ -9,13 +9,12 @@ from pathlib import Path
 
 from wan_trt.engine.bundle import sha256_file
 from wan_trt.engine.engine import Engine
-from wan_trt.engine.errors import BundleError, CancelledError, MediaError
+from wan_trt.engine.errors import BundleError, CancelledError, ExecutionError, MediaError
 from wan_trt.engine.frames import FrameSink
 from wan_trt.engine.request import Event
-from wan_trt.preprocess.networks.folder import NetworkFolder
 from wan_trt.server.driven import DrivenSubmission
+from wan_trt.server.job_options import JobOptions
 from wan_trt.server.job_record import JobRecord
-from wan_trt.server.media_options import MediaOptions
 from wan_trt.server.opened import OpenedSubmission, open_submission
 from wan_trt.server.preparing import DrivenJob, Preparing
 from wan_trt.server.store.data_folder import DataFolder
@@ -42,22 +41,15 @@ class Intake:
         data: DataFolder,
         uploads: Uploads,
         room: Room,
-        checkpoint_steps: int,
-        encode_beside: bool,
-        networks: NetworkFolder | None,
-        media: MediaOptions,
+        options: JobOptions,
         on_event: OnEvent,
     ) -> None:
-        """`networks` find people in driving videos, `media` reads files. `on_event` gets the events
-        of all jobs."""
+        """`on_event` gets the events of all jobs."""
         self._engine = engine
         self._data = data
         self._uploads = uploads
         self._room = room
-        self._checkpoint_steps = checkpoint_steps
-        self._encode_beside = encode_beside
-        self._networks = networks
-        self._media = media
+        self._options = options
         self._on_event = on_event
         self._preparing = Preparing(data.store, on_event, self._hand_over, engine.cancel)
         self.bundle = engine.bundle.digest
@@ -91,7 +83,9 @@ class Intake:
 
     def resume(self, stored: StoredJob, record: JobRecord, submission: Submission) -> None:
         """Let a job go on from its last checkpoint. Raises CancelledError for one that was
-        cancelled, BundleError and MediaError where it is not what it was."""
+        cancelled, BundleError and MediaError where it is not what it was, ExecutionError for one
+        that would only kill another process."""
+        self._require_attempts(stored)
         if stored.cancelled:
             raise CancelledError(f"job {stored.job_id} was cancelled")
         if stored.bundle != self.bundle:
@@ -133,6 +127,15 @@ class Intake:
         for job_id in list(self._opened):
             self.close(job_id)
 
+    def _require_attempts(self, stored: StoredJob) -> None:
+        if stored.deaths >= self._options.attempts:
+            raise ExecutionError(
+                f"job {stored.job_id} was being worked on when the server's process died, "
+                f"{stored.deaths} times in a row without a checkpoint in between",
+                action="see whether the machine was out of memory, or its driver failed; "
+                "then submit it again, or something smaller",
+            )
+
     def _take(
         self,
         stored: StoredJob,
@@ -142,7 +145,7 @@ class Intake:
     ) -> None:
         """Open a job and let it go on its way; `accept` is called when it is valid."""
         submission, manifest = record.submission, self._engine.bundle.manifest
-        media = self._media.reader()
+        media = self._options.media.reader()
         if submission.video is None:
             opened = open_submission(submission, inputs, manifest.model, media)
             try:
@@ -152,7 +155,7 @@ class Intake:
                 raise
             return
         with self._loading:
-            driven = DrivenSubmission(submission, inputs, manifest, self._networks, media)
+            driven = DrivenSubmission(submission, inputs, manifest, self._options.networks, media)
         try:
             accept(driven.expected)
         except BaseException:
@@ -175,8 +178,8 @@ class Intake:
             self._data.job(stored.job_id),
             self._data.store,
             self._room,
-            self._checkpoint_steps if self._data.durable else 0,
-            self._encode_beside,
+            self._options.checkpoint_steps if self._data.durable else 0,
+            self._options.encode_beside,
         )
 
         def open_sink() -> FrameSink:

@@ -14,7 +14,8 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import (
@@ -25,17 +26,19 @@ from wan_trt.engine.errors import (
     WanTrtError,
 )
 from wan_trt.engine.request import Event, JobState
-from wan_trt.preprocess.networks.folder import NetworkFolder
-from wan_trt.server.errors import QueueFullError, UnavailableError
+from wan_trt.server.errors import UnavailableError
+from wan_trt.server.finished_jobs import FinishedJobs
 from wan_trt.server.idempotency import OncePerKey
 from wan_trt.server.intake import Intake
+from wan_trt.server.job_options import JobOptions
 from wan_trt.server.job_record import JobRecord
+from wan_trt.server.kept_costs import KeptCosts
 from wan_trt.server.listing import Page
-from wan_trt.server.media_options import MediaOptions
+from wan_trt.server.places import Places
 from wan_trt.server.principal import Principal
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.quotas import Quotas, require_priority
-from wan_trt.server.retention import FinishedJob, Retention, jobs_to_forget
+from wan_trt.server.retention import FinishedJob
 from wan_trt.server.store.data_folder import DataFolder
 from wan_trt.server.store.room import Room
 from wan_trt.server.store.store import StoredJob
@@ -47,22 +50,7 @@ from wan_trt.server.telemetry.tracing import Tracing
 from wan_trt.server.telemetry.watched_jobs import WatchedJobs
 from wan_trt.server.uploads import Uploads
 
-
-@dataclass(frozen=True)
-class JobOptions:
-    """At most `max_unfinished` jobs wait or run. A checkpoint is kept each `checkpoint_steps`
-    denoising steps, with 0 only where a segment ends. A job ends when `attempts` processes in a row
-    have died at work on it, without a checkpoint in between. Results are encoded while the engine
-    goes on, with `encode_beside`, or by the engine's own thread. `networks` find people in driving
-    videos; without them clients send key points. `media`: how files are read."""
-
-    max_unfinished: int = 100
-    networks: NetworkFolder | None = None
-    checkpoint_steps: int = 4
-    attempts: int = 3
-    encode_beside: bool = True
-    media: MediaOptions = field(default_factory=MediaOptions)
-    retention: Retention = field(default_factory=Retention)
+__all__ = ["JobOptions", "Jobs"]
 
 
 class Jobs:
@@ -85,26 +73,20 @@ class Jobs:
         self._uploads = uploads
         self._options = options
         self.bundle_name = engine.bundle.path.resolve().name
-        self._intake = Intake(
-            *(engine, data, uploads, room, options.checkpoint_steps, options.encode_beside),
-            *(options.networks, options.media),
-            on_event=self._note,
-        )
-        self._costs = data.store.costs(engine.bundle.digest)
-        self._kept_costs = self._costs.read()
-        self._lock = threading.RLock()
-        self._records: dict[str, JobRecord] = {}
+        self._intake = Intake(*(engine, data, uploads, room, options), on_event=self._note)
+        self._costs = KeptCosts(engine, data.store)
         self._quotas = quotas or Quotas()
-        self._places: dict[str, str] = {}  # owners of those that wait or run
-        self._finished: dict[str, FinishedJob] = {}
+        self._places = Places(options.max_unfinished, self._quotas)
+        self._finished = FinishedJobs(data.store, options.retention)
         self._by_key: OncePerKey[JobRecord] = OncePerKey()
-        self._refusal: UnavailableError | None = None
+        self._records: dict[str, JobRecord] = {}
+        self._lock = threading.Lock()  # of the records
 
     def recover(self) -> None:
         """Know the jobs of earlier processes; those that are not finished go on where they were,
         in the order of their arrival. One that cannot go on ends with an error."""
         self._data.store.count_deaths()
-        self._engine.learn_costs(self._kept_costs)
+        self._costs.teach()
         jobs = self._data.store.jobs()
         self._data.remove_unknown({job.job_id for job in jobs})
         for job in jobs:
@@ -173,14 +155,8 @@ class Jobs:
 
     def mark_fetched(self, record: JobRecord, caller: Principal) -> None:
         """The caller has the whole result: it need not be kept for long, if it was theirs."""
-        job_id = record.job_id
-        with self._lock:
-            job = self._finished.get(job_id)
-            if job is None or not job.wanted or not caller.receives_for(record.owner):
-                return
-            with contextlib.suppress(StorageFullError):
-                self._data.store.mark_fetched(job_id)
-                self._finished[job_id] = replace(job, wanted=False)
+        if caller.receives_for(record.owner):
+            self._finished.mark_fetched(record.job_id)
 
     def room_for_upload(self, caller: Principal, nbytes: int) -> AbstractContextManager[None]:
         """Held while the caller sends so many bytes. Raises QuotaError when it is entered."""
@@ -188,23 +164,17 @@ class Jobs:
 
     def kept_nbytes(self, owner: str) -> int:
         """Of the owner's uploads and results."""
-        with self._lock:
-            results = sum(
-                job.nbytes
-                for job_id, job in self._finished.items()
-                if self._records[job_id].owner == owner
-            )
-        return results + self._uploads.nbytes(owner)
+        return self._finished.nbytes(owner) + self._uploads.nbytes(owner)
 
     def refuse(self, error: UnavailableError) -> None:
         """Answer every further submission with `error`."""
-        with self._lock:
-            self._refusal = error
+        self._places.refuse(error)
 
     def unfinished(self) -> list[JobRecord]:
         """Jobs whose end is not in the store."""
         with self._lock:
-            return [r for job_id, r in self._records.items() if job_id not in self._finished]
+            records = list(self._records.values())
+        return [record for record in records if record.job_id not in self._finished]
 
     def by_state(self) -> Mapping[JobState, int]:
         """How many of the jobs that are known are in each state."""
@@ -232,40 +202,23 @@ class Jobs:
         """This process ends as it should: what those before it died of is past."""
         with contextlib.suppress(StorageFullError):
             self._data.store.forgive_deaths()
-            self._keep_costs()
+        self._costs.keep()
 
     def tidy(self) -> None:
         """Store what waited for room, and forget what is old."""
         for record in self.unfinished():
             record.flush()
-        with contextlib.suppress(StorageFullError):
-            self._keep_costs()
+        self._costs.keep()
         self._intake.tidy()
         self._forget_old()
         self._uploads.remove_older(self._options.retention.age_s)
 
-    def _keep_costs(self) -> None:
-        """What units took, for the next process; what has not changed is there already."""
-        costs = self._engine.measured_costs()
-        if news := dict(costs.items() - self._kept_costs.items()):
-            self._costs.write(news)
-            self._kept_costs = costs
-
     def _forget_old(self) -> None:
-        with self._lock:
-            finished = list(self._finished.values())
-            for job in jobs_to_forget(finished, self._options.retention, time.time()):
-                self._forget(job.job_id)
-
-    def _forget(self, job_id: str) -> None:
-        try:
-            self._data.store.remove(job_id)
-        except StorageFullError:
-            return  # not now
-        del self._finished[job_id]
-        record = self._records.pop(job_id)
-        self._by_key.forget(record.owner, record.idempotency_key)
-        self._data.job(job_id).remove()
+        for job_id in self._finished.take_old():
+            with self._lock:
+                record = self._records.pop(job_id)
+            self._by_key.forget(record.owner, record.idempotency_key)
+            self._data.job(job_id).remove()
 
     def _require_bundle(self, name: str) -> None:
         if name not in ("", self.bundle_name):
@@ -294,13 +247,14 @@ class Jobs:
         self._watched.enter(stored.job_id, current(), stored.deadline is not None)
         try:
             require_priority(caller, submission.priority)
-            self._reserve(stored.job_id, caller)
+            kept_nbytes = partial(self.kept_nbytes, caller.name)
+            self._places.take(stored.job_id, caller, kept_nbytes, self._first_end_s)
             record = self._record(stored, submission)
             self._intake.begin(stored, record, submission)
         except BaseException as error:
             self._watched.refused(stored.job_id, error)
+            self._places.give_back(stored.job_id)
             with self._lock:
-                self._places.pop(stored.job_id, None)
                 self._records.pop(stored.job_id, None)
             if isinstance(error, WanTrtError):
                 raise self._uploads.retell(error) from error
@@ -308,23 +262,6 @@ class Jobs:
         with contextlib.suppress(StorageFullError):
             self._data.store.origins.add(stored.job_id, current())
         return record
-
-    def _reserve(self, job_id: str, caller: Principal) -> None:
-        with self._lock:
-            if self._refusal is not None:
-                raise self._refusal
-            if len(self._places) >= self._options.max_unfinished:
-                raise QueueFullError(
-                    f"{len(self._places)} jobs wait already",
-                    action="try again when some are done, or use another server",
-                    retry_after_s=self._first_end_s(),
-                )
-            self._quotas.submission(
-                caller,
-                sum(owner == caller.name for owner in self._places.values()),
-                lambda: self.kept_nbytes(caller.name),
-            )
-            self._places[job_id] = caller.name
 
     def _first_end_s(self) -> float | None:
         """When the first job may be done."""
@@ -350,15 +287,14 @@ class Jobs:
         if stored.finished is not None:
             self._data.store.know_state(stored.job_id, record.latest.state)
             self._clear(record, record.latest)
-            self._finished[stored.job_id] = FinishedJob(
-                stored.job_id, stored.finished, stored.result_nbytes, _wanted(stored, record)
-            )
+            wanted = record.latest.state is JobState.DONE and not stored.fetched
+            job = FinishedJob(stored.job_id, stored.finished, stored.result_nbytes, wanted)
+            self._finished.add(job, stored.owner)
             return
-        self._places[stored.job_id] = stored.owner
+        self._places.take_again(stored.job_id, stored.owner)
         work = self._data.store.origins.of(stored.job_id, stored.owner)
         self._watched.enter(stored.job_id, work, stored.deadline is not None)
         try:
-            self._require_attempts(stored)
             self._intake.resume(stored, record, submission)
         except ResourceError:
             raise  # the machine's fault, not the job's
@@ -370,16 +306,6 @@ class Jobs:
                     f"job {stored.job_id} cannot be taken up ({type(error).__name__}: {error})",
                     action="submit it again",
                 )
-            )
-
-    def _require_attempts(self, stored: StoredJob) -> None:
-        """Raises ExecutionError for a job that would only kill another process."""
-        if stored.deaths >= self._options.attempts:
-            raise ExecutionError(
-                f"job {stored.job_id} was being worked on when the server's process died, "
-                f"{stored.deaths} times in a row without a checkpoint in between",
-                action="see whether the machine was out of memory, or its driver failed; "
-                "then submit it again, or something smaller",
             )
 
     def _note(self, record: JobRecord, event: Event) -> None:
@@ -396,11 +322,10 @@ class Jobs:
         """The job is over, and the store knows it; nobody else does yet."""
         self._clear(record, event)
         self._watched.noted(event)
-        with self._lock:
-            self._places.pop(record.job_id, None)
-            self._finished[record.job_id] = FinishedJob(
-                record.job_id, time.time(), record.nbytes(event), event.state is JobState.DONE
-            )
+        self._places.give_back(record.job_id)
+        done = event.state is JobState.DONE
+        job = FinishedJob(record.job_id, time.time(), record.nbytes(event), done)
+        self._finished.add(job, record.owner)
         self._forget_old()
 
     def _clear(self, record: JobRecord, event: Event) -> None:
@@ -410,7 +335,3 @@ class Jobs:
             record.when_read(lambda: folder.keep_result(record.path))
         else:
             folder.remove()
-
-
-def _wanted(stored: StoredJob, record: JobRecord) -> bool:
-    return record.latest.state is JobState.DONE and not stored.fetched

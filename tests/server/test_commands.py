@@ -142,7 +142,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     for arguments, words in (
         ([*asked, "--pose", str(tmp_path / "none.mp4")], "error: --pose: "),
         ([*asked, "--overlap", "3"], "error: --overlap: 3 frames; expected 1 or 5"),
-        ([*asked, "--out", str(tmp_path / "out.gif")], ".mp4 or .safetensors"),
+        ([*asked, "--out", str(tmp_path / "out.gif")], ".mp4, .safetensors"),
         ([*asked, "--format", "uint8", "--out", str(tmp_path / "o.mp4")], ".safetensors"),
         ([*asked, "--server", "nowhere"], "error: --server: "),
         (["watch", "nobody", "--server", served.address], "error: JOB: no job"),
