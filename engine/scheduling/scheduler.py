@@ -31,6 +31,9 @@ the rest is for costs that were underestimated."""
 PASSES_MOST = 2
 """Forward passes of a unit: guidance takes two."""
 
+ROUNDING_S = 1e-6
+"""Sums in another order differ by less."""
+
 AHEAD = 2
 """So many jobs wait between two lanes, and no other begins: each holds the memory of a job."""
 
@@ -295,7 +298,8 @@ class Scheduler:
     ) -> LiveJob | None:
         """Who is due first, or one for which all that are due before can wait. Who is due first
         and cannot wait begins though others are held back; as long as `AHEAD` and two wait, whoever
-        has begun goes before."""
+        has begun goes before. Where promises are broken whatever is done, as while costs are mere
+        guesses, no lane stays idle for them."""
         first = True
         for promise in self._timetable:
             job = self._jobs[promise.job_id]
@@ -304,13 +308,26 @@ class Scheduler:
             if job.job_id in self._out:
                 first = first and promise.work_s == 0
             elif job.kind in kinds:
-                return job if first or self._can_go(job, now) else None
+                goes = first or self._can_go(job, now) or self._broken(job, now)
+                return job if goes else None
             elif job.kind is not Coding.FIRST or self._at_seam < AHEAD + 2:
                 if first and job.kind in _kinds(stages):
-                    waits_s = self._free_s(now) + self._longest_s()
-                    return None if self._timetable.latest_start_s() >= waits_s else job
+                    return job if self._cannot_wait(job, now) else None
                 first = False
         return None
+
+    def _cannot_wait(self, job: LiveJob, now: float) -> bool:
+        """Whether somebody cannot wait for any unit there is, and the job, which is due first, can
+        still be on time."""
+        free_s, promise = self._free_s(now), job.promise
+        if promise.due_s - promise.work_s < free_s - ROUNDING_S:
+            return False
+        return self._timetable.latest_start_s() < free_s + self._longest_s()
+
+    def _broken(self, job: LiveJob, now: float) -> bool:
+        """Whether those who are due earlier cannot all be on time, though the job waits."""
+        latest_s = self._timetable.latest_start_s(before=job.promise)
+        return latest_s < self._free_s(now) - ROUNDING_S
 
     def _holds_back(self) -> bool:
         """Whether jobs without state do not begin: enough of those that have begun wait between the
