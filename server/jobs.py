@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -32,6 +30,7 @@ from wan_trt.server.idempotency import OncePerKey
 from wan_trt.server.intake import Intake
 from wan_trt.server.job_options import JobOptions
 from wan_trt.server.job_record import JobRecord
+from wan_trt.server.job_records import JobRecords
 from wan_trt.server.kept_costs import KeptCosts
 from wan_trt.server.listing import Page
 from wan_trt.server.places import Places
@@ -79,8 +78,7 @@ class Jobs:
         self._places = Places(options.max_unfinished, self._quotas)
         self._finished = FinishedJobs(data.store, options.retention)
         self._by_key: OncePerKey[JobRecord] = OncePerKey()
-        self._records: dict[str, JobRecord] = {}
-        self._lock = threading.Lock()  # of the records
+        self._records = JobRecords(data.store.index)
 
     def recover(self) -> None:
         """Know the jobs of earlier processes; those that are not finished go on where they were,
@@ -117,32 +115,13 @@ class Jobs:
 
     def get(self, job_id: str, caller: Principal) -> JobRecord:
         """Raises NotFoundError, also for a job that the caller may not know of."""
-        with self._lock:
-            record = self._records.get(job_id)
-        if record is not None and caller.may_see(record.owner):
-            about_job(job_id)
-            return record
-        raise NotFoundError(
-            f"no job {job_id[:100]!r}",
-            expected="an id that Submit returned",
-            action="check it; old jobs are forgotten",
-            field="job_id",
-        )
+        record = self._records.get(job_id, caller)
+        about_job(job_id)
+        return record
 
     def page(self, page: Page) -> tuple[list[JobRecord], str]:
         """Jobs, and what asks for the next page; empty where there is none."""
-        found = self._data.store.index.page(page.asked, page.before, page.count + 1)
-        more = len(found) > page.count
-        found = found[: page.count]
-        with self._lock:
-            records = [self._records.get(job.job_id) for job in found]
-        states = set(page.asked.states)
-        fitting = [
-            record  # which may have gone on meanwhile
-            for record in records
-            if record is not None and (not states or record.latest.state in states)
-        ]
-        return fitting, page.token(found[-1].arrival) if more else ""
+        return self._records.page(page)
 
     def cancel(self, job_id: str, caller: Principal) -> JobRecord:
         """Have a job end; one that is over stays as it is. Raises NotFoundError."""
@@ -172,15 +151,11 @@ class Jobs:
 
     def unfinished(self) -> list[JobRecord]:
         """Jobs whose end is not in the store."""
-        with self._lock:
-            records = list(self._records.values())
-        return [record for record in records if record.job_id not in self._finished]
+        return [record for record in self._records.all() if record.job_id not in self._finished]
 
     def by_state(self) -> Mapping[JobState, int]:
         """How many of the jobs that are known are in each state."""
-        with self._lock:
-            records = list(self._records.values())
-        return Counter(record.latest.state for record in records)
+        return self._records.by_state()
 
     def fail_unfinished(self, error: WanTrtError) -> None:
         """End all jobs in an engine that can no longer do it."""
@@ -215,9 +190,8 @@ class Jobs:
 
     def _forget_old(self) -> None:
         for job_id in self._finished.take_old():
-            with self._lock:
-                record = self._records.pop(job_id)
-            self._by_key.forget(record.owner, record.idempotency_key)
+            if (record := self._records.remove(job_id)) is not None:
+                self._by_key.forget(record.owner, record.idempotency_key)
             self._data.job(job_id).remove()
 
     def _require_bundle(self, name: str) -> None:
@@ -254,8 +228,7 @@ class Jobs:
         except BaseException as error:
             self._watched.refused(stored.job_id, error)
             self._places.give_back(stored.job_id)
-            with self._lock:
-                self._records.pop(stored.job_id, None)
+            self._records.remove(stored.job_id)
             if isinstance(error, WanTrtError):
                 raise self._uploads.retell(error) from error
             raise
@@ -281,7 +254,7 @@ class Jobs:
     def _take_up(self, stored: StoredJob) -> None:
         submission = submission_from_wire(wire.SubmitRequest.FromString(stored.request))
         record = self._record(stored, submission)
-        self._records[stored.job_id] = record
+        self._records.add(record)
         content = hashlib.sha256(stored.request).digest()
         self._by_key.remember(stored.owner, stored.idempotency_key, content, record)
         if stored.finished is not None:
@@ -314,8 +287,7 @@ class Jobs:
             event = replace(event, error=self._uploads.retell(event.error))
         if event.state.final:
             self._intake.close(record.job_id)
-        with self._lock:
-            self._records[record.job_id] = record
+        self._records.add(record)
         record.add(event)
 
     def _settle(self, record: JobRecord, event: Event) -> None:
