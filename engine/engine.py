@@ -344,6 +344,8 @@ class Engine:
             if job.pending is not None:
                 return None
             if job.keep is not None:
+                if job.keep.suspected and not self._crowding.sole:
+                    raise CrowdedError
                 job.keep.begin_work()
             self._bring_expert(turn)
             self._pipeline.run(unit, job)
