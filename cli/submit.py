@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 SUMMARY = "have a server make a video"
 EXAMPLES = (
-    """\
-wan-trt submit --reference hero.png --pose prepared/src_pose.mp4 \\
-    --face prepared/src_face.mp4 --out hero.mp4""",
     "wan-trt submit --reference hero.png --video dance.mp4 --out hero.mp4",
     """\
 wan-trt submit --server 10.0.0.5:50051 --reference beach.png --prompt "the tide comes in" \\

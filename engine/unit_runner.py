@@ -98,6 +98,8 @@ class UnitRunner:
             if job.pending is not None:
                 return None
             if job.keep is not None:
+                if job.keep.suspected and not self._crowding.sole:
+                    raise CrowdedError
                 job.keep.begin_work()
             if turn.decision is not None:
                 self._experts.bring(turn.decision)

@@ -72,8 +72,8 @@ class Choice:
                 goes = first or self._can_go(job, now) or self._broken(job, now)
                 return job if goes else None
             elif job.kind is not Coding.FIRST or self._jobs.at_seam < AHEAD + 2:
-                if first and job.kind in _kinds(stages):
-                    return job if self._cannot_wait(job, now) else None
+                if first and job.kind in _kinds(stages) and self._cannot_wait(job, now):
+                    return job
                 first = False
         return None
 
