@@ -156,5 +156,5 @@ class UnitRunner:
 
     def _show(self, job: Job, unit: Unit) -> None:
         """Make the previews that were asked for."""
-        if unit.stage is Stage.DENOISE and job.preview_wanted:
-            job.show(preview_pictures(self._pipeline.clean_estimate(job)))
+        if unit.stage is Stage.DENOISE and job.previews:
+            job.previews.answer(preview_pictures(self._pipeline.clean_estimate(job)))
