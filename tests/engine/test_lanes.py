@@ -196,7 +196,7 @@ def test_a_unit_without_room_waits_for_the_other_lanes_and_is_done_then(
             backend.memory.hold("others", "others", page),
         ):
             denoising.start()
-            while not engine._crowding._wanting_alone:
+            while not engine._units._crowding._wanting_alone:
                 assert denoising.is_alive(), "it was done, or failed"
             assert steps[-1].stage == "conditioning"
         denoising.join()
