@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,8 @@ from wan_trt.engine.errors import InputError
 from wan_trt.server.address import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
-    from wan_trt.server.client import Client
-    from wan_trt.server.connection import ClientTls
+    from wan_trt.server.client import Client, ClientTls
+    from wan_trt.server.errors import UnavailableError
 
 
 def add_server_argument(parser: argparse.ArgumentParser) -> None:
@@ -49,15 +50,34 @@ def add_server_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tls-key", metavar="FILE", type=Path, help="the private key of --tls-cert (PEM)"
     )
+    parser.add_argument(
+        "--patience",
+        dest="patience_s",
+        metavar="SECONDS",
+        type=float,
+        default=30.0,
+        help="how long to try again while no server answers; transfers and watches go on where "
+        "they were cut off (default: %(default)g)",
+    )
 
 
 @contextmanager
 def connected(arguments: argparse.Namespace) -> Iterator[Client]:
     """A client of the server that was named. Raises InputError where gRPC is not installed."""
     with needs_extra("server"):
-        from wan_trt.server.client import Client
-    with Client(arguments.server, token=_token(arguments), tls=_tls(arguments)) as client:
+        from wan_trt.server.client import Client, Retries
+    with Client(
+        arguments.server,
+        token=_token(arguments),
+        tls=_tls(arguments),
+        retries=Retries(arguments.patience_s),
+        on_outage=_tell_outage,
+    ) as client:
         yield client
+
+
+def _tell_outage(error: UnavailableError, left_s: float) -> None:
+    print(f"wan-trt: {error.given}; trying again for {left_s:.0f} s", file=sys.stderr)
 
 
 def _token(arguments: argparse.Namespace) -> str | None:
@@ -76,7 +96,7 @@ def _token(arguments: argparse.Namespace) -> str | None:
 
 
 def _tls(arguments: argparse.Namespace) -> ClientTls | None:
-    from wan_trt.server.connection import ClientTls
+    from wan_trt.server.client import ClientTls
 
     ca = arguments.tls_ca
     if ca is None and os.environ.get("WAN_TRT_CA"):

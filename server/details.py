@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc.error_details_pb2 import (
     BadRequest,
     ErrorInfo,
@@ -45,7 +45,7 @@ def retry_after_s(error: WanTrtError) -> float | None:
         case StorageFullError() | QuotaError() | QueueFullError():
             return error.retry_after_s
         case UnavailableError():
-            return _RESTART_S
+            return _RESTART_S if error.retry_after_s is None else error.retry_after_s
     return None
 
 
@@ -57,6 +57,20 @@ def status_of(error: WanTrtError, code: grpc.StatusCode, text: str) -> Status:
         packed.Pack(detail)
         status.details.append(packed)
     return status
+
+
+def told_retry_s(content: bytes) -> float | None:
+    """The RetryInfo in a serialized google.rpc.Status, whoever made it; None without one."""
+    try:
+        details = Status.FromString(content).details
+    except DecodeError:
+        return None
+    delay = RetryInfo()
+    for packed in details:
+        if packed.Unpack(delay):
+            seconds: float = delay.retry_delay.seconds + delay.retry_delay.nanos / 1e9
+            return seconds
+    return None
 
 
 def _details(error: WanTrtError) -> Iterator[Message]:

@@ -80,4 +80,7 @@ class QueueFullError(ResourceError):
 
 
 class UnavailableError(ResourceError):
-    """The server takes no more work, or cannot be reached."""
+    """The server takes no more work, or cannot be reached. `retry_after_s`: when to try again;
+    None where nobody told, infinite where waiting is no use."""
+
+    retry_after_s: float | None = None

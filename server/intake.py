@@ -178,6 +178,7 @@ class Intake:
             self._room,
             self._options.checkpoint_steps if self._data.durable else 0,
             self._options.encode_beside,
+            suspected=stored.deaths > 0,
         )
 
         def open_sink() -> FrameSink:

@@ -9,6 +9,7 @@ in between - the code alone decides.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -32,7 +33,7 @@ from wan_trt.engine.errors import (
     StorageFullError,
     WanTrtError,
 )
-from wan_trt.server.details import DETAILS_KEY, retry_after_s, status_of
+from wan_trt.server.details import DETAILS_KEY, retry_after_s, status_of, told_retry_s
 from wan_trt.server.errors import (
     AuthenticationError,
     ConflictError,
@@ -133,33 +134,47 @@ def error_from_wire(message: wire.Error) -> WanTrtError:
         match error:
             case AdmissionError():
                 error.possible_in_s = message.retry_after_s
-            case StorageFullError() | QuotaError() | QueueFullError():
+            case StorageFullError() | QuotaError() | QueueFullError() | UnavailableError():
                 error.retry_after_s = message.retry_after_s
     return error
 
 
 def error_of_call(error: grpc.RpcError, target: str) -> WanTrtError:
-    """What a failed call to the server at `target` means."""
-    metadata: Any = error.trailing_metadata() if isinstance(error, grpc.Call) else None
-    for key, value in metadata or ():
-        if key == ERROR_KEY and isinstance(value, bytes):
-            return error_from_wire(wire.Error.FromString(value))
-    code = error.code() if isinstance(error, grpc.Call) else _UNKNOWN
-    details = (error.details() if isinstance(error, grpc.Call) else None) or str(error)
+    """What a failed call to the server at `target` means; gRPC's own error is its context."""
+    meant = _meaning(error, target)
+    meant.__context__, meant.__suppress_context__ = error, True
+    return meant
+
+
+def _meaning(error: grpc.RpcError, target: str) -> WanTrtError:
+    call = error if isinstance(error, grpc.Call | grpc.aio.AioRpcError) else None
+    metadata: Any = dict(call.trailing_metadata() or ()) if call else {}
+    if ERROR_KEY in metadata:
+        return error_from_wire(wire.Error.FromString(metadata[ERROR_KEY]))
+    code = call.code() if call else _UNKNOWN
+    details = (call.details() if call else None) or str(error)
     if code is grpc.StatusCode.UNAVAILABLE:
-        return _unreachable(target, details)
-    return _BARE.get(code, ExecutionError)(f"{target}: {code.name}: {details}")
+        unreachable = _unreachable(target, details)
+        if DETAILS_KEY in metadata:
+            unreachable.retry_after_s = told_retry_s(metadata[DETAILS_KEY])
+        return unreachable
+    bare = _BARE.get(code, ExecutionError)(f"{target}: {code.name}: {details}")
+    if isinstance(bare, UnavailableError):  # the call had all the time that it was given
+        bare.retry_after_s = math.inf
+    return bare
 
 
 def _unreachable(target: str, details: str) -> UnavailableError:
     """What gRPC says of a connection that was not made, in words of this program's options."""
     if "handshake failed" in details:
-        return UnavailableError(
+        error = UnavailableError(
             f"the TLS handshake with {target} failed",
             expected="a server with TLS, whose certificate has this name and is vouched for",
             action="check --tls-ca and the address",
             field="server",
         )
+        error.retry_after_s = math.inf
+        return error
     if "failed to connect" in details and "Socket closed" in details:
         return UnavailableError(
             f"{target} hangs up",

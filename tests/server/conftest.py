@@ -19,7 +19,7 @@ from serving import FRAMES, SIZE, MakeServer, MakeSubmission, MediaFiles
 from wan_trt.engine import Bundle, Engine
 from wan_trt.engine.choices import RequestChoices, SamplingChoices
 from wan_trt.server.address import Address
-from wan_trt.server.client import Client
+from wan_trt.server.client import Client, Retries
 from wan_trt.server.server import Server, ServerOptions
 from wan_trt.server.submission import OutputFormat, Submission
 
@@ -77,7 +77,7 @@ def server(make_server: MakeServer) -> Server:
 
 @pytest.fixture
 def client(server: Server) -> Iterator[Client]:
-    with Client(str(server.address), timeout_s=60) as client:
+    with Client(str(server.address), 60, retries=Retries(0)) as client:
         yield client
 
 

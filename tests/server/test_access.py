@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from wan_trt.server.access import FAILURES_A_MINUTE
 from wan_trt.server.access_file import read_access_file
 from wan_trt.server.address import Address
 from wan_trt.server.client import Client
-from wan_trt.server.connection import ClientTls, open_channel
+from wan_trt.server.client.connection import ClientTls, Metadata, bearer, open_channel
 from wan_trt.server.errors import AuthenticationError, QuotaError
 from wan_trt.server.first_look import MAX_HEALTH_CALLS
 from wan_trt.server.open_services import MAX_HEALTH_WATCHERS
@@ -83,9 +84,20 @@ def calls_with_a_job_id(job_id: str) -> dict[str, Callable[[Any], object]]:
     return calls
 
 
+class Showing:
+    """The generated client, each call with the same metadata."""
+
+    def __init__(self, stub: Any, metadata: Metadata) -> None:
+        self._stub = stub
+        self._metadata = metadata
+
+    def __getattr__(self, name: str) -> Any:
+        return partial(getattr(self._stub, name), metadata=self._metadata)
+
+
 def stub_of(server: Server, token: str) -> Any:
     make: Any = wire_grpc.VideoServiceStub
-    return make(open_channel(server.address, None, token))
+    return Showing(make(open_channel(server.address, None)), bearer(server.address, None, token))
 
 
 def test_who_shows_a_listed_token_is_let_in(guarded: Server) -> None:

@@ -19,7 +19,7 @@ from wan_trt.engine.errors import ExecutionError
 from wan_trt.engine.job import Job
 from wan_trt.engine.scheduling.unit import Unit
 from wan_trt.engine.stages.pipeline import Pipeline
-from wan_trt.server.client import Client
+from wan_trt.server.client import Client, Retries
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.jobs import JobOptions
 from wan_trt.server.principal import EVERYBODY
@@ -51,7 +51,7 @@ def test_a_job_that_kills_each_server_ends_and_its_neighbours_do_not_notice(
             stdout,
         ):
             try:
-                with Client(address_of(stdout), timeout_s=TIMEOUT_S) as client:
+                with Client(address_of(stdout), TIMEOUT_S, retries=Retries(0)) as client:
                     if not jobs:
                         jobs = {s: client.submit(asked(client, media, s)) for s in (1, DEADLY, 2)}
                         client.cancel(jobs[1])  # it kept the server busy until all were there

@@ -151,7 +151,14 @@ def test_bad_input_is_one_line_and_exit_code_2(
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert words in error
-    assert main(["watch", "job", "--server", "127.0.0.1:1"]) == 3
+    assert main(["watch", "job", "--server", "127.0.0.1:1", "--patience", "0"]) == 3
+    capsys.readouterr()
+    assert main(["watch", "job", "--server", "127.0.0.1:1", "--patience", "0.3"]) == 3
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.endswith("no server answers at 127.0.0.1:1; trying again for 0 s")
+    assert last.startswith("wan-trt: error: --server: no server answers")
+    assert main(["watch", "job", "--patience", "-1"]) == 2
+    assert "--patience: -1" in capsys.readouterr().err
 
 
 def test_health(served: Served, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,7 @@ from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.media import MediaLimits
 from wan_trt.server.address import Address
 from wan_trt.server.calls import OpenAccess
-from wan_trt.server.client import Client
+from wan_trt.server.client import Client, Retries
 from wan_trt.server.details import reason_of
 from wan_trt.server.errors import (
     AuthenticationError,
@@ -85,7 +85,7 @@ class Desk:
 
     def __init__(self, server: Server, make_submission: MakeSubmission) -> None:
         self.server = server
-        self.client = Client(str(server.address), timeout_s=60)
+        self.client = Client(str(server.address), 60, retries=Retries(0))
         self.channel = grpc.insecure_channel(str(server.address))
         make: Any = wire_grpc.VideoServiceStub
         self.stub = make(self.channel)

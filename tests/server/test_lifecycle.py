@@ -19,7 +19,7 @@ from serving import MakeSubmission
 from wan_trt.engine import Bundle, Engine, JobState
 from wan_trt.engine.errors import InputError
 from wan_trt.server.address import Address
-from wan_trt.server.client import Client
+from wan_trt.server.client import Client, Retries
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.security import SecurityOptions
 from wan_trt.server.server import Server, ServerOptions
@@ -93,7 +93,7 @@ def test_stopping_cancels_what_cannot_survive_and_frees_the_port(
 ) -> None:
     options = ServerOptions(Address("127.0.0.1", 0), durable=False, farewell_s=5)
     server = Server(Engine(tiny_bundle, threads=1), tmp_path / "data", options)
-    with server, Client(str(server.address)) as client:
+    with server, Client(str(server.address), retries=Retries(0)) as client:
         job_id = client.submit(make_submission(client, steps=1000))
         watching = client.watch(job_id)
         next(watching)

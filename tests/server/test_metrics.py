@@ -17,7 +17,7 @@ from wan_trt.engine.errors import AdmissionError, InputError, NotFoundError
 from wan_trt.engine.memory.footprint import VideoSize
 from wan_trt.engine.observer import Observer
 from wan_trt.engine.scheduling.unit import Unit
-from wan_trt.server.client import Client
+from wan_trt.server.client import Client, Retries
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.server import Server, ServerOptions
 from wan_trt.server.telemetry.metrics import MOST_SIZES, Metrics
@@ -41,7 +41,7 @@ def server(bundle: Bundle, memory_folder: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def client(server: Server) -> Iterator[Client]:
-    with Client(str(server.address), timeout_s=60) as client:
+    with Client(str(server.address), 60, retries=Retries(0)) as client:
         yield client
 
 

@@ -17,7 +17,7 @@ from wan_trt.engine.choices import RequestChoices, SamplingChoices
 from wan_trt.engine.errors import DeadlineError, StorageFullError
 from wan_trt.engine.lanes import Lane
 from wan_trt.server.address import Address
-from wan_trt.server.client import Client
+from wan_trt.server.client import Client, Retries
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.server import Server, ServerOptions
 from wan_trt.server.submission import OutputFormat, Submission
@@ -47,7 +47,7 @@ def serve(bundle: Bundle, memory_folder: Path) -> Serve:
         engine = Engine(bundle, threads=1)
         with (
             Server(engine, memory_folder / "data", ServerOptions(listen, **values)) as server,
-            Client(str(server.address), timeout_s=60) as client,
+            Client(str(server.address), 60, retries=Retries(0)) as client,
         ):
             yield server, client
 

@@ -22,7 +22,7 @@ from wan_trt.engine.errors import (
     ResourceError,
     WanTrtError,
 )
-from wan_trt.server.client import Client
+from wan_trt.server.client import Client, Retries
 from wan_trt.server.errors import NotReadyError, UnavailableError
 from wan_trt.server.jobs import JobOptions
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
@@ -244,6 +244,7 @@ def test_too_many_jobs(make_server: MakeServer, make_submission: MakeSubmission)
 
 
 def test_no_server() -> None:
-    with Client("127.0.0.1:1") as client, pytest.raises(UnavailableError, match="no server") as e:
+    client = Client("127.0.0.1:1", retries=Retries(0))
+    with client, pytest.raises(UnavailableError, match="no server") as e:
         client.get("job")
     assert e.value.exit_code == 3

@@ -15,8 +15,8 @@ from made_up_ca import MadeUpCa, Pair
 from serving import MakeServer
 
 from wan_trt.engine.errors import InputError, NotFoundError
-from wan_trt.server.client import Client
-from wan_trt.server.connection import ClientTls
+from wan_trt.server.client import Client, Retries
+from wan_trt.server.client.connection import ClientTls
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.security import SecurityOptions
 from wan_trt.server.server import Server
@@ -81,7 +81,8 @@ def test_without_a_certificate_of_the_authority_nobody_is_served(
     foreign = MadeUpCa(tmp_path / "other").sign("foreign")
     for pair in (expired, foreign, None):
         tls = ClientTls(ca.certificate, *((pair.certificate, pair.key) if pair else ()))
-        with Client(str(mutual.address), tls=tls) as client, pytest.raises(UnavailableError):
+        client = Client(str(mutual.address), tls=tls, retries=Retries(0))
+        with client, pytest.raises(UnavailableError):
             client.get("nobody")
 
 

@@ -8,8 +8,9 @@ import pytest
 from scheduled import runs, submission, table
 
 from wan_trt.engine.lanes import APART, Lane
+from wan_trt.engine.scheduling.decision import Decision
 from wan_trt.engine.scheduling.preference import Policy
-from wan_trt.engine.scheduling.scheduler import Decision, Scheduler
+from wan_trt.engine.scheduling.scheduler import Scheduler
 
 JOBS = 25
 

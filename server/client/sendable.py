@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from wan_trt.media.input_files import require_file
 from wan_trt.media.tensor_writer import TensorWriter
 from wan_trt.server.partial_upload import MAX_CHUNK_NBYTES
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
+
+OnProgress = Callable[[int, int], None]
+"""Told how many bytes of how many are there."""
 
 _PACKED_FRAMES = 16
 
@@ -49,12 +52,20 @@ def upload_header(path: Path, name: str, field: str | None) -> wire.UploadHeader
         ) from None
 
 
-def upload_messages(header: wire.UploadHeader, path: Path) -> Iterator[wire.UploadRequest]:
-    """The messages of one Upload. The content is read as it is sent."""
+def upload_messages(
+    header: wire.UploadHeader, path: Path, on_progress: OnProgress | None = None
+) -> Iterator[wire.UploadRequest]:
+    """The messages of one Upload, from the header's offset on. The content is read as it is
+    sent."""
     yield wire.UploadRequest(header=header)
+    done_nbytes = header.offset
     with path.open("rb") as file:
+        file.seek(done_nbytes)
         while chunk := file.read(MAX_CHUNK_NBYTES):
             yield wire.UploadRequest(chunk=chunk)
+            done_nbytes += len(chunk)
+            if on_progress is not None:
+                on_progress(done_nbytes, header.nbytes)
 
 
 def _pack(pattern: Path, packed: Path, field: str | None) -> None:

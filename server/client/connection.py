@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
+from grpc_health.v1 import health_pb2_grpc
 
 from wan_trt.engine.errors import InputError
 from wan_trt.server.address import Address
+from wan_trt.server.proto import wan_trt_v1_pb2 as wire
+from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", 2 << 20),
     ("grpc.enable_http_proxy", 0),
     ("grpc.keepalive_time_ms", 30_000),  # finds a server that vanished without a word
     ("grpc.keepalive_timeout_ms", 10_000),
+    # When to try again is decided by retries.py; the channel has to be ready by then.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
 )
+
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
+Methods: TypeAlias = Mapping[str, Callable[..., Any]]
 
 
 @dataclass(frozen=True)
@@ -43,17 +53,26 @@ class ClientTls:
         )
 
 
-def open_channel(address: Address, tls: ClientTls | None, token: str | None) -> grpc.Channel:
-    """A channel whose calls carry the token. Raises InputError for one that would go unencrypted
-    over a network, for one that cannot be sent, and for unusable files."""
+def open_channel(address: Address, tls: ClientTls | None) -> grpc.Channel:
+    """Raises InputError for unusable files."""
     if tls is None:
-        channel = grpc.insecure_channel(str(address), options=_OPTIONS)
-    else:
-        channel = grpc.secure_channel(str(address), tls.credentials(), options=_OPTIONS)
+        return grpc.insecure_channel(str(address), options=_OPTIONS)
+    return grpc.secure_channel(str(address), tls.credentials(), options=_OPTIONS)
+
+
+def open_async_channel(address: Address, tls: ClientTls | None) -> grpc.aio.Channel:
+    """As `open_channel`; belongs to the event loop that runs."""
+    if tls is None:
+        return grpc.aio.insecure_channel(str(address), options=_OPTIONS)
+    return grpc.aio.secure_channel(str(address), tls.credentials(), options=_OPTIONS)
+
+
+def bearer(address: Address, tls: ClientTls | None, token: str | None) -> Metadata:
+    """What shows the token in a call. gRPC's own call credentials want TLS, also on loopback.
+    Raises InputError for a token that would go unencrypted over a network, or cannot be sent."""
     if token is None:
-        return channel
+        return ()
     if tls is None and not address.loopback:
-        channel.close()
         raise InputError(
             f"a token for {address}, over a connection that everybody on the way can read",
             expected="TLS",
@@ -61,44 +80,17 @@ def open_channel(address: Address, tls: ClientTls | None, token: str | None) -> 
             field="server",
         )
     if not (token.isascii() and token.isprintable() and token and " " not in token):
-        channel.close()
         raise InputError("a token that is none", expected="what `wan-trt token new` printed")
-    return grpc.intercept_channel(channel, _Bearer(token))
+    return (("authorization", f"Bearer {token}"),)
 
 
-class _Bearer(
-    grpc.UnaryUnaryClientInterceptor,
-    grpc.UnaryStreamClientInterceptor,
-    grpc.StreamUnaryClientInterceptor,
-    grpc.StreamStreamClientInterceptor,
-):
-    """Adds the token to every call. gRPC's own call credentials want TLS, also on loopback."""
-
-    def __init__(self, token: str) -> None:
-        self._header = ("authorization", f"Bearer {token}")
-
-    def intercept_unary_unary(
-        self, continuation: Any, client_call_details: Any, request: Any
-    ) -> Any:
-        return continuation(self._marked(client_call_details), request)
-
-    def intercept_unary_stream(
-        self, continuation: Any, client_call_details: Any, request: Any
-    ) -> Any:
-        return continuation(self._marked(client_call_details), request)
-
-    def intercept_stream_unary(
-        self, continuation: Any, client_call_details: Any, request_iterator: Any
-    ) -> Any:
-        return continuation(self._marked(client_call_details), request_iterator)
-
-    def intercept_stream_stream(
-        self, continuation: Any, client_call_details: Any, request_iterator: Any
-    ) -> Any:
-        return continuation(self._marked(client_call_details), request_iterator)
-
-    def _marked(self, details: Any) -> Any:
-        return details._replace(metadata=(*(details.metadata or ()), self._header))
+def methods_of(channel: grpc.Channel | grpc.aio.Channel) -> Methods:
+    """What can be called, by name: all of VideoService, and `Check` of gRPC's health protocol."""
+    stub: Any = wire_grpc.VideoServiceStub
+    ours = stub(channel)
+    names = [method.name for method in wire.DESCRIPTOR.services_by_name["VideoService"].methods]
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    return {name: getattr(ours, name) for name in names} | {"Check": health.Check}
 
 
 def _bytes(path: Path | None, field: str) -> bytes | None:
