@@ -8,7 +8,7 @@ from contextlib import suppress
 import grpc
 
 from wan_trt.engine.engine import Engine
-from wan_trt.engine.errors import CancelledError, InputError, WanTrtError
+from wan_trt.engine.errors import InputError, WanTrtError
 from wan_trt.server import artifacts
 from wan_trt.server.artifacts import Chunk
 from wan_trt.server.calls import Calls
@@ -77,7 +77,7 @@ class VideoService(wire_grpc.VideoServiceServicer):
     def Submit(  # noqa: N802
         self, request: wire.SubmitRequest, context: grpc.ServicerContext
     ) -> wire.Job:
-        with self._calls.answer(context, "Submit") as caller:
+        with self._calls.answer(context, "Submit", lasts=True) as caller:
             return status_to_wire(self._submit(request, caller).status)
 
     def Get(  # noqa: N802
@@ -203,10 +203,7 @@ def _time_left_s(context: grpc.ServicerContext) -> float | None:
 
 
 def _chunks(requests: Iterator[wire.UploadRequest]) -> Iterator[bytes]:
-    try:
-        for request in requests:
-            if request.WhichOneof("part") != "chunk":
-                raise InputError("a message without a chunk", expected="chunks only", field="chunk")
-            yield request.chunk
-    except grpc.RpcError:
-        raise CancelledError("the upload was cut off", action="go on with it") from None
+    for request in requests:
+        if request.WhichOneof("part") != "chunk":
+            raise InputError("a message without a chunk", expected="chunks only", field="chunk")
+        yield request.chunk
