@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wan_trt.engine.errors import MediaError
 from wan_trt.media.frame_extent import FrameExtent
-from wan_trt.media.image_writer import COMPRESSION
+from wan_trt.media.image_writer import COMPRESSION, ImageWriter
 from wan_trt.media.partial_output import PartialFile, output_error
 
 # The earliest that a ZIP file knows: the same frames make the same bytes.
@@ -77,3 +78,26 @@ class ImageArchiveWriter:
         # A full disk refuses the list of names, of a file that is gone anyway.
         with contextlib.suppress(OSError):
             self._archive.close()
+
+
+def unpack_pictures(archive: Path, pattern: Path) -> None:
+    """Make an image sequence of such a ZIP file; see ImageWriter. Raises MediaError for what is
+    none."""
+    with contextlib.ExitStack() as resources:
+        try:
+            opened = resources.enter_context(zipfile.ZipFile(archive))
+            count = len(opened.namelist())
+            writer: ImageWriter | None = None
+            for index in range(count):
+                picture = np.asarray(Image.open(io.BytesIO(opened.read(frame_name(index)))))
+                height, width, _ = picture.shape
+                if writer is None:
+                    writer = ImageWriter(pattern, height=height, width=width, frame_count=count)
+                    resources.callback(writer.abort)
+                writer.write(picture[None])
+        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+            raise MediaError(
+                f"{archive}: {error}", expected="a ZIP file of frames", action="fetch it again"
+            ) from None
+        if writer is not None:
+            writer.close()
