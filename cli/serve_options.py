@@ -36,6 +36,7 @@ def server_options(settings: ServeSettings) -> ServerOptions:
     return ServerOptions(
         settings.listening.listen,
         durable=durable,
+        streams=settings.listening.max_streams,
         security=security_options(settings.security),
         jobs=_job_options(settings),
         # A temporary folder may be small, and nothing in it has to be told to a later server.
@@ -94,6 +95,7 @@ def _job_options(settings: ServeSettings) -> JobOptions:
         age_s=storage.keep_days * DAY_S, max_nbytes=None if most is None else int(most * _GIGABYTE)
     )
     return JobOptions(
+        max_unfinished=settings.scheduling.max_unfinished,
         networks=networks(settings.model),
         checkpoint_steps=storage.checkpoint_steps,
         attempts=storage.attempts,

@@ -39,6 +39,13 @@ class ListeningSettings:
         "HOST:PORT",
         read=Address.parse,
     )
+    max_streams: int = setting(
+        384,
+        "uploads, watchers, fetches and submissions at one time, each of which holds a thread; "
+        "Cancel and other short calls have places of their own",
+        "N",
+        at_least=1,
+    )
     grace: float = setting(
         10.0, "how long jobs may go on after a signal to stop", "SECONDS", at_least=0
     )
@@ -138,6 +145,12 @@ class SchedulingSettings:
         "whose step is next: deadline (who can be on time, the earliest first), shortest (the "
         "least work left), fair (turns by owner) or fifo (first come, first served); with all but "
         "the last a job takes at most 3 times as long as with it",
+    )
+    max_unfinished: int = setting(
+        100,
+        "jobs that wait or run at one time; each has a process that reads its media",
+        "N",
+        at_least=1,
     )
     admit_late: bool = setting(
         False,

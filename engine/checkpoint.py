@@ -41,6 +41,12 @@ class Checkpoints(Protocol):
         """Denoising steps from one checkpoint to the next; 0: only where a segment ends."""
         ...
 
+    @property
+    def suspected(self) -> bool:
+        """Whether a process died at work on it since the checkpoint before: units of the job then
+        run alone, so that no other is blamed for the next death."""
+        ...
+
     def begin_work(self) -> None:
         """A unit of work begins. Raises as `save` does."""
         ...

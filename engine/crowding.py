@@ -1,4 +1,5 @@
-"""Units that run side by side, and one that runs alone because both do not fit into memory.
+"""Units that run side by side, and one that runs alone: because both do not fit into memory, or
+because a process died at work on its job.
 
 A unit that finds no pages, though every idle job is parked, ends with a CrowdedError: what it took
 is given back, and its job is as idle as the others. Then it is done again, alone: the unit beside
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 
 
 class CrowdedError(Exception):
-    """There is no room for a unit beside the one that runs in the other lane."""
+    """A unit cannot run beside the one that runs in the other lane."""
 
 
 class Crowding:
@@ -29,6 +30,11 @@ class Crowding:
         self._side_by_side = 0
         self._wanting_alone = 0
         self._alone = False
+
+    @property
+    def sole(self) -> bool:
+        """Whether whoever asks, and runs, runs alone."""
+        return self._alone
 
     @contextmanager
     def side_by_side(self) -> Iterator[None]:

@@ -27,10 +27,11 @@ from wan_trt.engine.models import DENOISER
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.scheduling.admission import Refusal
 from wan_trt.engine.scheduling.costs import CostKey, CostTable
+from wan_trt.engine.scheduling.decision import Decision
 from wan_trt.engine.scheduling.experts import OneExpert
 from wan_trt.engine.scheduling.operations import operations
 from wan_trt.engine.scheduling.preference import Policy
-from wan_trt.engine.scheduling.scheduler import Decision, Scheduler
+from wan_trt.engine.scheduling.scheduler import Scheduler
 from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.scheduling.work import Run, Submission, job_runs
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
@@ -24,37 +23,31 @@ from numpy.typing import NDArray
 from wan_trt.engine.backend import Backend
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.checkpoint import Checkpoint, Checkpoints
-from wan_trt.engine.crowding import CrowdedError, Crowding
-from wan_trt.engine.dispatch import Dispatcher, SchedulingOptions, Turn
+from wan_trt.engine.dispatch import Dispatcher, SchedulingOptions
+from wan_trt.engine.endings import Endings
 from wan_trt.engine.errors import (
     CancelledError,
-    DeadlineError,
-    InputError,
-    StorageFullError,
-    WanTrtError,
     without_frames,
 )
 from wan_trt.engine.executors import Executors, Load
-from wan_trt.engine.failures import typed_failure
 from wan_trt.engine.frames import FrameSink, OpenSink
 from wan_trt.engine.host_backend import HostBackend
-from wan_trt.engine.job import Job, JobSummary, OnEvent, SuspendedError
+from wan_trt.engine.job import Job, JobSummary
 from wan_trt.engine.lanes import APART, Lane
 from wan_trt.engine.memory.in_use import MemoryInUse
-from wan_trt.engine.observer import Observer, tell
-from wan_trt.engine.one_expert import ReadAhead, one_expert
-from wan_trt.engine.ort import available_threads
-from wan_trt.engine.preview import preview_pictures
+from wan_trt.engine.observer import Observer
+from wan_trt.engine.one_expert import ExpertSwitch, one_expert
 from wan_trt.engine.registry import JobRegistry, Moment
-from wan_trt.engine.request import JobState, Request
+from wan_trt.engine.reporting import OnEvent
+from wan_trt.engine.request import Request
 from wan_trt.engine.residence import Residence
 from wan_trt.engine.scheduling.costs import CostKey
-from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.stages.job_memory import require_room
 from wan_trt.engine.stages.pipeline import Pipeline
+from wan_trt.engine.threads import require_sane_threads
+from wan_trt.engine.unit_runner import UnitRunner
 from wan_trt.engine.validation import validate_request
 
-THREADS_A_CORE = 4  # more only compete
 _log = logging.getLogger(__name__)
 
 
@@ -77,33 +70,37 @@ class Engine:
         Raises BundleError for a bundle that lacks graphs, InputError for a number of threads that
         no machine has use for."""
         bundle.require_all_graphs()
-        most = THREADS_A_CORE * available_threads()
-        if threads is not None and not 1 <= threads <= most:
-            raise InputError(
-                f"{threads}",
-                expected=f"1 to {most}, {THREADS_A_CORE} for each core",
-                action="leave it out for one thread a core",
-                field="threads",
-            )
+        require_sane_threads(threads)
         self.bundle = bundle
         self._backend = backend or HostBackend(threads, load)
         self._executors = Executors(bundle, self._backend.load)
-        self._pipeline = Pipeline(bundle, self._executors, self._backend)
+        pipeline = Pipeline(bundle, self._executors, self._backend)
         self._dispatcher = Dispatcher(
             bundle,
             self._backend.name,
             scheduling or SchedulingOptions(),
             one_expert(bundle, self._backend.experts_nbytes),
         )
-        self._read_ahead = ReadAhead()
-        self._residence = Residence(self._backend)
         self._registry = JobRegistry()
-        self.observer = Observer()
-        """Told of the work; another one may be put here before the first step."""
-        self._crowding = Crowding()
+        self._experts = ExpertSwitch(bundle, self._backend, self._executors, self._registry)
+        residence = Residence(self._backend)
+        self._endings = Endings(
+            self._backend.spaces, pipeline, self._dispatcher, residence, self._registry
+        )
+        self._units = UnitRunner(
+            pipeline, self._dispatcher, residence, self._experts, self._endings
+        )
         self._stepping = {lane: threading.Lock() for lane in APART}
         self._idle: dict[Lane, Moment] = {}
-        self._checked = True
+
+    @property
+    def observer(self) -> Observer:
+        """Told of the work; another one may be put here before the first step."""
+        return self._units.observer
+
+    @observer.setter
+    def observer(self, observer: Observer) -> None:
+        self._units.observer = observer
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
@@ -157,14 +154,14 @@ class Engine:
             owner,
             priority,
         )
-        with job.reporting:  # nothing is reported before the arrival is
+        with job.reports.lock:  # nothing is reported before the arrival is
             try:
                 self._registry.add(job, self._dispatcher.enter)
             except BaseException:
                 if callable(sink):
                     opened.abort()
                 raise
-            job.emit()
+            job.reports.tell(job)
         return job.job_id
 
     def cancel(self, job_id: str) -> None:
@@ -182,7 +179,7 @@ class Engine:
         """Small pictures of what a job's next denoising step brings forth, uint8
         [F, height / 8, width / 8, 3]; see `preview_pictures`. Cancelled when the job ends before.
         Raises NotFoundError for a job that is over or unknown."""
-        return self._registry.live_job(job_id).ask_for_preview()
+        return self._registry.live_job(job_id).previews.ask()
 
     def learn_costs(self, known: Mapping[CostKey, float]) -> None:
         """Begin with the seconds that units of this bundle took in an earlier process, which
@@ -214,18 +211,8 @@ class Engine:
         """
         with self._occupied(lane):
             moment = self._registry.now()
-            self._end_early(lane)
-            turn = None
-            try:
-                with self._crowding.side_by_side():
-                    turn = self._next(lane)
-                    if turn is not None:
-                        self._do(turn)
-            except CrowdedError:
-                assert turn is not None, "only units want memory"
-                with self._crowding.alone():
-                    self._do(turn, again=True)
-            if turn is None:
+            self._endings.end_early(lane)
+            if not self._units.do_next(lane):
                 self._idle[lane] = moment
                 self._check_books()
                 return False
@@ -248,7 +235,7 @@ class Engine:
                     self.wait()
         except BaseException:
             if unfinished := self._registry.find(job_id):
-                self._end(unfinished, CancelledError(f"job {job_id} was interrupted"))
+                self._endings.end(unfinished, CancelledError(f"job {job_id} was interrupted"))
             raise
         if job.error is not None:
             raise without_frames(job.error)  # the summary's own must not learn of our frames
@@ -266,7 +253,7 @@ class Engine:
     def _stop(self, suspend: bool) -> None:
         self._registry.close(suspend)
         with self._occupied(Lane.EVERY):
-            self._end_early(Lane.EVERY)
+            self._endings.end_early(Lane.EVERY)
             self._executors.close()
             self._backend.close()
 
@@ -293,182 +280,11 @@ class Engine:
     def _check_books(self) -> None:
         """Once after the last unit: no page is lost or owned twice, every job is in one place. What
         is wrong goes to the log; it is a bug, but the jobs so far are right."""
-        if self._checked or not self._dispatcher.idle:
+        if not self._units.worked or not self._dispatcher.idle:
             return
-        self._checked = True
+        self._units.worked = False
         try:
             self._backend.memory.arena.check()
             self._dispatcher.check()
         except AssertionError:
             _log.exception("the engine's books are wrong: report this, and start it again")
-
-    def _next(self, lane: Lane) -> Turn | None:
-        started = time.perf_counter()
-        turn = self._dispatcher.next(lane)
-        tell(self.observer.decided, time.perf_counter() - started)
-        return turn
-
-    def _do(self, turn: Turn, again: bool = False) -> None:
-        """Do a job's unit, keep and report what it brought forth, and move on. Raises CrowdedError
-        where the unit is to be done again, alone."""
-        job, unit = turn.job, turn.unit
-        self._checked = False
-        loading_s = self._pipeline.loading_s(unit.stage)
-        started = time.perf_counter()
-        try:
-            pending = job.pending is not None
-            if not pending and not again:
-                job.begin()
-            if not pending:
-                tell(self.observer.begins, unit)
-            error = self._run(turn)
-            loading_s -= self._pipeline.loading_s(unit.stage)
-            seconds = time.perf_counter() - started + loading_s
-            if not pending:
-                tell(self.observer.ended, unit, self._dispatcher.key(job, unit), seconds, error)
-            self._commit(turn, error or self._keep(job, unit), seconds)
-        except CrowdedError:
-            raise
-        except BaseException:  # an interrupt in a watcher: who steps may end the job
-            self._residence.leave(job)
-            self._dispatcher.give_back(job)
-            raise
-
-    def _run(self, turn: Turn) -> WanTrtError | SuspendedError | None:
-        """Do the unit, but for one that is done and only has to be kept; the error that it ended
-        with, typed."""
-        job, unit = turn.job, turn.unit
-        started = time.perf_counter()
-        try:
-            self._residence.enter(job, self._pipeline.space_of(unit.stage))
-            if job.pending is not None:
-                return None
-            if job.keep is not None:
-                job.keep.begin_work()
-            self._bring_expert(turn)
-            self._pipeline.run(unit, job)
-        except CrowdedError:
-            self._residence.leave(job)
-            raise
-        except SuspendedError as error:
-            return error
-        except Exception as error:
-            return typed_failure(error, unit)
-        passes = job.passes(unit.step) if unit.step else 1
-        job.times.record(unit.stage, time.perf_counter() - started, passes)
-        return None
-
-    def _bring_expert(self, turn: Turn) -> None:
-        """Where one expert is in memory at a time: what the decision says of them."""
-        if turn.decision is None:
-            return
-        if (expert := turn.decision.load) is not None:
-            self._backend.spaces[Lane.DENOISING].wait()  # the last step may still run
-            for job in self._registry.live():
-                if (tensors := job.tensors) is not None:  # it may end beside
-                    tensors.denoiser.keep_only(expert)
-            self._executors.keep_only(expert)
-        if (expert := turn.decision.prefetch) is not None:
-            self._read_ahead.begin(self.bundle.expert_files(expert))
-
-    def _commit(
-        self, turn: Turn, error: WanTrtError | SuspendedError | None, seconds: float
-    ) -> None:
-        """Report what the unit brought forth and move on; or wait, or end the job. At the end the
-        job is another lane's."""
-        job, unit = turn.job, turn.unit
-        match error:
-            case None if unit.stage is Stage.RESULT:
-                self._finish(job, JobState.DONE, None)
-            case None:
-                job.advance(unit)
-                self._show(job, unit)
-                self._rest(job)
-                self._dispatcher.done(turn, seconds)
-            case SuspendedError():  # the unit is to be done again, by another engine
-                self._rest(job)
-                self._dispatcher.give_back(job)
-            case StorageFullError():
-                job.pause(error)
-                self._rest(job)
-                self._dispatcher.pause(turn, seconds)
-            case _:
-                self._end(job, error)
-
-    def _rest(self, job: Job) -> None:
-        """No lane is at work on the job any more."""
-        if job.keep is not None:
-            job.keep.end_work()
-        self._residence.leave(job)
-
-    def _keep(self, job: Job, unit: Unit) -> WanTrtError | None:
-        """Keep a checkpoint where one is due. The unit is pending until that is done."""
-        job.pending = unit
-        following = job.following
-        if job.keep is not None and following is not None and job.keep_due(unit):
-            try:
-                started, checkpoint = time.perf_counter(), self._pipeline.snapshot(following, job)
-                job.keep.save(checkpoint)
-            except Exception as error:
-                return typed_failure(error, unit)
-            seconds = time.perf_counter() - started
-            tell(self.observer.kept, job.job_id, seconds, checkpoint.nbytes)
-        job.pending = None
-        return None
-
-    def _show(self, job: Job, unit: Unit) -> None:
-        """Make the previews that were asked for."""
-        if unit.stage is Stage.DENOISE and job.preview_wanted:
-            job.show(preview_pictures(self._pipeline.clean_estimate(job)))
-
-    def _end_early(self, lane: Lane) -> None:
-        """End, or leave to another engine, the jobs that are not to go on. One whose unit runs in
-        another lane is that lane's to end."""
-        for job in self._registry.live():
-            try:
-                job.check()
-            except SuspendedError:
-                if self._dispatcher.claim(job):
-                    self._suspend(job, lane)
-            except (CancelledError, DeadlineError) as error:
-                if self._dispatcher.claim(job):
-                    self._end(job, without_frames(error))
-
-    def _suspend(self, job: Job, lane: Lane) -> None:
-        if job.keep is not None and job.tensors is not None and job.resume is None:
-            cursor = job.cursor if job.pending is None else job.following
-            assert cursor is not None, "the last unit is not kept"
-            try:
-                self._residence.enter(job, self._backend.spaces[lane.parts[-1]])
-                job.keep.save(self._pipeline.snapshot(cursor, job))
-            except CrowdedError:  # later, or when nothing runs any more
-                self._dispatcher.give_back(job)
-                return
-            except Exception:  # the one before is still there
-                _log.exception("job %s goes back to its last checkpoint", job.job_id)
-            finally:
-                self._residence.leave(job)
-        self._abort(job)
-        job.finish(JobState.QUEUED)
-        self._residence.forget(job)
-        self._dispatcher.leave(job)
-        self._registry.drop(job)
-
-    def _end(self, job: Job, error: WanTrtError) -> None:
-        """End a job early: nothing of it stays behind."""
-        self._abort(job)
-        cancelled = isinstance(error, CancelledError)
-        self._finish(job, JobState.CANCELLED if cancelled else JobState.FAILED, error)
-
-    def _abort(self, job: Job) -> None:
-        try:
-            job.sink.abort()
-        except Exception:
-            _log.exception("the sink of job %s failed to abort", job.job_id)
-
-    def _finish(self, job: Job, state: JobState, error: WanTrtError | None) -> None:
-        job.finish(state, error)
-        self._rest(job)
-        self._residence.forget(job)
-        self._dispatcher.leave(job)
-        self._registry.finish(job)

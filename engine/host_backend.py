@@ -24,9 +24,10 @@ from wan_trt.engine.memory.pages import PAGE_NBYTES
 from wan_trt.engine.memory.parking import Parking
 from wan_trt.engine.memory.tensors import TensorMemory
 from wan_trt.engine.noise import SeededNoise
-from wan_trt.engine.ort import available_threads, load_executor
+from wan_trt.engine.ort import load_executor
 from wan_trt.engine.processor import describe_processor
 from wan_trt.engine.solver import History, StepCoefficients
+from wan_trt.engine.threads import available_threads
 
 _PARKED_MOST_NBYTES = 1 << 40  # the disk's room is what counts
 

@@ -12,8 +12,13 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from wan_trt.engine.backend import Backend
 from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.executors import Executors
+from wan_trt.engine.lanes import Lane
 from wan_trt.engine.memory.footprint import expert_nbytes
+from wan_trt.engine.registry import JobRegistry
+from wan_trt.engine.scheduling.decision import Decision
 from wan_trt.engine.scheduling.experts import OneExpert
 
 LOAD_NBYTES_PER_S = 1e9
@@ -47,6 +52,31 @@ class ReadAhead:
     def wait(self) -> None:
         if self._thread is not None:
             self._thread.join()
+
+
+class ExpertSwitch:
+    """Does what a decision says of experts."""
+
+    def __init__(
+        self, bundle: Bundle, backend: Backend, executors: Executors, registry: JobRegistry
+    ) -> None:
+        self._bundle = bundle
+        self._backend = backend
+        self._executors = executors
+        self._registry = registry
+        self.read_ahead = ReadAhead()
+
+    def bring(self, decision: Decision) -> None:
+        """Before the decision's unit: make room for the expert that it loads, and begin to read
+        the other one's files."""
+        if (expert := decision.load) is not None:
+            self._backend.spaces[Lane.DENOISING].wait()  # the last step may still run
+            for job in self._registry.live():
+                if (tensors := job.tensors) is not None:  # it may end beside
+                    tensors.denoiser.keep_only(expert)
+            self._executors.keep_only(expert)
+        if (expert := decision.prefetch) is not None:
+            self.read_ahead.begin(self._bundle.expert_files(expert))
 
 
 def _read(paths: Sequence[Path]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,9 @@ from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.executor import Bindings, GraphSpec, TensorSpec
 from wan_trt.engine.ort_graph import session_graph
 from wan_trt.engine.ort_session import OrtSession, read_graph, session_options
+from wan_trt.engine.threads import available_threads
 
 _OWN_MAPPING_NBYTES = 1 << 20
-
-
-def available_threads() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def allocate(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:

@@ -11,7 +11,7 @@ import torch
 
 from wan_trt.engine.errors import CheckpointError
 from wan_trt.engine.manifest import FoldNorms, StoredTensor
-from wan_trt.engine.ort import available_threads
+from wan_trt.engine.threads import available_threads
 from wan_trt.export.lora.finite import is_finite
 from wan_trt.export.precision import TORCH_DTYPES
 from wan_trt.export.progress import OnProgress, Progress, Stage

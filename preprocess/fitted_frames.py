@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wan_trt.engine.frames import FrameSource
 from wan_trt.engine.letterbox import Letterbox
-from wan_trt.engine.ort import available_threads
+from wan_trt.engine.threads import available_threads
 from wan_trt.media.frame_range import check_range
 from wan_trt.preprocess.frame_ranges import pieces
 

@@ -35,6 +35,10 @@ class Chunk:
     content: bytes
     nbytes: int
 
+    @property
+    def last(self) -> bool:
+        return self.offset + len(self.content) == self.nbytes
+
 
 @dataclass(frozen=True)
 class _Stretch:

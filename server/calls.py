@@ -38,8 +38,8 @@ class Calls:
     def __init__(
         self, access: Access, quotas: Quotas, max_streams: int, watched: WatchedCalls
     ) -> None:
-        """At most `max_streams` calls that stream run at a time: each holds a thread while it
-        lasts, and Cancel must always find one."""
+        """At most `max_streams` calls that last run at a time: each holds a thread meanwhile, and
+        Cancel must always find one."""
         self._access = access
         self._quotas = quotas
         self._watched = watched
@@ -47,14 +47,21 @@ class Calls:
 
     @contextmanager
     def answer(
-        self, context: grpc.ServicerContext, method: str, *, stream: bool = False
+        self,
+        context: grpc.ServicerContext,
+        method: str,
+        *,
+        stream: bool = False,
+        lasts: bool = False,
     ) -> Iterator[Principal]:
-        """Run a handler for the caller that is given; what it raises becomes the call's status."""
+        """Run a handler for the caller that is given; what it raises becomes the call's status.
+        Streams last, and so does what waits for media to be opened."""
         with answered(context), self._watched.call(context, method), ExitStack() as held:
             principal = self._access.principal(context)
             on_account_of(principal.name)
             if stream:
                 held.enter_context(self._quotas.stream(principal))
+            if stream or lasts:
                 held.enter_context(self._one_stream(method))
             yield principal
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wan_trt.engine.errors import InputError
+from wan_trt.engine.errors import InputError, MediaLimitError
 from wan_trt.engine.frames import FrameSource
 from wan_trt.engine.manifest import Manifest
 from wan_trt.engine.models import ModelName
@@ -25,6 +25,8 @@ from wan_trt.server.opened import OpenedSubmission, open_submission
 from wan_trt.server.submission import DRIVER_FIELDS, Submission
 
 _BLACK, _WHITE = 0, 255
+MAX_JSON_NBYTES = 128 << 20
+"""Some 20,000 frames of 133 points."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class DrivenSubmission:
             )
         self._submission, self._inputs, self._model = submission, inputs, manifest.model
         self._media = media
+        _require_short(inputs)
         choices = with_mask_source(submission, networks)
         require_networks(submission, choices, networks)
         with ExitStack() as resources:
@@ -114,6 +117,21 @@ class DrivenSubmission:
             PlainFrames(*size, _BLACK) if replaces else None,
             PlainFrames(*size, _WHITE) if replaces else None,
         )
+
+
+def _require_short(inputs: Mapping[str, Path]) -> None:
+    """Raises MediaLimitError for JSON that is too long: it is parsed here, all at once."""
+    for field in ("keypoints", "reference_keypoints", "edited_driver", "edited_character"):
+        path = inputs.get(field)
+        if path is None or (field.startswith("edited") and path.suffix != ".json"):
+            continue
+        if (nbytes := path.stat().st_size) > MAX_JSON_NBYTES:
+            raise MediaLimitError(
+                f"{path}: {nbytes} bytes of key points",
+                expected=f"at most {MAX_JSON_NBYTES}",
+                action="send those of one person, or of fewer frames",
+                field=field,
+            )
 
 
 def with_mask_source(submission: Submission, networks: NetworkFolder | None) -> DriverChoices:

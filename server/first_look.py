@@ -1,8 +1,10 @@
-"""Callers are asked who they are before anything waits for them.
+"""Callers are asked who they are before anything waits for them, and their messages read as input.
 
 gRPC takes a thread for a call when its headers are there, and that thread then waits for the
 message of a unary call. Who never sends one would hold a thread without having shown who they are;
 some dozens of such calls would stop the server.
+
+Bytes that are no message would be INTERNAL, a bug of the server's, if gRPC read them.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health
 
+from wan_trt.engine.errors import CancelledError, InputError
 from wan_trt.server.calls import Access
 from wan_trt.server.status import answered
 
@@ -27,7 +31,8 @@ Admit = Callable[[Any], AbstractContextManager[None]]
 
 
 class FirstLook(grpc.ServerInterceptor):
-    """Makes of every unary call one that is looked at when its headers are there."""
+    """Makes of every unary call one that is looked at when its headers are there. Outside of other
+    interceptors: handlers come out of it without deserializers."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -37,8 +42,10 @@ class FirstLook(grpc.ServerInterceptor):
         self, continuation: Callable[[Any], Any], handler_call_details: Any
     ) -> Any:
         handler = continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
+        if handler is None:
             return handler
+        if handler.request_streaming:
+            return _read_inside(handler)
         of_health = handler_call_details.method.startswith(f"/{health.SERVICE_NAME}/")
         return _looked_at(handler, self._briefly if of_health else self._listed)
 
@@ -71,14 +78,52 @@ def _looked_at(handler: Any, admit: Admit) -> Any:
     )
     answer: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
 
-    def behave(requests: Iterator[Any], context: Any, *rest: Any, **more: Any) -> Any:
+    def behave(requests: Iterator[bytes], context: Any, *rest: Any, **more: Any) -> Any:
         with admit(context):
-            request = next(requests, None)
-        if request is None:
-            context.abort(grpc.StatusCode.UNIMPLEMENTED, "the call needs one message")
+            content = next(requests, None)
+        with answered(context):
+            if content is None:
+                raise InputError("a call without a message", expected="one")
+            request = _read(handler, content)
         return answer(request, context, *rest, **more)
 
     behave.experimental_non_blocking = getattr(  # type: ignore[attr-defined]
         answer, "experimental_non_blocking", False
     )
-    return make(behave, handler.request_deserializer, handler.response_serializer)
+    return make(behave, response_serializer=handler.response_serializer)
+
+
+def _read_inside(handler: Any) -> Any:
+    """Its messages are read where it takes them, and what is wrong with them is raised there."""
+    make = (
+        grpc.stream_stream_rpc_method_handler
+        if handler.response_streaming
+        else grpc.stream_unary_rpc_method_handler
+    )
+    answer: Any = handler.stream_stream if handler.response_streaming else handler.stream_unary
+
+    def behave(requests: Iterator[bytes], context: Any) -> Any:
+        return answer(_messages(handler, requests), context)
+
+    return make(behave, response_serializer=handler.response_serializer)
+
+
+def _messages(handler: Any, requests: Iterator[bytes]) -> Iterator[Any]:
+    """Raises as `_read`, and CancelledError where the client is gone or sent too long a message."""
+    try:
+        for content in requests:
+            yield _read(handler, content)
+    except grpc.RpcError:
+        raise CancelledError("the call was cut off", action="go on with it") from None
+
+
+def _read(handler: Any, content: bytes) -> Any:
+    """Raises InputError for what is not a message of the call's."""
+    try:
+        return handler.request_deserializer(content)
+    except DecodeError as error:
+        raise InputError(
+            f"{len(content)} bytes that are no such message ({error})",
+            expected="a message as the API describes it, whose texts are Unicode",
+            action="use a client made from wan_trt_v1.proto",
+        ) from None

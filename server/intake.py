@@ -55,7 +55,6 @@ class Intake:
         self.bundle = engine.bundle.digest
         self._opened: dict[str, OpenedSubmission] = {}
         self._lock = threading.Lock()
-        self._loading = threading.Lock()  # networks are loaded once
 
     def begin(self, stored: StoredJob, record: JobRecord, submission: Submission) -> None:
         """Accept a job if it can be done: it is in the store before the engine has it. Raises
@@ -154,8 +153,7 @@ class Intake:
                 opened.close()
                 raise
             return
-        with self._loading:
-            driven = DrivenSubmission(submission, inputs, manifest, self._options.networks, media)
+        driven = DrivenSubmission(submission, inputs, manifest, self._options.networks, media)
         try:
             accept(driven.expected)
         except BaseException:
@@ -180,6 +178,7 @@ class Intake:
             self._room,
             self._options.checkpoint_steps if self._data.durable else 0,
             self._options.encode_beside,
+            suspected=stored.deaths > 0,
         )
 
         def open_sink() -> FrameSink:

@@ -69,23 +69,28 @@ _OPTIONS = (
 @dataclass(frozen=True)
 class ServerOptions:
     """`durable`: jobs survive the server. Jobs pause rather than take the last `reserve_nbytes` of
-    the disk. `calls` limits the RPCs at one time, of which `streams` may be uploads, watchers and
-    fetches; `farewell_s` is what open calls get to end after the last job. Connections above
-    `max_connections` are closed as they come. Metrics and readiness are told on `metrics_listen`;
-    `tracing`, which the server closes, takes spans."""
+    the disk. `streams` uploads, watchers, fetches and submissions run at a time, and `short_calls`
+    others, such as Cancel; `farewell_s` is what open calls get to end after the last job.
+    Connections above `max_connections` are closed as they come. Metrics and readiness are told on
+    `metrics_listen`; `tracing`, which the server closes, takes spans."""
 
     listen: Address
     durable: bool = True
     jobs: JobOptions = field(default_factory=JobOptions)
     reserve_nbytes: int = RESERVE_NBYTES
     max_upload_nbytes: int = 8 << 30
-    calls: int = 64
-    streams: int = 48
+    streams: int = 384
+    short_calls: int = 64
     farewell_s: float = 5.0
     max_connections: int = 1000
     security: SecurityOptions = field(default_factory=SecurityOptions)
     metrics_listen: Address | None = None
     tracing: Tracing = field(default_factory=Tracing)
+
+    @property
+    def calls(self) -> int:
+        """That run at a time; each has a thread."""
+        return self.streams + self.short_calls
 
 
 class Server:
@@ -132,8 +137,8 @@ class Server:
         self._grpc = grpc.server(
             self._threads,
             interceptors=[
-                CountBytes(self.telemetry.metrics, SERVICE_NAME),
                 FirstLook(self._access),
+                CountBytes(self.telemetry.metrics, SERVICE_NAME),
             ],
             options=(
                 *_OPTIONS,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import grpc
 
 from wan_trt.engine.engine import Engine
-from wan_trt.engine.errors import CancelledError, InputError
+from wan_trt.engine.errors import InputError, WanTrtError
 from wan_trt.server import artifacts
 from wan_trt.server.artifacts import Chunk
 from wan_trt.server.calls import Calls
@@ -76,7 +77,7 @@ class VideoService(wire_grpc.VideoServiceServicer):
     def Submit(  # noqa: N802
         self, request: wire.SubmitRequest, context: grpc.ServicerContext
     ) -> wire.Job:
-        with self._calls.answer(context, "Submit") as caller:
+        with self._calls.answer(context, "Submit", lasts=True) as caller:
             return status_to_wire(self._submit(request, caller).status)
 
     def Get(  # noqa: N802
@@ -126,7 +127,8 @@ class VideoService(wire_grpc.VideoServiceServicer):
 
             def end() -> None:
                 """The call is over, however: so is the job."""
-                self._jobs.cancel(record.job_id, caller)
+                with suppress(WanTrtError):  # it is over, or left to the next process
+                    self._jobs.cancel(record.job_id, caller)
                 record.wake()
 
             if not context.add_callback(end):
@@ -169,8 +171,10 @@ class VideoService(wire_grpc.VideoServiceServicer):
                 yield from artifacts.result(record, *place)
                 whole = True
             case wire.ARTIFACT_FRAMES:
-                yield from artifacts.frames(record, *place)
-                whole = record.submission.output_format is OutputFormat.RAW
+                whole = False
+                for chunk in artifacts.frames(record, *place):
+                    yield chunk
+                    whole = chunk.last and record.submission.output_format is OutputFormat.RAW
             case wire.ARTIFACT_IMAGE:
                 yield from artifacts.image(record, request.frame, *place)
                 whole = False
@@ -199,10 +203,7 @@ def _time_left_s(context: grpc.ServicerContext) -> float | None:
 
 
 def _chunks(requests: Iterator[wire.UploadRequest]) -> Iterator[bytes]:
-    try:
-        for request in requests:
-            if request.WhichOneof("part") != "chunk":
-                raise InputError("a message without a chunk", expected="chunks only", field="chunk")
-            yield request.chunk
-    except grpc.RpcError:
-        raise CancelledError("the upload was cut off", action="go on with it") from None
+    for request in requests:
+        if request.WhichOneof("part") != "chunk":
+            raise InputError("a message without a chunk", expected="chunks only", field="chunk")
+        yield request.chunk

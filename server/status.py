@@ -191,9 +191,12 @@ def _unreachable(target: str, details: str) -> UnavailableError:
 
 @contextmanager
 def answered(context: grpc.ServicerContext) -> Iterator[None]:
-    """Turn what is raised inside into the call's status."""
+    """Turn what is raised inside into the call's status. Whose client is gone needs none: then gRPC
+    raises an RpcError of its own, and knows it again."""
     try:
         yield
+    except grpc.RpcError:
+        raise
     except WanTrtError as error:
         _abort(context, error)
     except Exception as error:

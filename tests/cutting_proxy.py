@@ -6,10 +6,12 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 
 # Closing a socket with this sends a reset: the other side learns at once that it was cut.
 _RESET = struct.pack("ii", 1, 0)
+_DELAY_S = 0.1
 
 
 class CuttingProxy:
@@ -55,6 +57,7 @@ class CuttingProxy:
         with contextlib.suppress(OSError):
             while content := source.recv(1 << 14):
                 if self._is_last(len(content)):
+                    time.sleep(_DELAY_S)  # what was passed on is read
                     self._cut()
                     return
                 target.sendall(content)

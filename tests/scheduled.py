@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from wan_trt.engine.memory.footprint import VideoSize
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.scheduling.costs import CostKey, CostTable
-from wan_trt.engine.scheduling.scheduler import Decision, Scheduler
+from wan_trt.engine.scheduling.decision import Decision
+from wan_trt.engine.scheduling.scheduler import Scheduler
 from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.engine.scheduling.work import Run, Submission, job_runs
 

@@ -13,11 +13,12 @@ from simulation.traces import TracedJob
 from wan_trt.engine.lanes import TOGETHER, Lane
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.scheduling.costs import CostTable
+from wan_trt.engine.scheduling.decision import Decision
 from wan_trt.engine.scheduling.experts import OneExpert
 from wan_trt.engine.scheduling.operations import operations
 from wan_trt.engine.scheduling.pace import Pace
 from wan_trt.engine.scheduling.preference import Policy
-from wan_trt.engine.scheduling.scheduler import Decision, Scheduler
+from wan_trt.engine.scheduling.scheduler import Scheduler
 from wan_trt.engine.scheduling.work import Submission
 
 FIRST_GUESS = 400e12

@@ -28,9 +28,9 @@ from wan_trt.calibration.gate.video_file import VideoFile
 from wan_trt.engine.bundle import Bundle, sha256_file
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import ExecutionError, InputError
-from wan_trt.engine.job import OnEvent
 from wan_trt.engine.manifest import SHARED
 from wan_trt.engine.ort import load_executor
+from wan_trt.engine.reporting import OnEvent
 from wan_trt.engine.request import Event
 from wan_trt.engine.validation import validate_request
 from wan_trt.media import open_sink, to_pixels

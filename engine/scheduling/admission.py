@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from wan_trt.engine.scheduling.live_job import LiveJob
+from wan_trt.engine.scheduling.live_jobs import LiveJobs
 from wan_trt.engine.scheduling.timetable import Timetable
 
 
@@ -26,14 +26,21 @@ class Refusal:
     possible_s: float | None
 
 
-def room_at_s(
-    nbytes: int, free_nbytes: int, jobs: Mapping[str, LiveJob], timetable: Timetable, now: float
-) -> float:
-    """When `nbytes` are free, if jobs end in the order in which they are due."""
-    at_s = now
+def no_room(
+    job: LiveJob, capacity_nbytes: int, jobs: LiveJobs, timetable: Timetable, now: float
+) -> Refusal | None:
+    """A refusal where the job's state does not fit beside those of live jobs. There is room when
+    enough of them have ended, in the order in which they are due."""
+    nbytes = job.submission.state_nbytes
+    free_nbytes = capacity_nbytes - jobs.state_nbytes
+    if nbytes <= free_nbytes:
+        return None
+    if nbytes > capacity_nbytes:
+        return Refusal(job.job_id, Reason.TOO_LARGE, None)
+    room_s = jobs.free_s(now)
     for promise in timetable:
-        if free_nbytes >= nbytes:
+        if nbytes <= free_nbytes:
             break
-        at_s += promise.work_s
+        room_s += promise.work_s
         free_nbytes += jobs[promise.job_id].submission.state_nbytes
-    return at_s
+    return Refusal(job.job_id, Reason.MEMORY, room_s + job.work_s)

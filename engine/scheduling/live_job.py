@@ -63,10 +63,19 @@ class UnitOut:
     ends_s: float
 
 
+@dataclass(frozen=True)
+class Held:
+    """Without turns since a time, when `slip_s` had slipped for all."""
+
+    since_s: float
+    slip_s: float
+
+
 class LiveJob:
     """Between admission and end. Changed by the scheduler alone.
 
-    A unit that is handed out (`out`) no longer counts as left. `number` counts submissions.
+    A unit that is handed out (`out`) no longer counts as left. `number` counts submissions, `moves`
+    how often the job was put into a queue and taken out.
     `fifo_s` is what first come, first served would take from the arrival to the end: it is
     remembered as work, so it follows costs that change. `bound_s` is the time by which the job is
     done whatever comes; its promise is due then or, as long as there is hope, at `hoped_s`.
@@ -83,6 +92,7 @@ class LiveJob:
         "arrival_s",
         "bound",
         "fifo_s",
+        "held",
         "held_s",
         "hope",
         "hoped_s",
@@ -90,10 +100,10 @@ class LiveJob:
         "left",
         "load_s",
         "loads",
+        "moves",
         "number",
         "out",
         "promise",
-        "queued",
         "run_s",
         "seconds",
         "slipped_s",
@@ -111,7 +121,8 @@ class LiveJob:
         self.load_s = load_s
         self.index = 0
         self.out: UnitOut | None = None
-        self.queued = 0
+        self.held: Held | None = None
+        self.moves = 0
         self.slipped_s = 0.0
         self.held_s = 0.0
         self.tag = 0.0
@@ -139,9 +150,19 @@ class LiveJob:
         self.price()
         self.promise.due_s = self.due_s
 
+    def give_hope(self, hope: Hope, due_s: float, reserve_s: float = 0.0) -> None:
+        """Promise more than the bound; the promise is in no timetable yet."""
+        self.hope, self.hoped_s = hope, due_s
+        self.promise.due_s, self.promise.reserve_s = self.due_s, reserve_s
+
     @property
     def job_id(self) -> str:
         return self.submission.job_id
+
+    @property
+    def queued(self) -> bool:
+        """Whether its next unit may be handed out."""
+        return self.moves % 2 == 1
 
     @property
     def run(self) -> Run:

@@ -59,18 +59,18 @@ class Ordered:
         """A new job, before it is added."""
 
     def add(self, job: LiveJob) -> None:
-        """`job.queued` counts how often it was added and removed: odd while it is in."""
-        job.queued += 1
+        """`job.moves` counts how often it was added and removed: odd while it is in."""
+        job.moves += 1
         self._queued += 1
         heap = self._heaps.setdefault(job.kind, [])
-        heappush(heap, (self._key(job), job.queued, job))
+        heappush(heap, (self._key(job), job.moves, job))
 
     def remove(self, job: LiveJob) -> None:
-        job.queued += 1
+        job.moves += 1
         self._queued -= 1
         heap = self._heaps[job.kind]
         if len(heap) > 64 + 2 * self._queued:
-            heap[:] = [entry for entry in heap if entry[1] == entry[2].queued]
+            heap[:] = [entry for entry in heap if entry[1] == entry[2].moves]
             heapify(heap)
 
     def serve(self, job: LiveJob) -> None:
@@ -83,7 +83,7 @@ class Ordered:
 
     def _top(self, kind: Kind) -> tuple[Key, int, LiveJob] | None:
         heap = self._heaps.get(kind)
-        while heap and heap[0][1] != heap[0][2].queued:
+        while heap and heap[0][1] != heap[0][2].moves:
             heappop(heap)
         return heap[0] if heap else None
 

@@ -17,7 +17,7 @@ _BLOCK = 48
 class Promise:
     """A job is done by `due_s`, and is `work_s` seconds of work until then. While it is `held` it
     need not be kept, but its work still counts for those due later. It is broken `reserve_s` after
-    it is due. While it is in a timetable, only that changes it."""
+    it is due. While it is in a timetable, only that changes it, or it is to be sorted anew."""
 
     __slots__ = ("_block", "due_s", "held", "job_id", "number", "reserve_s", "work_s")
 
@@ -70,6 +70,9 @@ class Timetable:
     Whoever works by earliest due time then keeps them all."""
 
     def __init__(self, promises: Iterable[Promise] = ()) -> None:
+        self._sort(promises)
+
+    def _sort(self, promises: Iterable[Promise]) -> None:
         ordered = sorted(promises)
         starts = range(0, len(ordered), _BLOCK // 2)
         self._blocks = [_Block(ordered[start : start + _BLOCK // 2]) for start in starts]
@@ -118,6 +121,10 @@ class Timetable:
         self.remove(promise)
         promise.due_s = due_s
         self.add(promise)
+
+    def sort_anew(self) -> None:
+        """Due times and work of many have changed, without it."""
+        self._sort(self)
 
     def hold(self, promise: Promise, held: bool) -> None:
         promise.held = held

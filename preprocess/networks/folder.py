@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ _IN_A_CHECKPOINT = "process_checkpoint"
 _DETECTOR = "det/yolov10m.onnx"
 _POSE = "pose2d/vitpose_h_wholebody.onnx"
 _SAM2 = "sam2"
+_LOADING = threading.Lock()  # each network once, whoever asks for it at the same time
 
 
 @dataclass(frozen=True)
@@ -44,21 +46,24 @@ class NetworkFolder:
         return cls(inner if inner.is_dir() else path, device)
 
     def detector(self) -> YoloDetector:
-        return self._detector
+        with _LOADING:
+            return self._detector
 
     @cached_property
     def _detector(self) -> YoloDetector:
         return YoloDetector(self.path / _DETECTOR, self.device)
 
     def pose(self) -> VitPose:
-        return self._pose
+        with _LOADING:
+            return self._pose
 
     @cached_property
     def _pose(self) -> VitPose:
         return VitPose(self.path / _POSE, self.device)
 
     def outlines(self) -> Sam2:
-        return self._outlines
+        with _LOADING:
+            return self._outlines
 
     @cached_property
     def _outlines(self) -> Sam2:

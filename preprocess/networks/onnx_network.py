@@ -12,7 +12,7 @@ import onnxruntime  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from wan_trt.engine.errors import ExecutionError, InputError
-from wan_trt.engine.ort import available_threads
+from wan_trt.engine.threads import available_threads
 
 FIELD = "models"
 _FATAL = 4

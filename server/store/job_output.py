@@ -33,9 +33,11 @@ class JobOutput:
         room: Room,
         every_steps: int,
         encode_beside: bool,
+        suspected: bool = False,
     ) -> None:
         """What the store knows of the job is taken up, what lies in its folder besides removed."""
         self.every_steps = every_steps
+        self.suspected = suspected
         self._record = record
         self._job_id = record.job_id
         self._folder = folder
@@ -73,6 +75,7 @@ class JobOutput:
         rows = [self._spool.finish()] if decoded else []
         kept = write_checkpoint(self._folder, self._kept, checkpoint, self._room)
         self._store.keep(self._job_id, kept, rows)
+        self.suspected = False
         for row in rows:
             self._spool.accept(row)
             self._record.add_segment(row)

@@ -85,7 +85,7 @@ def test_plans_of_all_graphs_need_no_provider(
     monkeypatch.setattr(opening, "CudaBackend", make)
     open_cuda(bundle, lambda: Device(bindings=cuda))
     assert len(opened) == 1
-    assert made == {"lanes": TOGETHER}  # this GPU has a gigabyte
+    assert made == {"lanes": TOGETHER, "experts_nbytes": None}  # this GPU has a gigabyte
     elsewhere = tuple(replace(plan, gpu=Gpu("L40S", "8.9", "none")) for plan in plans)
     with pytest.raises(ResourceError, match="no usable CUDA provider"):
         open_cuda(

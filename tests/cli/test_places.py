@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import wan_trt.cli.inspect
-import wan_trt.media
 from wan_trt.cli.main import main
 from wan_trt.engine.errors import MediaError
 from wan_trt.engine.frames import ArrayFrames
 from wan_trt.media import open_sink
+from wan_trt.media.reader import LocalMedia
 
 
 class BreakingDriver(ArrayFrames):
@@ -45,7 +45,7 @@ def preparation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def _drive(monkeypatch: pytest.MonkeyPatch, kind: type[ArrayFrames]) -> None:
     frames = np.zeros((12, 48, 64, 3), np.uint8)
-    monkeypatch.setattr(wan_trt.media, "open_frames", lambda *_, **__: kind(frames, Fraction(24)))
+    monkeypatch.setattr(LocalMedia, "frames", lambda *_: kind(frames, Fraction(24)))
 
 
 def test_preprocess_leaves_all_or_nothing(

@@ -26,6 +26,7 @@ class Kept:
 
     def __init__(self, every_steps: int = 1) -> None:
         self.every_steps = every_steps
+        self.suspected = False
         self.checkpoints: list[Checkpoint] = []
         self.full = False
 

@@ -93,7 +93,7 @@ def test_the_other_experts_files_are_read_beside_the_last_step(
         engine.submit(make_request(frames=5, sampling=STEPS), Sink())
         before: list[list[str]] = []
         while engine.step():
-            engine._read_ahead.wait()
+            engine._experts.read_ahead.wait()
             if experts_in(engine._executors) == {"high"}:
                 before.append(list(asked))
     files = {expert: [path.name for path in bundle.expert_files(expert)] for expert in ExpertName}

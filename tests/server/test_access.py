@@ -229,7 +229,7 @@ def test_watchers_of_health_cannot_take_all_places(guarded: Server) -> None:
 def test_calls_that_never_send_their_message_hold_no_threads(
     make_server: MakeServer, listed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = make_server(security=SecurityOptions(access=listed), calls=12, streams=2)
+    server = make_server(security=SecurityOptions(access=listed), streams=2, short_calls=10)
     over = threading.Event()
 
     def silent() -> Iterator[bytes]:

@@ -49,7 +49,7 @@ def settings(connection: socket.socket) -> dict[int, int]:
 
 
 def test_a_connection_is_told_how_many_calls_it_may_make(make_server: MakeServer) -> None:
-    with connect(make_server(calls=7)) as connection:
+    with connect(make_server(streams=3, short_calls=4)) as connection:
         assert settings(connection)[MAX_CONCURRENT_STREAMS] == 7
 
 

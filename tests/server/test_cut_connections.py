@@ -57,18 +57,28 @@ def messages(offset: int, content: bytes = CONTENT, **header: object) -> Iterato
 
 def status(stub: Any) -> Any:
     request = wire.UploadStatusRequest(name="a.png", sha256=SHA256)
-    return stub.UploadStatus(request, timeout=30, wait_for_ready=True)
+    while True:
+        try:
+            return stub.UploadStatus(request, timeout=30, wait_for_ready=True)
+        except grpc.RpcError as error:  # on what is left of the connection
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
 
 
 def cut_upload(far: Any, proxy: CuttingProxy, after: int, offset: int = 0) -> int:
-    """How much of it is there then."""
-    proxy.cut_after(after)
-    with pytest.raises(grpc.RpcError):
-        far.Upload(messages(offset), timeout=30)
-    nbytes, deadline = offset, time.monotonic() + 30
-    while nbytes <= offset and time.monotonic() < deadline:  # the server learns of it, too
-        nbytes = status(far).received_nbytes
-        time.sleep(0.01)
+    """How much of it is there then. What the server had not read when the connection went is lost
+    with it: on a busy machine that may be all, and it is sent again."""
+    nbytes = offset
+    while nbytes <= offset:
+        cuts = proxy.cuts
+        while proxy.cuts == cuts:
+            proxy.cut_after(after)
+            with pytest.raises(grpc.RpcError):
+                far.Upload(messages(offset), timeout=30)
+        deadline = time.monotonic() + 3  # the server learns of it, too
+        while nbytes <= offset and time.monotonic() < deadline:
+            nbytes = status(far).received_nbytes
+            time.sleep(0.01)
     return nbytes
 
 
@@ -78,7 +88,7 @@ def test_an_upload_goes_on(far: Any, proxy: CuttingProxy, tmp_path: Path) -> Non
     second = cut_upload(far, proxy, after=1 << 20, offset=first)
     assert first < second < 2 << 20
     reply = far.Upload(messages(second), timeout=30, wait_for_ready=True)
-    assert proxy.cuts == 2
+    assert proxy.cuts >= 2
     assert status(far).upload_id == reply.upload_id
     (stored,) = tmp_path.glob("data*/uploads/*")  # nothing is left of the beginnings
     assert stored.name == reply.upload_id

@@ -22,12 +22,19 @@ from toy_bundle import write_toy_bundle
 from wan_trt.cli.main import main
 from wan_trt.engine import Bundle, JobState, Mode
 from wan_trt.engine.choices import RequestChoices, SamplingChoices
-from wan_trt.engine.errors import CancelledError, DeadlineError, InputError, WanTrtError
+from wan_trt.engine.errors import (
+    CancelledError,
+    DeadlineError,
+    InputError,
+    MediaLimitError,
+    WanTrtError,
+)
 from wan_trt.engine.request import Event
 from wan_trt.preprocess import Driver, DriverChoices, DriverFiles, write_keypoints
 from wan_trt.preprocess import driver as driver_module
 from wan_trt.preprocess.networks.folder import NetworkFolder
 from wan_trt.preprocess.progress import Progress
+from wan_trt.server import driven as driven_module
 from wan_trt.server.client import Client
 from wan_trt.server.jobs import JobOptions
 from wan_trt.server.submission import OutputFormat, Submission
@@ -160,6 +167,17 @@ def test_what_a_server_cannot_do_is_told_at_once(client: Client, files: DriverFi
     error = refusal(client, submission(client, files))
     assert error.field == "keypoints"
     assert "start the server with --models DIR" in error.action
+
+
+def test_key_points_that_are_too_long_are_not_parsed(
+    client: Client, files: DriverFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driven_module, "MAX_JSON_NBYTES", 10)
+    (tmp_path / "long.json").write_text(" " * 11)
+    keypoints = client.upload(tmp_path / "long.json")
+    error = refusal(client, submission(client, files, keypoints=keypoints))
+    assert isinstance(error, MediaLimitError)
+    assert "long.json: 11 bytes of key points" in error.given
 
 
 def test_a_file_of_the_server_that_is_missing_is_named(

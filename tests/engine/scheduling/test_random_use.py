@@ -20,9 +20,10 @@ from scheduled import key, runs, submission
 from wan_trt.engine.lanes import APART, TOGETHER, Lane
 from wan_trt.engine.memory.footprint import VideoSize
 from wan_trt.engine.scheduling.costs import CostTable
+from wan_trt.engine.scheduling.decision import Decision
 from wan_trt.engine.scheduling.experts import OneExpert
 from wan_trt.engine.scheduling.preference import Policy
-from wan_trt.engine.scheduling.scheduler import Decision, Scheduler
+from wan_trt.engine.scheduling.scheduler import Scheduler
 from wan_trt.engine.scheduling.work import Run
 
 LARGE = VideoSize(720, 1280, 77)
