@@ -23,6 +23,7 @@ COMMANDS = (
     "serve",
     "token",
     "health",
+    "bundles",
     "submit",
     "watch",
     "cancel",
@@ -31,10 +32,10 @@ COMMANDS = (
 
 _DESCRIPTION = """\
 Deploys Wan2.2 Animate and image-to-video: turn a checkpoint into a bundle once (export), then make
-videos from it here (generate) or through a server (serve, token, health, submit, watch, cancel,
-fetch). `doctor` tells what runs on this machine. `fold` puts LoRAs into a plain safetensors file,
-for other runtimes; `calibrate` measures what FP8 needs, and `gate` tells whether a bundle is as
-good as another. `build` makes TensorRT plans of a bundle on a GPU host, or tells what that would
+videos from it here (generate) or through a server (serve, token, health, bundles, submit, watch,
+cancel, fetch). `doctor` tells what runs on this machine. `fold` puts LoRAs into a plain safetensors
+file, for other runtimes; `calibrate` measures what FP8 needs, and `gate` tells whether a bundle is
+as good as another. `build` makes TensorRT plans of a bundle on a GPU host, or tells what that would
 take."""
 
 

@@ -69,6 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="have the server end the job if it is not done so long after now (default: never)",
     )
+    parser.add_argument(
+        "--bundle",
+        metavar="NAME",
+        default="",
+        help="which of the server's bundles is to make it (default: the first that serves)",
+    )
     parser.add_argument("--wait", action="store_true", help="show progress until the job is over")
     parser.add_argument(
         "--out",
@@ -99,6 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
                 output_format=output_format,
                 idempotency_key=arguments.idempotency_key,
                 timeout_s=arguments.timeout_s,
+                bundle=arguments.bundle,
             )
         )
         print(job_id, flush=True)
