@@ -1,11 +1,11 @@
 """List, add, drain and remove the bundles of a running server (docs/operations.md).
 
 `list`, which is also what it does without an action, is for everybody who may call; a submission
-that names no bundle gets the first that serves. The others are for admins, on a server that was started with
---bundle-root: `add` has a folder of the server's machine loaded, and waits until it serves; a
-bundle that drains serves again. `drain` lets a bundle take no more jobs. `remove` drains it, waits
-until its jobs are over, and has its memory given back. Who stops waiting (Ctrl-C) changes nothing:
-the server goes on with what it was told.
+that names no bundle gets the first that serves. The others are for admins, on a server that was
+started with --bundle-root: `add` has a folder of the server's machine loaded, and waits until it
+serves; a bundle that drains serves again. `drain` lets a bundle take no more jobs. `remove` drains
+it, waits until its jobs are over, and has its memory given back. Who stops waiting (Ctrl-C) changes
+nothing: the server goes on with what it was told.
 """
 
 from __future__ import annotations
