@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wan_trt.engine.errors import MediaError
 from wan_trt.media.frame_extent import FrameExtent
 from wan_trt.media.frame_file import FrameFile
-from wan_trt.media.image_writer import COMPRESSION
+from wan_trt.media.image_writer import COMPRESSION, ImageWriter
 
 # The earliest that a ZIP file knows: the same frames make the same bytes.
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
@@ -56,3 +57,26 @@ class ImageArchiveWriter:
     def abort(self) -> None:
         """Remove the unfinished file; idempotent."""
         self._file.abort()
+
+
+def unpack_pictures(archive: Path, pattern: Path) -> None:
+    """Make an image sequence of such a ZIP file; see ImageWriter. Raises MediaError for what is
+    none."""
+    with contextlib.ExitStack() as resources:
+        try:
+            opened = resources.enter_context(zipfile.ZipFile(archive))
+            count = len(opened.namelist())
+            writer: ImageWriter | None = None
+            for index in range(count):
+                picture = np.asarray(Image.open(io.BytesIO(opened.read(frame_name(index)))))
+                height, width, _ = picture.shape
+                if writer is None:
+                    writer = ImageWriter(pattern, height=height, width=width, frame_count=count)
+                    resources.callback(writer.abort)
+                writer.write(picture[None])
+        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+            raise MediaError(
+                f"{archive}: {error}", expected="a ZIP file of frames", action="fetch it again"
+            ) from None
+        if writer is not None:
+            writer.close()

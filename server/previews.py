@@ -107,8 +107,9 @@ class Previews:
             pictures = future.result()
         except CancelledError:
             return
+        latest = self._latest()  # takes the record's lock, whose holders ask `ready`
         with self._lock:
-            self._made = self._latest(), pictures
+            self._made = latest, pictures
             self._asked = None
         self._wake()
 
