@@ -164,7 +164,7 @@ def test_an_image_sequence(run: Run, asked: list[str], tmp_path: Path) -> None:
 
 def test_a_preview_is_kept_in_a_file(run: Run, asked: list[str], tmp_path: Path) -> None:
     now = tmp_path / "now.png"
-    job_id, error = run(*asked, "--steps", "150", "--wait", "--preview", str(now))
+    job_id, error = run(*asked, "--steps", "60", "--wait", "--preview", str(now))
     with Image.open(now) as picture:
         assert picture.format == "PNG"
         assert picture.width < 32
@@ -174,7 +174,7 @@ def test_a_preview_is_kept_in_a_file(run: Run, asked: list[str], tmp_path: Path)
 
 
 def test_a_fetch_that_follows(run: Run, asked: list[str], tmp_path: Path) -> None:
-    job_id = run(*asked, "--steps", "200")[0].strip()
+    job_id = run(*asked, "--steps", "60")[0].strip()
     assert "is running" in run("fetch", job_id, "--out", str(tmp_path / "a.mp4"), code=2)[1]
     run("fetch", job_id, "--follow", "--out", str(tmp_path / "a.mp4"))
     assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
