@@ -38,7 +38,7 @@ class UnitRunner:
         self._crowding = Crowding()
         self.observer = Observer()
         self.worked = False
-        """Whether a unit was begun since somebody said here that none was."""
+        """Whether a unit has begun since this was last set to False."""
 
     def do_next(self, lane: Lane) -> bool:
         """Do the unit whose turn it is in a lane; again, alone, where it found no room beside

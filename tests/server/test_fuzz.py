@@ -24,7 +24,7 @@ from wan_trt.server.calls import OpenAccess
 from wan_trt.server.principal import EVERYBODY, Principal
 from wan_trt.server.server import MAX_MESSAGE_NBYTES, Server
 
-SECONDS = float(os.environ.get("WAN_TRT_FUZZ_SECONDS", "5"))
+SECONDS = float(os.environ.get("WAN_TRT_FUZZ_SECONDS", "3"))
 GROWTH_NBYTES = 100 << 20
 
 
