@@ -104,8 +104,8 @@ def test_what_cannot_be_asked(run: Run, words: list[str], told: str) -> None:
 
 def test_bundles(run: Run, server: Server) -> None:
     head, row = run("bundles")[0].splitlines()
-    assert head.split()[:3] == ["BUNDLE", "STATE", "MODEL"]
-    assert row.split()[1:3] == ["serving", "animate"]
+    assert head.split()[:4] == ["BUNDLE", "STATE", "JOBS", "MODEL"]
+    assert row.split()[1::2][:2] == ["serving", "animate"]
     (bundle,) = objects(run("bundles", "--json")[0])
     assert bundle["digest"].startswith(row.split()[-1])
     assert bundle["size_multiple"] == 16
