@@ -191,6 +191,12 @@ class Engine:
         """What another process may begin with; also after `close`."""
         return self._dispatcher.measured_costs()
 
+    def load(self) -> None:
+        """Load all graphs now, where a job's first unit would do it: what cannot be loaded is found
+        before a job is taken. Raises BundleError or ResourceError."""
+        with self._occupied(Lane.EVERY):
+            self._executors.load_all()
+
     @property
     def memory_in_use(self) -> MemoryInUse:
         """For any thread."""
