@@ -22,7 +22,8 @@ from typing import Any
 from e2e.machine import describe_machine
 from wan_trt.calibration.calibrate import CalibrationOptions, calibrate
 from wan_trt.calibration.gate.job import GateJob, JobOptions, made_up_job, sample_jobs
-from wan_trt.calibration.gate.measure import Measurement, measure
+from wan_trt.calibration.gate.measure import measure
+from wan_trt.calibration.gate.measurement import Measurement
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs

@@ -23,8 +23,8 @@ from wan_trt.calibration.torch_executor import BeforeCall, with_torch_graphs
 from wan_trt.calibration.torch_graphs import TorchGraphs
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.engine import Engine
-from wan_trt.engine.job import OnEvent
 from wan_trt.engine.models import DENOISER
+from wan_trt.engine.reporting import OnEvent
 from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs
 from wan_trt.export.bundle_writer import export_bundle

@@ -16,8 +16,8 @@ from wan_trt.calibration.gate.measure import measure, require_measurable
 from wan_trt.calibration.gate.thresholds import Thresholds
 from wan_trt.calibration.gate.verdict import Verdict, judge
 from wan_trt.engine.bundle import Bundle
-from wan_trt.engine.job import OnEvent
 from wan_trt.engine.manifest import MANIFEST, GateRecord
+from wan_trt.engine.reporting import OnEvent
 from wan_trt.export import graphs
 from wan_trt.export.bundle_writer import export_bundle
 from wan_trt.export.checkpoint import Checkpoint

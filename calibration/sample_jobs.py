@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from wan_trt.calibration.samples import Sample, describe_request
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import InputError
-from wan_trt.engine.job import OnEvent
 from wan_trt.engine.models import ModelName
+from wan_trt.engine.reporting import OnEvent
 from wan_trt.engine.request import AnimateRequest
 
 

@@ -11,7 +11,7 @@ from wan_trt.calibration.largest_set import largest_within, order_by_cost
 from wan_trt.calibration.recording import Recording
 from wan_trt.calibration.velocity_error import VelocityErrors
 from wan_trt.engine.errors import InputError
-from wan_trt.engine.job import OnEvent
+from wan_trt.engine.reporting import OnEvent
 from wan_trt.export.progress import OnProgress
 from wan_trt.export.quantize.evidence import Evidence, LinearEvidence, worst
 from wan_trt.export.quantize.policy import LinearRule, Policy

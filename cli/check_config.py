@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from wan_trt.cli.device_options import open_engine
 from wan_trt.cli.extras import needs_extra
-from wan_trt.cli.serve_options import networks, scheduling_options, security_options
+from wan_trt.cli.serve_options import bundle_roots, networks, scheduling_options, security_options
 from wan_trt.cli.serve_settings import ServeSettings
 from wan_trt.engine.errors import InputError, WanTrtError
 
@@ -36,6 +36,12 @@ def _bundle_opens(settings: ServeSettings) -> None:
     model = settings.model
     bundle = Bundle.open(model.bundle)
     open_engine(bundle, model.device, model.threads, scheduling_options(settings)).close()
+
+
+def _bundles_can_be_added(settings: ServeSettings) -> None:
+    from wan_trt.server.bundles.loading import BundleRoots
+
+    BundleRoots(bundle_roots(settings.model))
 
 
 def _networks_are_there(settings: ServeSettings) -> None:
@@ -100,6 +106,7 @@ def _data_can_be_written(settings: ServeSettings) -> None:
 
 CHECKS: tuple[Check, ...] = (
     _bundle_opens,
+    _bundles_can_be_added,
     _networks_are_there,
     _port_is_free,
     _port_is_safe,

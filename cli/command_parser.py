@@ -25,17 +25,22 @@ COMMANDS = (
     "health",
     "submit",
     "watch",
+    "list",
     "cancel",
     "fetch",
+    "bundles",
 )
+
+# Of commands that a module of that name would hide something of Python's own.
+_MODULES = {"list": "list_jobs"}
 
 _DESCRIPTION = """\
 Deploys Wan2.2 Animate and image-to-video: turn a checkpoint into a bundle once (export), then make
-videos from it here (generate) or through a server (serve, token, health, submit, watch, cancel,
-fetch). `doctor` tells what runs on this machine. `fold` puts LoRAs into a plain safetensors file,
-for other runtimes; `calibrate` measures what FP8 needs, and `gate` tells whether a bundle is as
-good as another. `build` makes TensorRT plans of a bundle on a GPU host, or tells what that would
-take."""
+videos from it here (generate) or through a server (serve, token, health, submit, watch, list,
+cancel, fetch, bundles). `doctor` tells what runs on this machine. `fold` puts LoRAs into a plain
+safetensors file, for other runtimes; `calibrate` measures what FP8 needs, and `gate` tells whether
+a bundle is as good as another. `build` makes TensorRT plans of a bundle on a GPU host, or tells
+what that would take."""
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -81,7 +86,7 @@ def make_parser(words: Sequence[str]) -> CommandParser:
     overview = asked is None and not {"-h", "--help"}.isdisjoint(words)
     for name in COMMANDS:
         if name == asked or overview:
-            module = importlib.import_module(f"wan_trt.cli.{name}")
+            module = importlib.import_module(f"wan_trt.cli.{_MODULES.get(name, name)}")
             command = commands.add_parser(
                 name,
                 help=module.SUMMARY,

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(make_parser(words).parse_args(words))
     except KeyboardInterrupt:
-        print("wan-trt: interrupted; nothing half-written is left behind", file=sys.stderr)
+        print("wan-trt: interrupted; no output is half-written under its name", file=sys.stderr)
         return CancelledError.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

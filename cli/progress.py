@@ -45,6 +45,9 @@ def progress_text(event: Event) -> str:
             return f"done: {event.frames} frames in {clock(event.elapsed_s)}"
         case JobState.FAILED | JobState.CANCELLED:
             return f"{event.state.value} after {clock(event.elapsed_s)}"
+    if not event.segments:  # a driving video is being prepared
+        share = event.step / event.steps if event.steps else 0.0
+        return f"{event.stage or 'preparing'}  {bar(share)} frame {event.step}/{event.steps}"
     parts = [f"segment {event.segment + 1}/{event.segments}", bar(fraction(event))]
     if event.stage == "decode":
         parts[-1] += f" frame {event.frames}/{event.total_frames}"
@@ -63,6 +66,8 @@ def progress_text(event: Event) -> str:
 
 def fraction(event: Event) -> float:
     """Share of all denoising steps of the job that is done, 0 .. 1."""
+    if event.state is JobState.DONE:
+        return 1.0
     total = event.segments * event.steps
     return (event.segment * event.steps + event.step) / total if total else 0.0
 

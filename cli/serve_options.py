@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wan_trt.cli.device_options import open_engine
 from wan_trt.cli.extras import needs_extra
 from wan_trt.cli.serve_settings import (
     MediaSettings,
@@ -14,6 +15,10 @@ from wan_trt.cli.serve_settings import (
 from wan_trt.engine.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from wan_trt.engine import Bundle, Engine
     from wan_trt.engine.dispatch import SchedulingOptions
     from wan_trt.preprocess.networks.folder import NetworkFolder
     from wan_trt.server.jobs import JobOptions
@@ -43,7 +48,29 @@ def server_options(settings: ServeSettings) -> ServerOptions:
         reserve_nbytes=int(settings.storage.reserve_gigabytes * _GIGABYTE) if durable else 0,
         metrics_listen=settings.watching.metrics_listen,
         tracing=tracing,
+        bundle_roots=bundle_roots(settings.model),
+        open_engine=_open_engine(settings),
     )
+
+
+def bundle_roots(model: ModelSettings) -> tuple[Path, ...]:
+    """Raises InputError where they are of no use."""
+    if model.bundle_root and model.device != "cpu":
+        raise InputError(
+            f"--device {model.device}",
+            expected="one bundle at a time on a GPU, so far",
+            action="leave --bundle-root out, or serve on the CPU",
+            field="bundle_root",
+        )
+    return model.bundle_root
+
+
+def _open_engine(settings: ServeSettings) -> Callable[[Bundle], Engine] | None:
+    model = settings.model
+    if model.device != "cpu":
+        return None
+    scheduling = scheduling_options(settings)
+    return lambda bundle: open_engine(bundle, model.device, model.threads, scheduling)
 
 
 def security_options(security: SecuritySettings) -> SecurityOptions:

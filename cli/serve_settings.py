@@ -21,6 +21,12 @@ class ModelSettings:
     bundle: Path = setting(..., "the folder that `wan-trt export` made", "BUNDLE", positional=True)
     device: Literal["cpu", "cuda"] = setting("cpu", DEVICE_HELP)
     threads: int | None = setting(None, THREADS_HELP, "N")
+    bundle_root: tuple[Path, ...] = setting(
+        (),
+        "let admins add bundles that lie below this folder, drain and remove them while the "
+        "server runs (`wan-trt bundles`); may be repeated, not with --device cuda (default: none)",
+        "DIR",
+    )
     models: Path | None = setting(
         None,
         "a Wan2.2-Animate checkpoint, or its process_checkpoint: the networks that find people "

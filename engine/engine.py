@@ -32,12 +32,13 @@ from wan_trt.engine.errors import (
 from wan_trt.engine.executors import Executors, Load
 from wan_trt.engine.frames import FrameSink, OpenSink
 from wan_trt.engine.host_backend import HostBackend
-from wan_trt.engine.job import Job, JobSummary, OnEvent
+from wan_trt.engine.job import Job, JobSummary
 from wan_trt.engine.lanes import APART, Lane
 from wan_trt.engine.memory.in_use import MemoryInUse
 from wan_trt.engine.observer import Observer
 from wan_trt.engine.one_expert import ExpertSwitch, one_expert
 from wan_trt.engine.registry import JobRegistry, Moment
+from wan_trt.engine.reporting import OnEvent
 from wan_trt.engine.request import Request
 from wan_trt.engine.residence import Residence
 from wan_trt.engine.scheduling.costs import CostKey
@@ -153,14 +154,14 @@ class Engine:
             owner,
             priority,
         )
-        with job.reporting:  # nothing is reported before the arrival is
+        with job.reports.lock:  # nothing is reported before the arrival is
             try:
                 self._registry.add(job, self._dispatcher.enter)
             except BaseException:
                 if callable(sink):
                     opened.abort()
                 raise
-            job.emit()
+            job.reports.tell(job)
         return job.job_id
 
     def cancel(self, job_id: str) -> None:
@@ -178,7 +179,7 @@ class Engine:
         """Small pictures of what a job's next denoising step brings forth, uint8
         [F, height / 8, width / 8, 3]; see `preview_pictures`. Cancelled when the job ends before.
         Raises NotFoundError for a job that is over or unknown."""
-        return self._registry.live_job(job_id).ask_for_preview()
+        return self._registry.live_job(job_id).previews.ask()
 
     def learn_costs(self, known: Mapping[CostKey, float]) -> None:
         """Begin with the seconds that units of this bundle took in an earlier process, which
@@ -189,6 +190,12 @@ class Engine:
     def measured_costs(self) -> dict[CostKey, float]:
         """What another process may begin with; also after `close`."""
         return self._dispatcher.measured_costs()
+
+    def load(self) -> None:
+        """Load all graphs now, where a job's first unit would do it: what cannot be loaded is found
+        before a job is taken. Raises BundleError or ResourceError."""
+        with self._occupied(Lane.EVERY):
+            self._executors.load_all()
 
     @property
     def memory_in_use(self) -> MemoryInUse:

@@ -53,6 +53,13 @@ class Executors:
             self.loading_s += time.perf_counter() - started
         return self._loaded[key]
 
+    def load_all(self) -> None:
+        """Load every graph with each of its weights. Raises as `get`."""
+        for graph, entry in self._bundle.manifest.graphs.items():
+            for weight_set in entry.weights:
+                if (graph, weight_set) not in self._loaded:
+                    self._loaded[graph, weight_set] = self._load(self._bundle, graph, weight_set)
+
     def weight_set(self, graph: str, expert: ExpertName | None = None) -> str:
         """Which weights `get` would use: equal names mean equal results."""
         return self._bundle.weight_set(graph, expert)

@@ -1,35 +1,27 @@
-"""A request's life: where it stands, what it remembers, what it has reported."""
+"""A request's life: where it stands, and what it remembers."""
 
 from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from wan_trt.engine.backend import StepTensors, Update
 from wan_trt.engine.checkpoint import Checkpoint, Checkpoints
 from wan_trt.engine.cursor import Cursor
 from wan_trt.engine.errors import CancelledError, DeadlineError, StorageFullError, WanTrtError
 from wan_trt.engine.frames import FrameSink
-from wan_trt.engine.memory.tensors import Holding
-from wan_trt.engine.request import Event, JobState, Request, Step
+from wan_trt.engine.job_tensors import JobTensors
+from wan_trt.engine.preview_requests import PreviewRequests
+from wan_trt.engine.reporting import OnEvent, Reports
+from wan_trt.engine.request import JobState, Request, Step
 from wan_trt.engine.schedule import Schedule, expert_for
 from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.segments import Segment, SegmentPlan
 from wan_trt.engine.solver import StepCoefficients, solver_coefficients
-from wan_trt.engine.space import Tensor
-from wan_trt.engine.stages.conditioning import Conditioning
-from wan_trt.engine.stages.denoise import Denoiser
 from wan_trt.engine.timing import StageTimes, StageUsage
 
-OnEvent = Callable[[Event], None]
 _log = logging.getLogger(__name__)
 
 
@@ -43,38 +35,13 @@ class JobSummary:
     error: WanTrtError | None = None
 
 
-@dataclass
-class JobTensors:
-    """What a running job holds in memory: none of it grows with the number of segments.
-
-    All of it but `carried` lies in one piece of the backend's memory. `carried` is the tail of the
-    segment before, float32 [3, overlap, height, width]; nothing in the first segment.
-    """
-
-    conditioning: Conditioning
-    denoiser: Denoiser
-    update: Update
-    holding: Holding
-    carried: NDArray[np.float32]
-
-    @property
-    def step(self) -> StepTensors[Tensor]:
-        """Latents, velocities and the solver's history."""
-        return self.denoiser.step
-
-    def close(self) -> None:
-        """Give the memory back, once nothing uses it any more."""
-        self.holding.close()
-        self.update.close()
-
-
 class SuspendedError(Exception):
     """Stops a unit of work of a job that another process is to take up again."""
 
 
 class Job:
     """Changed only by the lane that has its unit, or ends it, but for `cancel_requested`,
-    `suspend_requested` and who asks for a preview.
+    `suspend_requested` and `previews`.
 
     `resume` is the checkpoint that it goes on from, until it has; `retry_at` (monotonic) is when
     a paused job is looked at again. `pending` is a unit that is done but could not be kept.
@@ -114,14 +81,10 @@ class Job:
         self.suspend_requested = False
         self.retry_at = 0.0
         self.pending: Unit | None = None
-        self._previews: list[Future[NDArray[np.uint8]]] = []
-        self._asking = threading.Lock()
-        self.reporting = threading.RLock()
-        self._on_event = on_event
+        self.previews = PreviewRequests()
+        self.reports = Reports(on_event)
         self._boundary = boundary
         self._coefficients = solver_coefficients(request.sampling.solver, schedule.sigmas)
-        self._sequence = 0
-        self._started: float | None = None
 
     @property
     def segment(self) -> Segment:
@@ -194,23 +157,23 @@ class Job:
         and nothing else is heard of it before it is done."""
         fresh = self.state is JobState.QUEUED
         if fresh:
-            self._started = time.monotonic()
+            self.reports.begin()
             self.state = JobState.RUNNING
         if fresh or (self.cursor.stage is Stage.CONDITIONING and self.state is JobState.RUNNING):
-            self.emit()
+            self.reports.tell(self)
 
     def pause(self, error: StorageFullError) -> None:
         """Wait for room. It is told once, however often there still is none."""
         self.retry_at = time.monotonic() + error.retry_after_s
         if self.state is not JobState.PAUSED:
             self.state = JobState.PAUSED
-            self.emit(error=error)
+            self.reports.tell(self, error=error)
 
     def advance(self, unit: Unit) -> None:
         """`unit` is done; `following` is next."""
         if self.state is JobState.PAUSED:
             self.state = JobState.RUNNING
-        self.emit(unit)
+        self.reports.tell(self, unit)
         following = self.following
         assert following is not None, "the last unit finishes the job"
         self.cursor = following
@@ -225,100 +188,8 @@ class Job:
                 tensors.close()
             except WanTrtError:  # a device that is lost takes its memory along
                 _log.exception("the memory of job %s could not be given back", self.job_id)
-        for preview in self._take_previews():
-            preview.cancel()
-        self.emit(error=error)
-
-    def ask_for_preview(self) -> Future[NDArray[np.uint8]]:
-        """From any thread. Cancelled when the job ends before it makes a step."""
-        preview: Future[NDArray[np.uint8]] = Future()
-        with self._asking:
-            if self.state.final:
-                preview.cancel()
-            else:
-                self._previews.append(preview)
-        return preview
-
-    @property
-    def preview_wanted(self) -> bool:
-        return bool(self._previews)
-
-    def show(self, pictures: NDArray[np.uint8]) -> None:
-        """Answer all who asked for a preview."""
-        for preview in self._take_previews():
-            if preview.set_running_or_notify_cancel():
-                preview.set_result(pictures)
-
-    def _take_previews(self) -> list[Future[NDArray[np.uint8]]]:
-        with self._asking:
-            taken, self._previews = self._previews, []
-        return taken
+        self.previews.close()
+        self.reports.tell(self, error=error)
 
     def summary(self) -> JobSummary:
         return JobSummary(self.job_id, self.state, dict(self.times.usage), self.error)
-
-    def emit(self, unit: Unit | None = None, error: WanTrtError | None = None) -> None:
-        """Tell the watcher where the job stands; `unit` is what was just done, None where the next
-        unit begins or only the state changed.
-
-        A watcher that raises is reported in the log and does not harm the job.
-        """
-        with self.reporting:
-            self._sequence += 1
-            if self._on_event is None:
-                return
-            try:
-                self._on_event(self._event(unit, error))
-            except Exception:
-                _log.exception("the watcher of job %s failed", self.job_id)
-
-    def _event(self, unit: Unit | None, error: WanTrtError | None) -> Event:
-        step = unit.step if unit else None
-        return Event(
-            sequence=self._sequence,
-            job_id=self.job_id,
-            state=self.state,
-            stage=unit.stage.value if unit else "",
-            segment=unit.segment if unit else self.cursor.segment,
-            segments=len(self.plan.segments),
-            step=self._steps_done(unit),
-            steps=self.schedule.steps,
-            timestep=step.timestep if step else 0,
-            expert=step.expert if step else None,
-            frames=self._frames_written(unit),
-            total_frames=self.plan.frame_count,
-            elapsed_s=time.monotonic() - self._started if self._started is not None else 0.0,
-            eta_s=self._eta(unit),
-            error=error,
-        )
-
-    def _steps_done(self, unit: Unit | None) -> int:
-        if unit is not None and unit.step is not None:
-            return unit.step.index + 1
-        stage = unit.stage if unit else self.cursor.stage
-        if stage in (Stage.DECODE, Stage.RESULT):
-            return self.schedule.steps
-        return 0 if unit else self.cursor.step
-
-    def _frames_written(self, unit: Unit | None) -> int:
-        """Frames of the segments that are decoded."""
-        stage = unit.stage if unit else self.cursor.stage
-        done = self.cursor.segment
-        if stage is Stage.RESULT or (unit is not None and stage is Stage.DECODE):
-            done += 1
-        return sum(segment.kept for segment in self.plan.segments[:done])
-
-    def _eta(self, unit: Unit | None) -> float | None:
-        if self.state.final:
-            return 0.0 if self.state is JobState.DONE else None
-        following = self.cursor if unit is None else self.following
-        if following is None:
-            return 0.0
-        passes = [self.passes(self.step(index)) for index in range(self.schedule.steps)]
-        return self.times.estimate(following.remaining(len(self.plan.segments), passes))
-
-
-def describe(unit: Unit) -> str:
-    """A unit in an error message: "segment 2, denoise step 7"."""
-    step = f" step {unit.step.index}" if unit.step else ""
-    return f"segment {unit.segment}, {unit.stage.value}{step}"

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from wan_trt.engine.checkpoint import Checkpoint
 from wan_trt.engine.cursor import Cursor
-from wan_trt.engine.job import JobTensors
+from wan_trt.engine.job_tensors import JobTensors
 from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.engine.space import Space, Tensor
 

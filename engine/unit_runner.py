@@ -38,7 +38,7 @@ class UnitRunner:
         self._crowding = Crowding()
         self.observer = Observer()
         self.worked = False
-        """Whether a unit was begun since somebody said here that none was."""
+        """Whether a unit has begun since this was last set to False."""
 
     def do_next(self, lane: Lane) -> bool:
         """Do the unit whose turn it is in a lane; again, alone, where it found no room beside
@@ -156,5 +156,5 @@ class UnitRunner:
 
     def _show(self, job: Job, unit: Unit) -> None:
         """Make the previews that were asked for."""
-        if unit.stage is Stage.DENOISE and job.preview_wanted:
-            job.show(preview_pictures(self._pipeline.clean_estimate(job)))
+        if unit.stage is Stage.DENOISE and job.previews:
+            job.previews.answer(preview_pictures(self._pipeline.clean_estimate(job)))

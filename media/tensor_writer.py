@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import struct
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wan_trt.media.disk_space import require_space
 from wan_trt.media.frame_extent import FrameExtent
-from wan_trt.media.partial_output import PartialFile, output_error
+from wan_trt.media.frame_file import FrameFile
 
 _TYPES = {np.dtype(np.uint8): "U8", np.dtype(np.float32): "F32"}
 
@@ -31,7 +29,7 @@ class TensorWriter:
         self, path: Path, *, height: int, width: int, frame_count: int, dtype: type[np.generic]
     ) -> None:
         """Raises MediaError for an unwritable place, ResourceError when the disk is too full."""
-        self._extent = FrameExtent(height, width, frame_count)
+        extent = FrameExtent(height, width, frame_count)
         self._dtype = np.dtype(dtype)
         self._reserved = 1024 + 128 * frame_count
         self._frame_nbytes = height * width * 3 * self._dtype.itemsize
@@ -39,20 +37,14 @@ class TensorWriter:
         self._entries: dict[str, Any] = {
             "frames": self._entry(self._dtype, (frame_count, height, width, 3), 0)
         }
-        self._partial = PartialFile(path)
-        self._ended = False
-        try:
-            require_space(path, self._end)
-            self._file = self._partial.path.open("xb")
-        except OSError as error:
-            raise output_error(path, error) from error
+        self._file = FrameFile(path, extent, lambda path: path.open("xb"), self._end)
 
     def write(self, frames: NDArray[Any]) -> None:
         """Append frames [n, height, width, 3] of the writer's type."""
         if frames.dtype != self._dtype:
             raise ValueError(f"frames must be {self._dtype}, not {frames.dtype}")
-        offset = self._extent.written * self._frame_nbytes
-        self._extent.accept(frames.shape)
+        offset = self._file.extent.written * self._frame_nbytes
+        self._file.extent.accept(frames.shape)
         self._put(offset, frames)
 
     def add(self, name: str, tensor: NDArray[Any]) -> None:
@@ -65,29 +57,18 @@ class TensorWriter:
 
     def close(self) -> None:
         """Write the header and give the file its name; ExecutionError while frames are missing."""
-        if self._ended:
-            return
-        try:
-            self._extent.require_complete()
-            header = json.dumps(self._entries, separators=(",", ":")).encode()
-            if len(header) > self._reserved:
-                raise ValueError(f"{len(self._entries)} tensors do not fit the reserved header")
-            self._file.seek(0)
-            self._file.write(struct.pack("<Q", self._reserved) + header.ljust(self._reserved))
-            self._file.close()
-            self._partial.commit()
-        except OSError as error:
-            raise output_error(self._partial.target, error) from error
-        finally:
-            self.abort()
+        self._file.close(self._write_header)
 
     def abort(self) -> None:
         """Remove the unfinished file; idempotent."""
-        self._ended = True
-        self._partial.discard()
-        # A full disk refuses the last buffer, of a file that is gone anyway.
-        with contextlib.suppress(OSError):
-            self._file.close()
+        self._file.abort()
+
+    def _write_header(self) -> None:
+        header = json.dumps(self._entries, separators=(",", ":")).encode()
+        if len(header) > self._reserved:
+            raise ValueError(f"{len(self._entries)} tensors do not fit the reserved header")
+        self._file.open.seek(0)
+        self._file.open.write(struct.pack("<Q", self._reserved) + header.ljust(self._reserved))
 
     def _entry(self, dtype: np.dtype[Any], shape: tuple[int, ...], start: int) -> dict[str, Any]:
         nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
@@ -98,8 +79,6 @@ class TensorWriter:
         }
 
     def _put(self, offset: int, tensor: NDArray[Any]) -> None:
-        try:
-            self._file.seek(8 + self._reserved + offset)
-            self._file.write(np.ascontiguousarray(tensor).data)
-        except OSError as error:
-            raise output_error(self._partial.target, error) from error
+        with self._file.failing():
+            self._file.open.seek(8 + self._reserved + offset)
+            self._file.open.write(np.ascontiguousarray(tensor).data)

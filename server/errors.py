@@ -2,7 +2,7 @@
 
 WanTrtError
 |-- InputError
-|   |-- NotReadyError          the job has no result yet, or never will      exit 2
+|   |-- NotReadyError          the job or bundle is not in such a state      exit 2
 |   |-- ConflictError          an idempotency key was used for another wish  exit 2
 |   |-- AuthenticationError    who calls has not shown who they are          exit 2
 |   `-- PermissionDeniedError  who calls is known, and may not do it         exit 2
@@ -18,7 +18,7 @@ from wan_trt.engine.errors import InputError, ResourceError
 
 
 class NotReadyError(InputError):
-    """The job is not in the state that the call needs."""
+    """The job or bundle is not in the state that the call needs."""
 
 
 class ConflictError(InputError):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wan_trt.engine.bundle import sha256_file
 from wan_trt.engine.engine import Engine
-from wan_trt.engine.errors import BundleError, CancelledError, ExecutionError, MediaError
+from wan_trt.engine.errors import CancelledError, ExecutionError, MediaError
 from wan_trt.engine.frames import FrameSink
 from wan_trt.engine.request import Event
 from wan_trt.server.driven import DrivenSubmission
@@ -51,8 +51,7 @@ class Intake:
         self._room = room
         self._options = options
         self._on_event = on_event
-        self._preparing = Preparing(data.store, on_event, self._hand_over, engine.cancel)
-        self.bundle = engine.bundle.digest
+        self._preparing = Preparing(data.store, self._tell, self._hand_over, engine.cancel)
         self._opened: dict[str, OpenedSubmission] = {}
         self._lock = threading.Lock()
 
@@ -81,19 +80,12 @@ class Intake:
             raise
 
     def resume(self, stored: StoredJob, record: JobRecord, submission: Submission) -> None:
-        """Let a job go on from its last checkpoint. Raises CancelledError for one that was
-        cancelled, BundleError and MediaError where it is not what it was, ExecutionError for one
+        """Let a job of this bundle go on from its last checkpoint. Raises CancelledError for one
+        that was cancelled, MediaError where an input is not what it was, ExecutionError for one
         that would only kill another process."""
         self._require_attempts(stored)
         if stored.cancelled:
             raise CancelledError(f"job {stored.job_id} was cancelled")
-        if stored.bundle != self.bundle:
-            raise BundleError(
-                f"job {stored.job_id} was accepted for the bundle {stored.bundle[:12]}, and this "
-                f"server has {self.bundle[:12]}",
-                expected="the same bundle until all jobs are done",
-                action="submit it again",
-            )
         folder = self._data.job(stored.job_id)
         inputs = {
             name: _checked_input(folder.inputs / upload_id, name)
@@ -114,7 +106,12 @@ class Intake:
         """Before the engine is closed; see `Preparing.stop`."""
         self._preparing.stop(suspend)
 
-    def close(self, job_id: str) -> None:
+    def _tell(self, record: JobRecord, event: Event) -> None:
+        if event.state.final:
+            self._close(record.job_id)
+        self._on_event(record, event)
+
+    def _close(self, job_id: str) -> None:
         """The engine is done with the job."""
         with self._lock:
             opened = self._opened.pop(job_id, None)
@@ -124,7 +121,7 @@ class Intake:
     def close_all(self) -> None:
         """The engine is done with all jobs."""
         for job_id in list(self._opened):
-            self.close(job_id)
+            self._close(job_id)
 
     def _require_attempts(self, stored: StoredJob) -> None:
         if stored.deaths >= self._options.attempts:
@@ -190,7 +187,7 @@ class Intake:
         self._engine.submit(
             opened.request,
             open_sink,
-            lambda event: self._on_event(record, event),
+            lambda event: self._tell(record, event),
             stored.job_id,
             keep=output,
             resume=output.checkpoint,

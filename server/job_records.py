@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from wan_trt.engine.errors import NotFoundError
 from wan_trt.engine.request import JobState
@@ -30,6 +30,12 @@ class JobRecords:
     def remove(self, job_id: str) -> JobRecord | None:
         with self._lock:
             return self._records.pop(job_id, None)
+
+    def find(self, job_ids: Iterable[str]) -> list[JobRecord]:
+        """Of those that are known."""
+        with self._lock:
+            found = [self._records.get(job_id) for job_id in job_ids]
+        return [record for record in found if record is not None]
 
     def all(self) -> list[JobRecord]:
         with self._lock:

@@ -10,20 +10,20 @@ import contextlib
 import hashlib
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import (
-    ExecutionError,
-    NotFoundError,
-    ResourceError,
     StorageFullError,
     WanTrtError,
 )
 from wan_trt.engine.request import Event, JobState
+from wan_trt.server.bundle_jobs import BundleJobs
+from wan_trt.server.bundles.registry import BundleRegistry
+from wan_trt.server.bundles.served import ServedBundle
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.finished_jobs import FinishedJobs
 from wan_trt.server.idempotency import OncePerKey
@@ -31,7 +31,6 @@ from wan_trt.server.intake import Intake
 from wan_trt.server.job_options import JobOptions
 from wan_trt.server.job_record import JobRecord
 from wan_trt.server.job_records import JobRecords
-from wan_trt.server.kept_costs import KeptCosts
 from wan_trt.server.listing import Page
 from wan_trt.server.places import Places
 from wan_trt.server.principal import Principal
@@ -53,11 +52,11 @@ __all__ = ["JobOptions", "Jobs"]
 
 
 class Jobs:
-    """All jobs of one server; safe to use from any thread."""
+    """All jobs of one server, whichever of its bundles makes them; safe to use from any thread."""
 
     def __init__(
         self,
-        engine: Engine,
+        bundles: BundleRegistry,
         data: DataFolder,
         uploads: Uploads,
         room: Room,
@@ -67,24 +66,29 @@ class Jobs:
     ) -> None:
         """Call `recover` before anything else. `watched` is told of all jobs."""
         self._watched = watched or WatchedJobs(Metrics(), Tracing())
-        self._engine = engine
+        self._bundles = bundles
         self._data = data
         self._uploads = uploads
+        self._room = room
         self._options = options
-        self.bundle_name = engine.bundle.path.resolve().name
-        self._intake = Intake(*(engine, data, uploads, room, options), on_event=self._note)
-        self._costs = KeptCosts(engine, data.store)
         self._quotas = quotas or Quotas()
-        self._places = Places(options.max_unfinished, self._quotas)
+        self._places = Places(options.max_unfinished, self._quotas, bundles)
         self._finished = FinishedJobs(data.store, options.retention)
         self._by_key: OncePerKey[JobRecord] = OncePerKey()
         self._records = JobRecords(data.store.index)
+        self.of_bundles = BundleJobs(self._places, self._records, data.store, uploads)
+
+    def at_work(self, engine: Engine, on_crash: Callable[[Exception], None]) -> ServedBundle:
+        """What makes jobs with an engine; it is not started yet."""
+        parts = engine, self._data, self._uploads, self._room, self._options
+        intake = Intake(*parts, on_event=self._note)
+        return ServedBundle(engine, intake, self._data.store, on_crash)
 
     def recover(self) -> None:
         """Know the jobs of earlier processes; those that are not finished go on where they were,
-        in the order of their arrival. One that cannot go on ends with an error."""
+        in the order of their arrival. One whose bundle is broken waits until it is not; one that
+        cannot go on ends with an error."""
         self._data.store.count_deaths()
-        self._costs.teach()
         jobs = self._data.store.jobs()
         self._data.remove_unknown({job.job_id for job in jobs})
         for job in jobs:
@@ -103,9 +107,9 @@ class Jobs:
 
         Raises InputError for what cannot be done, NotFoundError for a bundle that is not here,
         ResourceError when too many jobs wait, QuotaError when the caller has too much of something,
-        UnavailableError once the server is stopping.
+        NotReadyError for a bundle that takes no jobs, UnavailableError where none does, as when the
+        server is stopping.
         """
-        self._require_bundle(submission.bundle)
         return self._by_key.run(
             caller.name,
             submission.idempotency_key,
@@ -129,7 +133,7 @@ class Jobs:
         if not record.latest.state.final:
             with contextlib.suppress(StorageFullError):  # this process will end it anyway
                 self._data.store.cancel(job_id)
-            self._intake.cancel(job_id)
+            self.of_bundles.cancel(record)
         return record
 
     def mark_fetched(self, record: JobRecord, caller: Principal) -> None:
@@ -157,34 +161,25 @@ class Jobs:
         """How many of the jobs that are known are in each state."""
         return self._records.by_state()
 
-    def fail_unfinished(self, error: WanTrtError) -> None:
-        """End all jobs in an engine that can no longer do it."""
-        for record in self.unfinished():
-            record.fail(error)
-
-    def stop_preparing(self, suspend: bool) -> None:
-        """Prepare no more driving videos: those that are not are left to the next process, or with
-        `suspend` false cancelled."""
-        self._intake.stop_preparing(suspend)
-
     def leave_unfinished(self, error: UnavailableError) -> None:
-        """Leave jobs to the next process; whoever watches them gets `error`."""
-        self._intake.close_all()
-        for record in self.unfinished():
-            record.leave(error)
+        """Leave all jobs to the next process."""
+        for bundle in self._bundles.entries:
+            self.of_bundles.leave(bundle, error)
 
     def end_well(self) -> None:
         """This process ends as it should: what those before it died of is past."""
         with contextlib.suppress(StorageFullError):
             self._data.store.forgive_deaths()
-        self._costs.keep()
 
     def tidy(self) -> None:
         """Store what waited for room, and forget what is old."""
         for record in self.unfinished():
             record.flush()
-        self._costs.keep()
-        self._intake.tidy()
+        for bundle in self._bundles.entries:
+            if bundle.served is not None:
+                bundle.served.tidy()
+                self.of_bundles.go_on(bundle)
+        self.of_bundles.end_overdue()
         self._forget_old()
         self._uploads.remove_older(self._options.retention.age_s)
 
@@ -194,46 +189,42 @@ class Jobs:
                 self._by_key.forget(record.owner, record.idempotency_key)
             self._data.job(job_id).remove()
 
-    def _require_bundle(self, name: str) -> None:
-        if name not in ("", self.bundle_name):
-            raise NotFoundError(
-                f"no bundle {name[:100]!r}",
-                expected=f"{self.bundle_name!r}, or none for the server's choice",
-                action="ask Bundles which there are",
-                field="bundle",
-            )
-
     def _start(
         self, submission: Submission, request: bytes, caller: Principal, within_s: float | None
     ) -> JobRecord:
         now = time.time()
         limits = [limit for limit in (submission.timeout_s, within_s) if limit is not None]
-        stored = StoredJob(
-            job_id=uuid.uuid4().hex,
-            idempotency_key=submission.idempotency_key,
-            request=request,
-            bundle=self._intake.bundle,
-            submitted=now,
-            deadline=now + min(limits) if limits else None,
-            owner=caller.name,
-        )
-        about_job(stored.job_id)
-        self._watched.enter(stored.job_id, current(), stored.deadline is not None)
+        job_id = uuid.uuid4().hex
+        about_job(job_id)
+        self._watched.enter(job_id, current(), bool(limits))
         try:
             require_priority(caller, submission.priority)
             kept_nbytes = partial(self.kept_nbytes, caller.name)
-            self._places.take(stored.job_id, caller, kept_nbytes, self._first_end_s)
+            bundle = self._places.take(
+                job_id, caller, submission.bundle, kept_nbytes, self._first_end_s
+            )
+            assert bundle.served is not None, "only such take jobs"
+            stored = StoredJob(
+                job_id=job_id,
+                idempotency_key=submission.idempotency_key,
+                request=request,
+                bundle=bundle.digest,
+                submitted=now,
+                deadline=now + min(limits) if limits else None,
+                owner=caller.name,
+                bundle_name=bundle.name,
+            )
             record = self._record(stored, submission)
-            self._intake.begin(stored, record, submission)
+            bundle.served.intake.begin(stored, record, submission)
         except BaseException as error:
-            self._watched.refused(stored.job_id, error)
-            self._places.give_back(stored.job_id)
-            self._records.remove(stored.job_id)
+            self._watched.refused(job_id, error)
+            self._places.give_back(job_id)
+            self._records.remove(job_id)
             if isinstance(error, WanTrtError):
                 raise self._uploads.retell(error) from error
             raise
         with contextlib.suppress(StorageFullError):
-            self._data.store.origins.add(stored.job_id, current())
+            self._data.store.origins.add(job_id, current())
         return record
 
     def _first_end_s(self) -> float | None:
@@ -245,13 +236,16 @@ class Jobs:
         return JobRecord(
             stored,
             submission,
-            self.bundle_name,
+            stored.bundle_name,
             self._data.job(stored.job_id).path / submission.output_format.result_name,
             self._data.store,
             self._settle,
         )
 
     def _take_up(self, stored: StoredJob) -> None:
+        bundle = self._bundles.of_digest(stored.bundle)
+        if not stored.bundle_name and bundle is not None:  # stored before names were
+            stored = replace(stored, bundle_name=bundle.name)
         submission = submission_from_wire(wire.SubmitRequest.FromString(stored.request))
         record = self._record(stored, submission)
         self._records.add(record)
@@ -264,29 +258,15 @@ class Jobs:
             job = FinishedJob(stored.job_id, stored.finished, stored.result_nbytes, wanted)
             self._finished.add(job, stored.owner)
             return
-        self._places.take_again(stored.job_id, stored.owner)
+        self._places.take_again(stored.job_id, stored.owner, bundle)
         work = self._data.store.origins.of(stored.job_id, stored.owner)
         self._watched.enter(stored.job_id, work, stored.deadline is not None)
-        try:
-            self._intake.resume(stored, record, submission)
-        except ResourceError:
-            raise  # the machine's fault, not the job's
-        except WanTrtError as error:
-            record.fail(self._uploads.retell(error))
-        except Exception as error:
-            record.fail(
-                ExecutionError(
-                    f"job {stored.job_id} cannot be taken up ({type(error).__name__}: {error})",
-                    action="submit it again",
-                )
-            )
+        self.of_bundles.resume(stored, record, bundle)
 
     def _note(self, record: JobRecord, event: Event) -> None:
         """Take an event from the engine; the first one makes the job known, the last frees it."""
         if isinstance(event.error, WanTrtError):
             event = replace(event, error=self._uploads.retell(event.error))
-        if event.state.final:
-            self._intake.close(record.job_id)
         self._records.add(record)
         record.add(event)
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health
+from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
 
 from wan_trt.server.calls import Calls
@@ -23,8 +23,14 @@ class Health(health.HealthServicer):
     def __init__(self, names: Collection[str]) -> None:
         """`names` are the services that are served, and "" for the whole."""
         super().__init__()
-        self._names = names
+        self._names = set(names)
         self._watchers = threading.BoundedSemaphore(MAX_HEALTH_WATCHERS)
+
+    def tell(self, name: str, serving: bool) -> None:
+        """How one of the services is; it may be a new one."""
+        self._names.add(name)
+        status = health_pb2.HealthCheckResponse
+        self.set(name, status.SERVING if serving else status.NOT_SERVING)
 
     def Watch(  # noqa: N802
         self, request: Any, context: grpc.ServicerContext, send_response_callback: Any = None

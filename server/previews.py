@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import InputError, NotFoundError
 from wan_trt.engine.request import Event
 from wan_trt.media.image_archive import png_bytes
@@ -51,12 +51,18 @@ def options_from_wire(message: wire.PreviewRequest) -> PreviewOptions:
     return PreviewOptions(form, message.max_pictures or 1)
 
 
+class MakesPreviews(Protocol):
+    def preview(self, job_id: str) -> Future[NDArray[np.uint8]]:
+        """See `Engine.preview`."""
+        ...
+
+
 class Previews:
     """At most one is asked for at a time, so who looks away costs nothing."""
 
     def __init__(
         self,
-        engine: Engine,
+        engine: MakesPreviews,
         job_id: str,
         options: PreviewOptions,
         latest: Callable[[], Event],
@@ -107,8 +113,9 @@ class Previews:
             pictures = future.result()
         except CancelledError:
             return
+        latest = self._latest()  # takes the record's lock, whose holders ask `ready`
         with self._lock:
-            self._made = self._latest(), pictures
+            self._made = latest, pictures
             self._asked = None
         self._wake()
 

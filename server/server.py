@@ -1,4 +1,4 @@
-"""A server: one engine, its jobs and its port.
+"""A server: its bundles, their jobs and its port.
 
     with Server(engine, folder, ServerOptions(listen)) as server:
         print(server.address)
@@ -20,12 +20,17 @@ from types import TracebackType
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from wan_trt.engine.engine import Engine
 from wan_trt.server.address import Address
-from wan_trt.server.bundles import bundle_to_wire
+from wan_trt.server.bundles.admin import BundleAdmin
+from wan_trt.server.bundles.loading import BundleRoots, OpenEngine
+from wan_trt.server.bundles.messages import Offer
+from wan_trt.server.bundles.registry import BundleEntry, BundleRegistry
+from wan_trt.server.bundles.served import ServedBundle
+from wan_trt.server.bundles.state import BundleState
 from wan_trt.server.calls import Calls, OpenAccess
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.first_look import FirstLook
@@ -47,7 +52,7 @@ from wan_trt.server.telemetry.tracing import Tracing
 from wan_trt.server.telemetry.watched_calls import CountBytes
 from wan_trt.server.tls import ServerTls
 from wan_trt.server.uploads import Uploads
-from wan_trt.server.worker import Tidier, Worker
+from wan_trt.server.worker import Tidier
 
 SERVICE_NAME: str = wire.DESCRIPTOR.services_by_name["VideoService"].full_name
 MAX_MESSAGE_NBYTES = 2 << 20
@@ -72,7 +77,9 @@ class ServerOptions:
     the disk. `streams` uploads, watchers, fetches and submissions run at a time, and `short_calls`
     others, such as Cancel; `farewell_s` is what open calls get to end after the last job.
     Connections above `max_connections` are closed as they come. Metrics and readiness are told on
-    `metrics_listen`; `tracing`, which the server closes, takes spans."""
+    `metrics_listen`; `tracing`, which the server closes, takes spans. `open_engine` makes the
+    engines of bundles that are added below `bundle_roots`; without it there are no others than the
+    one it begins with."""
 
     listen: Address
     durable: bool = True
@@ -86,6 +93,8 @@ class ServerOptions:
     security: SecurityOptions = field(default_factory=SecurityOptions)
     metrics_listen: Address | None = None
     tracing: Tracing = field(default_factory=Tracing)
+    bundle_roots: tuple[Path, ...] = ()
+    open_engine: OpenEngine | None = None
 
     @property
     def calls(self) -> int:
@@ -94,7 +103,8 @@ class ServerOptions:
 
 
 class Server:
-    """Listens from the start of the `with` block to its end. Closes the engine."""
+    """Listens from the start of the `with` block to its end. Closes the engine, and those of
+    bundles that were added."""
 
     def __init__(self, engine: Engine, folder: Path, options: ServerOptions) -> None:
         """`folder` takes uploads, jobs and results. Raises InputError for an address that is taken
@@ -105,6 +115,7 @@ class Server:
         self._tls = ServerTls(options.security.tls) if options.security.tls else None
         self._access = options.security.open_access()
         self._roots = InputRoots(options.security.input_roots)
+        self._bundle_roots = BundleRoots(options.bundle_roots)
         require_free(options.listen, "listen")
         options.jobs.media.prepare()
         with ExitStack() as opened:
@@ -120,18 +131,26 @@ class Server:
         self._broken = False
         self._stopped = False
         self._not_ready: str | None = "starting"
-        self.engine = engine
-        self.telemetry = Telemetry(engine, options.tracing, lambda: self._not_ready)
-        self._stopping = False
+        self.telemetry = Telemetry(options.tracing, lambda: self._not_ready)
         quotas = Quotas()
+        self._bundles = BundleRegistry()
         self._jobs = Jobs(
-            *(engine, self._data, uploads, self.room, options.jobs, quotas), self.telemetry.jobs
+            *(self._bundles, self._data, uploads, self.room, options.jobs, quotas),
+            self.telemetry.jobs,
         )
         self.telemetry.ask(
-            self._jobs, self._data.path, self.room.reserve_nbytes, lambda: self.tls_expires
+            *(self._bundles, self._jobs, self._data.path, self.room.reserve_nbytes),
+            lambda: self.tls_expires,
         )
+        self._admin = BundleAdmin(
+            *(self._bundles, self._jobs.of_bundles, self._data.store.bundles, self._bundle_roots),
+            Offer(options.jobs.networks, options.max_upload_nbytes, options.jobs.max_unfinished),
+            self._put_to_work,
+            lambda name, serving: self._health.tell(f"{SERVICE_NAME}/{name}", serving),
+            options.open_engine,
+        )
+        self._admin.begin_with(engine)
         self._tidier = Tidier(self._tidy)
-        self._worker = Worker(engine, self._crashed)
         self._health = Health(("", SERVICE_NAME))
         self._threads = ThreadPoolExecutor(options.calls, thread_name_prefix="rpc")
         self._grpc = grpc.server(
@@ -148,22 +167,10 @@ class Server:
             maximum_concurrent_rpcs=options.calls,
         )
 
-        def bundles() -> list[wire.Bundle]:
-            return [
-                bundle_to_wire(
-                    engine.bundle,
-                    self._jobs.bundle_name,
-                    wire.BUNDLE_STATE_DRAINING if self._stopping else wire.BUNDLE_STATE_SERVING,
-                    options.jobs.networks,
-                    max_upload_nbytes=options.max_upload_nbytes,
-                    max_unfinished_jobs=options.jobs.max_unfinished,
-                )
-            ]
-
         add: Any = wire_grpc.add_VideoServiceServicer_to_server
         calls = Calls(self._access, quotas, options.streams, self.telemetry.calls)
         files = ServerFiles(self._roots, uploads, self._jobs.room_for_upload)
-        add(VideoService(self._jobs, uploads, files, calls, engine, bundles), self._grpc)
+        add(VideoService(self._jobs, uploads, files, calls, self._admin), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection_calls = (
             Calls(OpenAccess(), quotas, MAX_OPEN_REFLECTIONS, self.telemetry.calls)
@@ -188,6 +195,11 @@ class Server:
             raise unusable(address, str(error), "listen") from error
 
     @property
+    def engine(self) -> Engine:
+        """Of the first bundle."""
+        return self._bundles.served[0].engine
+
+    @property
     def tls_expires(self) -> datetime | None:
         """When the first certificate in use ends; None without TLS."""
         return None if self._tls is None else self._tls.expires
@@ -209,19 +221,19 @@ class Server:
 
     def __enter__(self) -> Server:
         self.telemetry.start()
+        self._admin.restore()
         self._jobs.recover()
-        self._worker.start()
+        self._admin.start()
         self._tidier.start()
         self._grpc.start()
         for name in ("", SERVICE_NAME):
-            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            self._health.tell(name, serving=True)
         self._not_ready = None
         return self
 
     def drain(self) -> None:
         """Take no more jobs, and say so: first to health checks, then to those who submit."""
         self._not_ready = self._not_ready or "stopping"
-        self._stopping = True
         self._health.enter_graceful_shutdown()
         self._jobs.refuse(
             UnavailableError("the server is stopping", action="use another, or try again later")
@@ -238,8 +250,9 @@ class Server:
             return
         self._stopped = True
         self.drain()
-        self._jobs.stop_preparing(suspend=self._options.durable)
-        self._worker.stop(suspend=self._options.durable)
+        self._admin.close()
+        for served in self._bundles.served:
+            served.stop(suspend=self._options.durable)
         self._tidier.stop()
         self._jobs.leave_unfinished(
             UnavailableError("the server was stopped", action="watch again when it is back")
@@ -251,17 +264,25 @@ class Server:
         self._data.close()
         self.telemetry.close()
 
-    def _crashed(self, error: Exception) -> None:
-        """Nothing runs any more. Jobs that can wait do so, for a process in which it does."""
-        self._broken = True
-        self._not_ready = "the engine stopped by a bug; the log says which"
-        self.drain()
+    def _put_to_work(self, entry: BundleEntry, engine: Engine) -> ServedBundle:
+        self.telemetry.observe(engine)
+        return self._jobs.at_work(engine, lambda error: self._crashed(entry, error))
+
+    def _crashed(self, entry: BundleEntry, error: Exception) -> None:
+        """A bundle's jobs do not go on in this process. Those that can wait do so, for a process in
+        which they do; without another bundle that works, the server is of no use."""
+        gone = UnavailableError(
+            f"the engine stopped by a bug ({type(error).__name__}: {error})",
+            action="watch again when the server was started anew",
+        )
+        self._bundles.break_(entry, gone)
+        self._health.tell(f"{SERVICE_NAME}/{entry.name}", serving=False)
+        of_use = (BundleState.SERVING, BundleState.DRAINING)
+        if not any(other.state in of_use for other in self._bundles.entries):
+            self._broken = True
+            self._not_ready = "the engine stopped by a bug; the log says which"
+            self.drain()
         if self._options.durable:
-            self._jobs.leave_unfinished(
-                UnavailableError(
-                    f"the engine stopped by a bug ({type(error).__name__}: {error})",
-                    action="watch again when the server was started anew",
-                )
-            )
+            self._jobs.of_bundles.leave(entry, gone)
         else:
-            self._jobs.fail_unfinished(error_from_wire(error_to_wire(error)))
+            self._jobs.of_bundles.fail(entry, error_from_wire(error_to_wire(error)))

@@ -7,10 +7,10 @@ from contextlib import suppress
 
 import grpc
 
-from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import InputError, WanTrtError
 from wan_trt.server import artifacts
 from wan_trt.server.artifacts import Chunk
+from wan_trt.server.bundles.admin import BundleAdmin
 from wan_trt.server.calls import Calls
 from wan_trt.server.job_record import JobRecord
 from wan_trt.server.jobs import Jobs
@@ -30,7 +30,7 @@ _MAX_DEADLINE_S = 1e8  # a call without a deadline has one in some thousand year
 
 
 class VideoService(wire_grpc.VideoServiceServicer):
-    """wan_trt.v1.VideoService over one engine."""
+    """wan_trt.v1.VideoService over one engine a bundle."""
 
     def __init__(
         self,
@@ -38,16 +38,12 @@ class VideoService(wire_grpc.VideoServiceServicer):
         uploads: Uploads,
         files: ServerFiles,
         calls: Calls,
-        engine: Engine,
-        bundles: Callable[[], list[wire.Bundle]],
+        bundles: BundleAdmin,
     ) -> None:
-        """`engine` makes previews; `bundles` tells what there is by now."""
         self._jobs = jobs
-        self._files = files
         self._uploads = uploads
         self._files = files
         self._calls = calls
-        self._engine = engine
         self._bundles = bundles
 
     def Upload(  # noqa: N802
@@ -102,7 +98,7 @@ class VideoService(wire_grpc.VideoServiceServicer):
             record = self._jobs.get(request.job_id, caller)
             context.add_callback(record.wake)  # a caller that leaves frees the thread at once
             place = (request.after_sequence, _preview(request), context.is_active)
-            yield from watch(record, self._engine, *place)
+            yield from watch(record, self._jobs.of_bundles, *place)
 
     def Cancel(  # noqa: N802
         self, request: wire.CancelRequest, context: grpc.ServicerContext
@@ -134,7 +130,7 @@ class VideoService(wire_grpc.VideoServiceServicer):
             if not context.add_callback(end):
                 end()
             yield wire.GenerateResponse(job=status_to_wire(record.status))
-            for event in watch(record, self._engine, 0, preview, context.is_active):
+            for event in watch(record, self._jobs.of_bundles, 0, preview, context.is_active):
                 yield wire.GenerateResponse(event=event)
             if (error := record.latest.error) is not None:
                 raise error
@@ -148,7 +144,25 @@ class VideoService(wire_grpc.VideoServiceServicer):
         context: grpc.ServicerContext,
     ) -> wire.BundlesResponse:
         with self._calls.answer(context, "Bundles"):
-            return wire.BundlesResponse(bundles=self._bundles())
+            return wire.BundlesResponse(bundles=self._bundles.told())
+
+    def AddBundle(  # noqa: N802
+        self, request: wire.AddBundleRequest, context: grpc.ServicerContext
+    ) -> wire.Bundle:
+        with self._calls.answer(context, "AddBundle") as caller:
+            return self._bundles.add(request.path, request.name, caller)
+
+    def DrainBundle(  # noqa: N802
+        self, request: wire.DrainBundleRequest, context: grpc.ServicerContext
+    ) -> wire.Bundle:
+        with self._calls.answer(context, "DrainBundle") as caller:
+            return self._bundles.drain(request.name, caller)
+
+    def RemoveBundle(  # noqa: N802
+        self, request: wire.RemoveBundleRequest, context: grpc.ServicerContext
+    ) -> wire.Bundle:
+        with self._calls.answer(context, "RemoveBundle") as caller:
+            return self._bundles.remove(request.name, request.cancel_jobs, caller)
 
     def _submit(
         self, request: wire.SubmitRequest, caller: Principal, within_s: float | None = None

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from wan_trt.engine.engine import Engine
 from wan_trt.server.job_record import JobRecord
 from wan_trt.server.messages import event_to_wire
-from wan_trt.server.previews import PreviewOptions, Previews
+from wan_trt.server.previews import MakesPreviews, PreviewOptions, Previews
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 
 
 def watch(
     record: JobRecord,
-    engine: Engine,
+    engine: MakesPreviews,
     after: int,
     preview: PreviewOptions | None,
     wanted: Callable[[], bool],

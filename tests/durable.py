@@ -13,6 +13,8 @@ from safetensors.numpy import save_file
 from wan_trt.engine import Bundle, Engine, JobState
 from wan_trt.engine.choices import RequestChoices, SamplingChoices
 from wan_trt.engine.executors import Load
+from wan_trt.server.bundles.registry import BundleEntry, BundleRegistry
+from wan_trt.server.bundles.state import BundleState
 from wan_trt.server.job_record import JobRecord
 from wan_trt.server.jobs import JobOptions, Jobs
 from wan_trt.server.media_options import MediaOptions
@@ -52,14 +54,18 @@ class Life:
         self.uploads = Uploads(self.data.uploads, 1 << 20)
         self.engine = Engine(bundle, threads=1, load=load)
         self.room = room or Room(folder, reserve_nbytes=0, retry_s=0.0)
+        bundles = BundleRegistry()
         self.jobs = Jobs(
-            self.engine,
+            bundles,
             self.data,
             self.uploads,
             self.room,
             # Of a life that is only broken off, a process for media would be left.
             replace(options or JobOptions(checkpoint_steps=1), media=MediaOptions(isolated=False)),
         )
+        entry = BundleEntry(bundle.path.name, bundle.path, BundleState.LOADING)
+        bundles.restore(entry)
+        bundles.serve(entry, self.jobs.at_work(self.engine, _crashed))
         self.jobs.recover()
 
     def upload(self, path: Path, owner: str = "") -> str:
@@ -110,6 +116,10 @@ class Life:
         """As a server does on SIGTERM."""
         self.engine.suspend()
         self.data.close()
+
+
+def _crashed(error: Exception) -> None:
+    raise error
 
 
 def events_of(life: Life, record: JobRecord) -> list[tuple[str, str, int, int, int]]:

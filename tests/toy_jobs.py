@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.engine import AnimateRequest, Bundle, CollectedFrames, Engine, Step
-from wan_trt.engine.job import JobTensors
+from wan_trt.engine.job_tensors import JobTensors
 
 MakeBundle = Callable[..., Bundle]
 MakeRequest = Callable[..., AnimateRequest]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wan_trt.calibration.gate.measure import FrameErrors, Measurement
+from wan_trt.calibration.gate.measurement import FrameErrors, Measurement
 from wan_trt.calibration.gate.thresholds import Thresholds
 from wan_trt.calibration.gate.velocities import VelocityError
 from wan_trt.engine.request import ExpertName

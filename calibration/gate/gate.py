@@ -11,8 +11,8 @@ from wan_trt.calibration.gate.measure import Perceptual, measure
 from wan_trt.calibration.gate.thresholds import Thresholds
 from wan_trt.calibration.gate.verdict import Verdict, judge
 from wan_trt.engine.bundle import Bundle
-from wan_trt.engine.job import OnEvent
 from wan_trt.engine.manifest import MANIFEST
+from wan_trt.engine.reporting import OnEvent
 from wan_trt.media.partial_output import write_text
 
 

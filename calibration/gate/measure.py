@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wan_trt.calibration.gate.job import GateJob
+from wan_trt.calibration.gate.measurement import FrameErrors, LatentError, Measurement, ShownFrame
 from wan_trt.calibration.gate.metrics import (
     colour_drift,
     cosine,
@@ -23,14 +23,14 @@ from wan_trt.calibration.gate.metrics import (
     temporal_ratio,
 )
 from wan_trt.calibration.gate.recording import Recording
-from wan_trt.calibration.gate.velocities import VelocityError, velocity_errors
+from wan_trt.calibration.gate.velocities import velocity_errors
 from wan_trt.calibration.gate.video_file import VideoFile
 from wan_trt.engine.bundle import Bundle, sha256_file
 from wan_trt.engine.engine import Engine
 from wan_trt.engine.errors import ExecutionError, InputError
-from wan_trt.engine.job import OnEvent
 from wan_trt.engine.manifest import SHARED
 from wan_trt.engine.ort import load_executor
+from wan_trt.engine.reporting import OnEvent
 from wan_trt.engine.request import Event
 from wan_trt.engine.validation import validate_request
 from wan_trt.media import open_sink, to_pixels
@@ -39,58 +39,6 @@ SHOWN_FRAMES = 4
 
 Perceptual = Callable[[NDArray[np.float32], NDArray[np.float32]], float]
 """A distance of frames [T, H, W, 3] in [-1, 1]: LPIPS."""
-
-
-@dataclass(frozen=True)
-class LatentError:
-    """Of the latents of a segment when its run is over; `sample` is the job's (see `GateJob`)."""
-
-    segment: int
-    cosine: float
-    relative_error: float
-    sample: str = ""
-
-
-@dataclass(frozen=True)
-class FrameErrors:
-    """Of the frames start..stop-1; see `metrics`. `drift` is of red, green and blue in 1/255.
-    The step into the first frame from the one before counts to `temporal_ratio`."""
-
-    start: int
-    stop: int
-    psnr: float
-    ssim: float
-    drift: tuple[float, float, float]
-    temporal_ratio: float
-    lpips: float | None = None
-    sample: str = ""
-
-
-@dataclass(frozen=True)
-class ShownFrame:
-    """A frame of both, uint8 [H, W, 3]."""
-
-    index: int
-    reference: NDArray[np.uint8]
-    candidate: NDArray[np.uint8]
-    sample: str = ""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """How far a bundle is from what it was compared with, in all jobs; `jobs` says by name what
-    each was. `velocities` is empty where that is no bundle; `failure` is the error with which a run
-    of the bundle itself ended, None where none did. No job is run after it."""
-
-    against: str
-    against_digest: str
-    jobs: Mapping[str, Mapping[str, Any]]
-    velocities: tuple[VelocityError, ...] = ()
-    latents: tuple[LatentError, ...] = ()
-    frames: tuple[FrameErrors, ...] = ()
-    shown: tuple[ShownFrame, ...] = field(default=(), repr=False)
-    notes: tuple[str, ...] = ()
-    failure: str | None = None
 
 
 def measure(

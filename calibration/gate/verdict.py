@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from wan_trt.calibration.gate.checks import Check, make_checks
-from wan_trt.calibration.gate.measure import Measurement
+from wan_trt.calibration.gate.measurement import Measurement
 from wan_trt.calibration.gate.thresholds import Thresholds
 from wan_trt.engine.errors import GateError
 from wan_trt.engine.manifest import GateRecord

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from wan_trt.calibration.gate.checks import COLOURS
-from wan_trt.calibration.gate.measure import FrameErrors
+from wan_trt.calibration.gate.measurement import FrameErrors
 from wan_trt.calibration.gate.thresholds import Thresholds
 from wan_trt.calibration.gate.velocities import VelocityError
 from wan_trt.calibration.report.plots import Axis, Bar, Series, bar_plot, line_plot

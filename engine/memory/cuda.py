@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from wan_trt.engine.cuda.driver import checked
+from wan_trt.engine.cuda.result_codes import checked
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.memory.pages import PAGE_NBYTES, pages_for
 

@@ -23,7 +23,7 @@ ROUNDING_S = 1e-6
 
 
 class Choice:
-    """Looks at jobs, promises and experts; only a hold of the resident expert's group is noted."""
+    """Changes nothing, but notes from when on the resident expert's group goes first."""
 
     def __init__(
         self, policy: Policy, jobs: LiveJobs, timetable: Timetable, experts: Experts

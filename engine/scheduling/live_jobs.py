@@ -74,7 +74,7 @@ class LiveJobs:
         self.at_seam += job.at_seam
 
     def dequeue(self, job: LiveJob) -> None:
-        """Also for as long as what it is sorted by changes."""
+        """Also while what it is sorted by is changed."""
         self.preference.remove(job)
         self._experts.remove(job)
         self.at_seam -= job.at_seam
@@ -99,7 +99,7 @@ class LiveJobs:
         return job, unit
 
     def take_back(self, job: LiveJob, unit: UnitOut) -> None:
-        """It was not done: it is left again."""
+        """It was not done, and counts as left again."""
         self.loads -= job.loads
         add_passes(self.left, {unit.cost: unit.passes})
         job.take_back()

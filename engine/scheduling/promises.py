@@ -16,8 +16,8 @@ SOFT = 10.0
 
 class Promises:
     """Every job is promised its bound; and its deadline, or a soft one, as long as there is hope.
-    Bounds slip where units take longer than expected, as first come, first served would have: what
-    has slipped so far is told apart from what all has been sorted by."""
+    Bounds slip where units take longer than expected, as first come, first served would have: by
+    `_slip_s` so far, of which those in the timetable have `_slip_sorted_s`."""
 
     def __init__(
         self,

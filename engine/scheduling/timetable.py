@@ -17,7 +17,7 @@ _BLOCK = 48
 class Promise:
     """A job is done by `due_s`, and is `work_s` seconds of work until then. While it is `held` it
     need not be kept, but its work still counts for those due later. It is broken `reserve_s` after
-    it is due. While it is in a timetable, only that changes it, or it is to be sorted anew."""
+    it is due. While it is in a timetable, only that changes it; else that is sorted anew."""
 
     __slots__ = ("_block", "due_s", "held", "job_id", "number", "reserve_s", "work_s")
 
@@ -123,7 +123,7 @@ class Timetable:
         self.add(promise)
 
     def sort_anew(self) -> None:
-        """Due times and work of many have changed, without it."""
+        """Due times and work were changed from outside, of many at once."""
         self._sort(self)
 
     def hold(self, promise: Promise, held: bool) -> None:

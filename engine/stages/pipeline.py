@@ -11,7 +11,8 @@ from wan_trt.engine.checkpoint import Checkpoint
 from wan_trt.engine.cursor import Cursor
 from wan_trt.engine.errors import ExecutionError
 from wan_trt.engine.executors import Executors
-from wan_trt.engine.job import Job, JobTensors
+from wan_trt.engine.job import Job
+from wan_trt.engine.job_tensors import JobTensors
 from wan_trt.engine.lanes import APART, Lane, lane_of
 from wan_trt.engine.memory.tensors import Holding
 from wan_trt.engine.request import AnimateRequest, ImageToVideoRequest, Request, Step

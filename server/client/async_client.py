@@ -64,8 +64,8 @@ class AsyncClient:
         self._methods = methods_of(self._channel)
         self._do = Operations(self.target, timeout_s, retries or Retries(), on_outage)
 
-    async def require_serving(self, timeout_s: float = 5.0) -> None:
-        await self._result(self._do.require_serving(timeout_s))
+    async def require_serving(self, timeout_s: float = 5.0, *, bundle: str = "") -> None:
+        await self._result(self._do.require_serving(timeout_s, bundle))
 
     async def upload(
         self,
@@ -93,6 +93,15 @@ class AsyncClient:
 
     async def bundles(self) -> tuple[BundleInfo, ...]:
         return await self._result(self._do.bundles())
+
+    async def add_bundle(self, path: str, name: str = "") -> BundleInfo:
+        return await self._result(self._do.add_bundle(path, name))
+
+    async def drain_bundle(self, name: str) -> BundleInfo:
+        return await self._result(self._do.drain_bundle(name))
+
+    async def remove_bundle(self, name: str, *, cancel_jobs: bool = False) -> BundleInfo:
+        return await self._result(self._do.remove_bundle(name, cancel_jobs))
 
     def watch(
         self, job_id: str, after_sequence: int = 0, *, previews: PreviewChoice | None = None

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from google.protobuf.descriptor import EnumValueDescriptor
 
+from wan_trt.engine.errors import WanTrtError
 from wan_trt.engine.request import ExpertName, Sampling
 from wan_trt.server.messages import EXPERTS, FORMATS
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
+from wan_trt.server.status import error_from_wire
 from wan_trt.server.submission import OutputFormat
 from wan_trt.server.submission_messages import SOLVERS
 
@@ -27,8 +29,10 @@ class FoldedLora:
 @dataclass(frozen=True)
 class BundleInfo:
     """`name` is what `Submission.bundle` takes. `model` is "animate" or "image_to_video", `state`
-    "loading", "serving" or "draining". `finds_people`: a driving video may come without key
-    points; `cuts_out_people`: in replace mode without a matte. `sampling` are the defaults.
+    "loading", "serving", "draining" or "broken", `error` why it is the last. `finds_people`: a
+    driving video may come without key points; `cuts_out_people`: in replace mode without a matte.
+    `sampling` are the defaults; while a bundle is loading, or broken, they and the limits say
+    nothing.
     """
 
     name: str
@@ -45,6 +49,8 @@ class BundleInfo:
     finds_people: bool
     cuts_out_people: bool
     sampling: Sampling
+    unfinished_jobs: int
+    error: WanTrtError | None
 
 
 def bundle_from_wire(message: wire.Bundle) -> BundleInfo:
@@ -75,6 +81,8 @@ def bundle_from_wire(message: wire.Bundle) -> BundleInfo:
             shift=sampling.shift,
             guidance=(sampling.guidance.high, sampling.guidance.low),
         ),
+        unfinished_jobs=message.unfinished_jobs,
+        error=error_from_wire(message.error) if message.HasField("error") else None,
     )
 
 

@@ -37,11 +37,15 @@ class Operations:
         self._retries = retries
         self._on_outage = on_outage
 
-    def require_serving(self, timeout_s: float) -> Operation[None]:
-        reply = yield Ask("Check", health_pb2.HealthCheckRequest(), timeout_s)
+    def require_serving(self, timeout_s: float, bundle: str) -> Operation[None]:
+        service = wire.DESCRIPTOR.services_by_name["VideoService"].full_name
+        asked = health_pb2.HealthCheckRequest(service=f"{service}/{bundle}" if bundle else "")
+        reply = yield Ask("Check", asked, timeout_s)
         if reply.status != health_pb2.HealthCheckResponse.SERVING:
             raise UnavailableError(
-                f"the server at {self.target} is stopping",
+                f"{bundle} takes no jobs at {self.target}"
+                if bundle
+                else f"the server at {self.target} is stopping",
                 action="use another, or try again later",
                 field="server",
             )
@@ -67,6 +71,18 @@ class Operations:
     def bundles(self) -> Operation[tuple[BundleInfo, ...]]:
         reply = yield from self._answer("Bundles", wire.BundlesRequest())
         return tuple(map(bundle_from_wire, reply.bundles))
+
+    def add_bundle(self, path: str, name: str) -> Operation[BundleInfo]:
+        request = wire.AddBundleRequest(path=path, name=name)
+        return bundle_from_wire((yield Ask("AddBundle", request, self._timeout_s)))
+
+    def drain_bundle(self, name: str) -> Operation[BundleInfo]:
+        request = wire.DrainBundleRequest(name=name)
+        return bundle_from_wire((yield from self._answer("DrainBundle", request)))
+
+    def remove_bundle(self, name: str, cancel_jobs: bool) -> Operation[BundleInfo]:
+        request = wire.RemoveBundleRequest(name=name, cancel_jobs=cancel_jobs)
+        return bundle_from_wire((yield Ask("RemoveBundle", request, self._timeout_s)))
 
     def list_page(self, query: JobQuery, size: int, token: str) -> Operation[JobPage]:
         reply = yield from self._answer("List", query.to_wire(size, token))

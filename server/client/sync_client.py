@@ -70,10 +70,11 @@ class Client:
         self._methods = methods_of(self._channel)
         self._do = Operations(self.target, timeout_s, retries or Retries(), on_outage)
 
-    def require_serving(self, timeout_s: float = 5.0) -> None:
+    def require_serving(self, timeout_s: float = 5.0, *, bundle: str = "") -> None:
         """Return if the server takes jobs; it is asked once, by gRPC's health protocol. Raises
-        UnavailableError where none answers in time, and while one is stopping."""
-        self._result(self._do.require_serving(timeout_s))
+        UnavailableError where none answers in time, and while one is stopping. With `bundle` it is
+        asked of that one; NotFoundError: it is not there."""
+        self._result(self._do.require_serving(timeout_s, bundle))
 
     def upload(
         self,
@@ -107,8 +108,22 @@ class Client:
         return self._result(self._do.list_page(query or JobQuery(), size, token))
 
     def bundles(self) -> tuple[BundleInfo, ...]:
-        """What the server makes videos with; the first is what it chooses by itself."""
+        """What the server makes videos with; the first one that serves is what it chooses
+        by itself."""
         return self._result(self._do.bundles())
+
+    def add_bundle(self, path: str, name: str = "") -> BundleInfo:
+        """Have a folder of the server's machine loaded, or a bundle that drains serve again, and
+        return at once: `bundles` tells how it goes. For admins, as the next two."""
+        return self._result(self._do.add_bundle(path, name))
+
+    def drain_bundle(self, name: str) -> BundleInfo:
+        """No more jobs for a bundle; those that it has go on."""
+        return self._result(self._do.drain_bundle(name))
+
+    def remove_bundle(self, name: str, *, cancel_jobs: bool = False) -> BundleInfo:
+        """Close a bundle that has no jobs, or first cancel them; tells how it was."""
+        return self._result(self._do.remove_bundle(name, cancel_jobs))
 
     def watch(
         self, job_id: str, after_sequence: int = 0, *, previews: PreviewChoice | None = None

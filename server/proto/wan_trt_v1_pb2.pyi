@@ -81,6 +81,7 @@ class BundleState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BUNDLE_STATE_LOADING: _ClassVar[BundleState]
     BUNDLE_STATE_SERVING: _ClassVar[BundleState]
     BUNDLE_STATE_DRAINING: _ClassVar[BundleState]
+    BUNDLE_STATE_BROKEN: _ClassVar[BundleState]
 MODE_UNSPECIFIED: Mode
 MODE_ANIMATE: Mode
 MODE_REPLACE: Mode
@@ -122,6 +123,7 @@ BUNDLE_STATE_UNSPECIFIED: BundleState
 BUNDLE_STATE_LOADING: BundleState
 BUNDLE_STATE_SERVING: BundleState
 BUNDLE_STATE_DRAINING: BundleState
+BUNDLE_STATE_BROKEN: BundleState
 
 class UploadRequest(_message.Message):
     __slots__ = ("header", "chunk")
@@ -534,6 +536,28 @@ class BundlesRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class AddBundleRequest(_message.Message):
+    __slots__ = ("path", "name")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    name: str
+    def __init__(self, path: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class DrainBundleRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class RemoveBundleRequest(_message.Message):
+    __slots__ = ("name", "cancel_jobs")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_JOBS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    cancel_jobs: bool
+    def __init__(self, name: _Optional[str] = ..., cancel_jobs: _Optional[bool] = ...) -> None: ...
+
 class BundlesResponse(_message.Message):
     __slots__ = ("bundles",)
     BUNDLES_FIELD_NUMBER: _ClassVar[int]
@@ -541,7 +565,7 @@ class BundlesResponse(_message.Message):
     def __init__(self, bundles: _Optional[_Iterable[_Union[Bundle, _Mapping]]] = ...) -> None: ...
 
 class Bundle(_message.Message):
-    __slots__ = ("name", "digest", "model", "precision", "state", "loras", "limits", "finds_people", "cuts_out_people", "sampling")
+    __slots__ = ("name", "digest", "model", "precision", "state", "loras", "limits", "finds_people", "cuts_out_people", "sampling", "unfinished_jobs", "error")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -552,6 +576,8 @@ class Bundle(_message.Message):
     FINDS_PEOPLE_FIELD_NUMBER: _ClassVar[int]
     CUTS_OUT_PEOPLE_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
+    UNFINISHED_JOBS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     name: str
     digest: str
     model: Model
@@ -562,7 +588,9 @@ class Bundle(_message.Message):
     finds_people: bool
     cuts_out_people: bool
     sampling: Sampling
-    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., model: _Optional[_Union[Model, str]] = ..., precision: _Optional[str] = ..., state: _Optional[_Union[BundleState, str]] = ..., loras: _Optional[_Iterable[_Union[Lora, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., finds_people: _Optional[bool] = ..., cuts_out_people: _Optional[bool] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ...) -> None: ...
+    unfinished_jobs: int
+    error: Error
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., model: _Optional[_Union[Model, str]] = ..., precision: _Optional[str] = ..., state: _Optional[_Union[BundleState, str]] = ..., loras: _Optional[_Iterable[_Union[Lora, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., finds_people: _Optional[bool] = ..., cuts_out_people: _Optional[bool] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., unfinished_jobs: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class Lora(_message.Message):
     __slots__ = ("expert", "name", "sha256", "strength")

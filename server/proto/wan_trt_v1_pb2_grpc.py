@@ -86,6 +86,21 @@ class VideoServiceStub:
                 request_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.BundlesRequest.SerializeToString,
                 response_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.BundlesResponse.FromString,
                 _registered_method=True)
+        self.AddBundle = channel.unary_unary(
+                '/wan_trt.v1.VideoService/AddBundle',
+                request_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.AddBundleRequest.SerializeToString,
+                response_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.Bundle.FromString,
+                _registered_method=True)
+        self.DrainBundle = channel.unary_unary(
+                '/wan_trt.v1.VideoService/DrainBundle',
+                request_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.DrainBundleRequest.SerializeToString,
+                response_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.Bundle.FromString,
+                _registered_method=True)
+        self.RemoveBundle = channel.unary_unary(
+                '/wan_trt.v1.VideoService/RemoveBundle',
+                request_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.RemoveBundleRequest.SerializeToString,
+                response_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.Bundle.FromString,
+                _registered_method=True)
 
 
 class VideoServiceServicer:
@@ -109,7 +124,7 @@ class VideoServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Submit(self, request, context):
-        """Ask for a video. The request is checked against the loaded bundle before this returns; the
+        """Ask for a video. The request is checked against its bundle before this returns; the
         job then runs when its turn comes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -169,6 +184,34 @@ class VideoServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddBundle(self, request, context):
+        """The next three change what there is. They are for admins, on a server whose operator has named
+        folders that bundles may come from. What they did also holds after a restart, but the bundle
+        that the server is started with is always there and serves.
+
+        Serve one more bundle, or serve one again that drains or is BROKEN. Answers at once, mostly with
+        LOADING: Bundles tells when it is SERVING, or BROKEN and why. Jobs of other bundles go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainBundle(self, request, context):
+        """Take no more jobs for a bundle; those that it has go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveBundle(self, request, context):
+        """Close a bundle and give its memory back. FAILED_PRECONDITION while it has unfinished jobs, unless
+        they are to be cancelled: then it drains, and is gone when they are. The last one that serves or
+        drains stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_VideoServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -221,6 +264,21 @@ def add_VideoServiceServicer_to_server(servicer, server):
                     servicer.Bundles,
                     request_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.BundlesRequest.FromString,
                     response_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.BundlesResponse.SerializeToString,
+            ),
+            'AddBundle': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddBundle,
+                    request_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.AddBundleRequest.FromString,
+                    response_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.Bundle.SerializeToString,
+            ),
+            'DrainBundle': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainBundle,
+                    request_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.DrainBundleRequest.FromString,
+                    response_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.Bundle.SerializeToString,
+            ),
+            'RemoveBundle': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveBundle,
+                    request_deserializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.RemoveBundleRequest.FromString,
+                    response_serializer=wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.Bundle.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -494,6 +552,87 @@ class VideoService:
             '/wan_trt.v1.VideoService/Bundles',
             wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.BundlesRequest.SerializeToString,
             wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.BundlesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddBundle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wan_trt.v1.VideoService/AddBundle',
+            wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.AddBundleRequest.SerializeToString,
+            wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.Bundle.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainBundle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wan_trt.v1.VideoService/DrainBundle',
+            wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.DrainBundleRequest.SerializeToString,
+            wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.Bundle.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveBundle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wan_trt.v1.VideoService/RemoveBundle',
+            wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.RemoveBundleRequest.SerializeToString,
+            wan__trt_dot_server_dot_proto_dot_wan__trt__v1__pb2.Bundle.FromString,
             options,
             channel_credentials,
             insecure,

@@ -90,6 +90,16 @@ CREATE TABLE labels (
 ) WITHOUT ROWID;
 CREATE INDEX labels_by_job ON labels (arrival);
 """,
+    """
+ALTER TABLE jobs ADD COLUMN bundle_name TEXT NOT NULL DEFAULT '';
+CREATE TABLE bundles (                -- that were added while a server ran
+    arrival INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    path TEXT NOT NULL,
+    digest TEXT NOT NULL,             -- SHA-256 of the manifest
+    draining INTEGER NOT NULL DEFAULT 0
+);
+""",
 )
 """What leads from each version to the next; a new file goes through all of them."""
 

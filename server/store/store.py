@@ -19,6 +19,7 @@ from wan_trt.server.messages import (
     video_to_wire,
 )
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
+from wan_trt.server.store.bundle_rows import BundleRows
 from wan_trt.server.store.cost_rows import CostRows
 from wan_trt.server.store.database import Database
 from wan_trt.server.store.job_index import JobIndex
@@ -28,10 +29,10 @@ from wan_trt.server.submission import VideoFormat
 
 @dataclass(frozen=True)
 class StoredJob:
-    """One accepted job. `request` is the SubmitRequest that asked for it, serialized; `bundle` the
-    digest of the bundle that it was accepted for; `owner` the name of who submitted it; times are
-    seconds since 1970. `deaths` counts the processes in a row that died at work on it, without a
-    new checkpoint in between."""
+    """One accepted job. `request` is the SubmitRequest that asked for it, serialized; `bundle`
+    the digest of the bundle that it was accepted for, and `bundle_name` what that was called;
+    `owner` the name of who submitted it; times are seconds since 1970. `deaths` counts the
+    processes in a row that died at work on it, without a new checkpoint in between."""
 
     job_id: str
     idempotency_key: str
@@ -46,6 +47,7 @@ class StoredJob:
     deaths: int = 0
     owner: str = ""
     video: VideoFormat | None = None
+    bundle_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class CheckpointRow:
 
 _COLUMNS = (
     "job_id, idempotency_key, request, bundle, submitted, deadline, cancelled, finished, fetched, "
-    "result_nbytes, deaths, owner, video"
+    "result_nbytes, deaths, owner, video, bundle_name"
 )
 _NEW_STATE = "UPDATE jobs SET state = ? WHERE job_id = ? AND state <> ?"
 
@@ -79,15 +81,18 @@ class Store:
         """Raises InputError for a file of another kind or version."""
         self._database = Database(path, durable)
         self.origins = OriginRows(self._database)
+        self.bundles = BundleRows(self._database)
         self._at_work: set[str] = set()
 
     def add(self, job: StoredJob, labels: Mapping[str, str]) -> None:
         with self._database.writing() as connection:
             arrival = connection.execute(
-                f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, 0, NULL, 0, 0, 0, ?, ?)",
+                f"INSERT INTO jobs ({_COLUMNS}) "
+                "VALUES (?, ?, ?, ?, ?, ?, 0, NULL, 0, 0, 0, ?, ?, ?)",
                 (
                     *(job.job_id, job.idempotency_key, job.request),
-                    *(job.bundle, job.submitted, job.deadline, job.owner, _video_message(job)),
+                    *(job.bundle, job.submitted, job.deadline, job.owner),
+                    *(_video_message(job), job.bundle_name),
                 ),
             ).lastrowid
             connection.executemany(
@@ -117,6 +122,13 @@ class Store:
     def cancel(self, job_id: str) -> None:
         """Remember that the job was cancelled, should it not end in this process."""
         self._set(job_id, "cancelled = 1")
+
+    def is_cancelled(self, job_id: str) -> bool:
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT cancelled FROM jobs WHERE job_id = ?", (job_id,)
+            ).fetchone()
+        return bool(row and row[0])
 
     def mark_fetched(self, job_id: str) -> None:
         self._set(job_id, "fetched = 1")
@@ -239,6 +251,7 @@ def _job(
     deaths: int,
     owner: str,
     video: bytes | None,
+    bundle_name: str,
 ) -> StoredJob:
     """A row; SQLite knows no booleans."""
     return StoredJob(
@@ -255,6 +268,7 @@ def _job(
         deaths,
         owner,
         None if video is None else video_from_wire(wire.VideoFormat.FromString(video)),
+        bundle_name,
     )
 
 

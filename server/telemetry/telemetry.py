@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wan_trt.engine.engine import Engine
 from wan_trt.server.address import Address
+from wan_trt.server.bundles.registry import BundleRegistry
 from wan_trt.server.telemetry.metrics import Metrics
 from wan_trt.server.telemetry.server_state import CountsJobs, Expiry, ServerState
 from wan_trt.server.telemetry.status_port import Reason, StatusPort
@@ -17,24 +18,31 @@ from wan_trt.server.telemetry.watched_jobs import WatchedJobs
 class Telemetry:
     """Metrics, spans and the second port of one server. Closes `tracing`."""
 
-    def __init__(self, engine: Engine, tracing: Tracing, not_ready: Reason) -> None:
-        """The engine tells its work from now on. `not_ready` says why no jobs are taken."""
+    def __init__(self, tracing: Tracing, not_ready: Reason) -> None:
+        """`not_ready` says why no jobs are taken."""
         self.metrics = Metrics()
-        self.metrics.tell_build(engine.bundle)
         self.metrics.ready.set_function(lambda: not_ready() is None)
         self.calls = WatchedCalls(self.metrics, tracing)
         self.jobs = WatchedJobs(self.metrics, tracing)
-        self._engine = engine
         self._tracing = tracing
         self._not_ready = not_ready
-        engine.observer = self.jobs
         self.status_port: StatusPort | None = None
 
-    def ask(self, jobs: CountsJobs, folder: Path, reserve_nbytes: int, expires: Expiry) -> None:
+    def observe(self, engine: Engine) -> None:
+        """The engine, which nobody steps yet, tells its work from now on."""
+        self.metrics.tell_build(engine.bundle)
+        engine.observer = self.jobs.of_engine()
+
+    def ask(
+        self,
+        bundles: BundleRegistry,
+        jobs: CountsJobs,
+        folder: Path,
+        reserve_nbytes: int,
+        expires: Expiry,
+    ) -> None:
         """Whom to ask how things stand, at each scrape."""
-        self.metrics.registry.register(
-            ServerState(self._engine, jobs, folder, reserve_nbytes, expires)
-        )
+        self.metrics.registry.register(ServerState(bundles, jobs, folder, reserve_nbytes, expires))
 
     def listen(self, listen: Address, dead: Reason) -> None:
         """Have a second port. Raises InputError for an address that cannot be listened on."""

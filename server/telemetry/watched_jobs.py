@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 import time
@@ -43,6 +44,12 @@ class WatchedJobs(Observer):
         self._lock = threading.Lock()
         self._jobs: dict[str, _Watched] = {}
         self._last_step: Unit | None = None
+
+    def of_engine(self) -> WatchedJobs:
+        """The same, as one more engine tells it: which step is the one before is its own affair."""
+        part = copy.copy(self)
+        part._last_step = None
+        return part
 
     def enter(self, job_id: str, work: Work, has_deadline: bool) -> None:
         """A job waits from now on: a new one, or one that is taken up again."""

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from wan_trt.calibration.gate.checks import Check, make_checks
-from wan_trt.calibration.gate.measure import FrameErrors, LatentError, Measurement
+from wan_trt.calibration.gate.measurement import FrameErrors, LatentError, Measurement
 from wan_trt.calibration.gate.thresholds import Thresholds
 from wan_trt.calibration.gate.velocities import VelocityError
 from wan_trt.engine.request import ExpertName

@@ -25,7 +25,8 @@ from wan_trt.engine import (
 from wan_trt.engine.executor import run
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.host_backend import HostBackend
-from wan_trt.engine.job import Job, JobTensors
+from wan_trt.engine.job import Job
+from wan_trt.engine.job_tensors import JobTensors
 from wan_trt.engine.ort import load_executor
 from wan_trt.engine.rope import rope_tables
 from wan_trt.engine.scheduling.unit import Stage

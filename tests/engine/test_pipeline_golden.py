@@ -36,7 +36,8 @@ from wan_trt.engine import pixels as pixels_module
 from wan_trt.engine.backend import Backend
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.host_backend import HostBackend
-from wan_trt.engine.job import Job, JobTensors
+from wan_trt.engine.job import Job
+from wan_trt.engine.job_tensors import JobTensors
 from wan_trt.engine.ort import load_executor
 from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.engine.stages import decode as decode_module

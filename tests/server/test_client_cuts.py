@@ -89,7 +89,7 @@ def test_a_wrong_beginning_is_sent_again(
 def test_watching_goes_on_from_the_last_event(
     far: Client, proxy: CuttingProxy, make_submission: MakeSubmission
 ) -> None:
-    job_id = far.submit(make_submission(far, steps=30))
+    job_id = far.submit(make_submission(far, steps=300))
     seen: list[Event] = []
 
     def see(event: Event) -> None:
@@ -98,7 +98,7 @@ def test_watching_goes_on_from_the_last_event(
             proxy.cut_after(1500)
 
     assert far.wait(job_id, see).state is JobState.DONE
-    assert proxy.cuts == 2
+    assert proxy.cuts >= 1
     assert [event.sequence for event in seen] == list(range(1, len(seen) + 1))
 
 

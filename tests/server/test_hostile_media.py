@@ -24,8 +24,8 @@ from wan_trt.server.server import Server
 
 def readers(server: Server) -> set[int]:
     """Process ids of those that read the media of the jobs that are there."""
-    intake = server._jobs._intake
-    found = [opened.media for opened in intake._opened.values()]
+    (bundle,) = server._bundles.served
+    found = [opened.media for opened in bundle.intake._opened.values()]
     return {media.pid for media in found if isinstance(media, IsolatedMedia) and media.pid}
 
 

@@ -56,7 +56,7 @@ def content_of(answers: Iterable[Json]) -> bytes:
 def test_every_method(anybody: ReflectedClient, media_files: MediaFiles) -> None:
     assert anybody.methods == {
         *("Upload", "UploadStatus", "Submit", "Get", "List", "Watch", "Cancel", "Fetch"),
-        *("Generate", "Bundles"),
+        *("Generate", "Bundles", "AddBundle", "DrainBundle", "RemoveBundle"),
     }
     (bundle,) = anybody.call("Bundles", {})["bundles"]
     assert (bundle["model"], bundle["state"]) == ("MODEL_ANIMATE", "BUNDLE_STATE_SERVING")
