@@ -217,15 +217,17 @@ def _told(diary: Path) -> dict[str, dict[str, str]]:
 
 def _end(client: Client, told: dict[str, dict[str, str]], key: str, expected: list[str]) -> str:
     """How an accepted job ended."""
-    right = expected[int(key.split("-")[0])]
+    wish = int(key.split("-")[0])
+    right = expected[wish]
+    other = f"{list(OutputFormat)[wish // SEEDS].value}: other bytes"
     fetched = told["fetched"].get(key)
     if fetched not in (None, right):
-        return "fetched other bytes"
+        return f"{other}, fetched"
     try:
         state = client.wait(told["accepted"][key]).state
         if state is not JobState.DONE:
             return state.value
-        return "as expected" if _hash(client, told["accepted"][key]) == right else "other bytes"
+        return "as expected" if _hash(client, told["accepted"][key]) == right else other
     except NotFoundError:  # fetched results are forgotten, the oldest first
         return "forgotten" if key in told["fetching"] else "lost"
     except (CancelledError, ResourceError) as error:

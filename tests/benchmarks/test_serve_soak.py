@@ -27,4 +27,4 @@ def test_a_short_soak_with_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_job_with_other_bytes_is_told() -> None:
     told = {"accepted": {"0-1-1": "job"}, "fetching": {}, "fetched": {"0-1-1": "other"}}
     end = serve_soak._end(None, told, "0-1-1", ["right"])  # type: ignore[arg-type]
-    assert end == "fetched other bytes"
+    assert end == "mp4: other bytes, fetched"

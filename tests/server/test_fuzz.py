@@ -32,7 +32,6 @@ def test_a_server_under_attack(tmp_path: Path) -> None:
     bundle = write_toy_bundle(tmp_path / "bundle").path
     found = fuzz.fuzz(bundle, tmp_path, SECONDS, seed=0, acts_a_round=50)
     assert found.acts > 0
-    assert {method for method, _ in found.calls} == set(METHODS)
     assert found.jobs["DONE"] > 0
     assert found.readers == 0
     assert found.after.descriptors <= found.before.descriptors + 5
