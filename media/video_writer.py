@@ -20,9 +20,7 @@ from wan_trt.media.frame_extent import FrameExtent
 from wan_trt.media.input_files import require_size
 from wan_trt.media.partial_output import FIELD, PartialFile, output_error
 from wan_trt.media.video_container import reason
-
-# Quality 8 of the official writer (imageio) is the CRF int((1 - 0.8) * 51).
-_CRF = 10
+from wan_trt.media.x264 import x264_options
 
 
 class VideoWriter:
@@ -65,9 +63,7 @@ class VideoWriter:
             self._partial.discard()
             raise
         try:
-            self._stream = self._container.add_stream(
-                "libx264", rate=rate, options={"crf": str(_CRF)}
-            )
+            self._stream = self._container.add_stream("libx264", rate=rate, options=x264_options())
             self._stream.height, self._stream.width = height, width
             self._stream.pix_fmt = "yuv420p"
             context = self._stream.codec_context
