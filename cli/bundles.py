@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
 SUMMARY = "list, add, drain and remove the bundles of a server"
 EXAMPLES = (
-    "wan-trt bundles --server 10.0.0.5:50051 --json",
+    "wan-trt bundles --server 10.0.0.5:50051",
     "wan-trt bundles add /srv/bundles/animate_v2 --name v2",
-    "wan-trt bundles remove animate",
 )
 _LOOK_S = 0.5
 _HEAD = ("BUNDLE", "STATE", "JOBS", "MODEL", "PRECISION", "DEFAULTS", "LORAS", "DIGEST")

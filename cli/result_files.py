@@ -26,8 +26,8 @@ def format_of(out: Path) -> OutputFormat:
 
 def require_format(out: Path, made: OutputFormat) -> None:
     """Raises InputError for a name that is not one of results in that format."""
-    by_name = format_of(out)
-    if by_name.suffix != made.suffix:
+    pictures = made is OutputFormat.PNG and is_pattern(out)
+    if out.suffix.lower() != (".png" if pictures else made.suffix):
         raise InputError(
             f"{out} for a result in the format {made.value}",
             expected=f"a name that ends in {made.suffix}",

@@ -367,10 +367,13 @@ def test_commands_change_the_bundles(
     with open_to_bundles(first, memory_folder / "data") as (server, client):
         at = ("--server", str(server.address))
         assert main(["bundles", "add", str(second.path), "--name", "v2", *at]) == 0
+        head, added = capsys.readouterr().out.splitlines()
+        assert head.split()[:3] == ["BUNDLE", "STATE", "JOBS"]
+        assert added.split()[:5] == ["v2", "serving", "0", "animate", "fp32"]
         assert main(["bundles", "list", *at]) == 0
-        added, *listed = capsys.readouterr().out.splitlines()
-        assert added == f"v2  serving  0 jobs  animate  fp32  {second.digest[:12]}"
+        _, *listed = capsys.readouterr().out.splitlines()
         assert [line.split()[0] for line in listed] == ["first", "v2"]
+        assert listed[1] == added
         files = [word for name, path in media.items() for word in (f"--{name}", str(path))]
         wish = ["submit", *files, "--segment-frames", "5", "--steps", str(LONG), "--bundle", "v2"]
         assert main([*wish, *at]) == 0

@@ -104,8 +104,8 @@ def test_what_cannot_be_asked(run: Run, words: list[str], told: str) -> None:
 
 def test_bundles(run: Run, server: Server) -> None:
     head, row = run("bundles")[0].splitlines()
-    assert head.split()[:3] == ["BUNDLE", "STATE", "MODEL"]
-    assert row.split()[1:3] == ["serving", "animate"]
+    assert head.split()[:4] == ["BUNDLE", "STATE", "JOBS", "MODEL"]
+    assert row.split()[1::2][:2] == ["serving", "animate"]
     (bundle,) = objects(run("bundles", "--json")[0])
     assert bundle["digest"].startswith(row.split()[-1])
     assert bundle["size_multiple"] == 16
@@ -164,7 +164,7 @@ def test_an_image_sequence(run: Run, asked: list[str], tmp_path: Path) -> None:
 
 def test_a_preview_is_kept_in_a_file(run: Run, asked: list[str], tmp_path: Path) -> None:
     now = tmp_path / "now.png"
-    job_id, error = run(*asked, "--steps", "150", "--wait", "--preview", str(now))
+    job_id, error = run(*asked, "--steps", "60", "--wait", "--preview", str(now))
     with Image.open(now) as picture:
         assert picture.format == "PNG"
         assert picture.width < 32
@@ -174,7 +174,7 @@ def test_a_preview_is_kept_in_a_file(run: Run, asked: list[str], tmp_path: Path)
 
 
 def test_a_fetch_that_follows(run: Run, asked: list[str], tmp_path: Path) -> None:
-    job_id = run(*asked, "--steps", "200")[0].strip()
+    job_id = run(*asked, "--steps", "60")[0].strip()
     assert "is running" in run("fetch", job_id, "--out", str(tmp_path / "a.mp4"), code=2)[1]
     run("fetch", job_id, "--follow", "--out", str(tmp_path / "a.mp4"))
     assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]

@@ -89,7 +89,7 @@ def test_a_wrong_beginning_is_sent_again(
 def test_watching_goes_on_from_the_last_event(
     far: Client, proxy: CuttingProxy, make_submission: MakeSubmission
 ) -> None:
-    job_id = far.submit(make_submission(far, steps=300))
+    job_id = far.submit(make_submission(far, steps=100))
     seen: list[Event] = []
 
     def see(event: Event) -> None:
