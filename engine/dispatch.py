@@ -178,6 +178,9 @@ class Dispatcher:
         decision = self._scheduler.next(time.monotonic(), lane.stages)
         if decision is None:
             return None
+        if decision.job_id in self._out:  # the other lane is ending it, and tells when it has
+            self._scheduler.give_back(decision, time.monotonic())
+            return None
         job = self._scheduled[decision.job_id]
         assert job.unit.stage is decision.stage, "the schedule is of another unit"
         return Turn(job, job.unit, decision)

@@ -77,6 +77,7 @@ class Endings:
         self._residence.forget(job)
         self._dispatcher.leave(job)
         self._registry.drop(job)
+        self._registry.notify()
 
     def end(self, job: Job, error: WanTrtError) -> None:
         """End a job early: nothing of it stays behind."""
@@ -96,3 +97,4 @@ class Endings:
         self._residence.forget(job)
         self._dispatcher.leave(job)
         self._registry.finish(job)
+        self._registry.notify()  # a lane may have waited until it was gone

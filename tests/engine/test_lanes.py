@@ -349,3 +349,35 @@ def test_a_lane_does_not_wait_for_the_other_ones_stream(
         assert events[-1].stage == "decode"
         assert cuda.pending(denoising.stream) == left
         step_until_idle(engine)
+
+
+class SlowAbort(Sink):
+    """Takes its time to be aborted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborting, self.go_on = threading.Event(), threading.Event()
+
+    def abort(self) -> None:
+        self.aborting.set()
+        assert self.go_on.wait(30)
+        super().abort()
+
+
+def test_a_job_that_one_lane_ends_is_not_run_by_the_other(
+    make_bundle: MakeBundle, make_request: MakeRequest
+) -> None:
+    sink = SlowAbort()
+    with Engine(make_bundle(), 1) as engine:
+        job_id = engine.submit(make_request(), sink)
+        assert engine.step(Lane.CODING), "it is conditioned"
+        engine.cancel(job_id)
+        ending = threading.Thread(target=engine.step, args=(Lane.CODING,))
+        ending.start()
+        try:
+            assert sink.aborting.wait(30)
+            assert not engine.step(Lane.DENOISING), "its memory is on the way out"
+        finally:
+            sink.go_on.set()
+            ending.join()
+        assert engine.summary(job_id).state is JobState.CANCELLED
