@@ -57,8 +57,8 @@ class Turn:
 
 
 class Dispatcher:
-    """Every job that is not over is in the scheduler or waits for its result to be written. One
-    that is paused, there or here, gets no turns. Any thread may call it."""
+    """Every job that is not over is in the scheduler, waits for its result to be written, or is to
+    end early. One that is paused, there or here, gets no turns. Any thread may call it."""
 
     def __init__(
         self,
@@ -81,7 +81,8 @@ class Dispatcher:
         self._scheduled: dict[str, Job] = {}
         self._results: OrderedDict[str, Job] = OrderedDict()
         self._paused: OrderedDict[str, Job] = OrderedDict()
-        self._out: set[str] = set()  # jobs whose unit runs, or that are being ended
+        self._ending: dict[str, Job] = {}
+        self._out: set[str] = set()  # jobs that some lane has at hand
         self._lock = threading.RLock()
 
     def learn_costs(self, known: Mapping[CostKey, float]) -> None:
@@ -112,16 +113,20 @@ class Dispatcher:
             return turn
 
     def claim(self, job: Job) -> bool:
-        """Take a job out that is to end; False where its unit runs, or it is over."""
+        """Take a job out that is to end early, and gets no turn any more; False where its unit
+        runs, or it is over."""
         with self._lock:
-            waits = job.job_id in self._scheduled or job.job_id in self._results
-            if job.job_id in self._out or not waits:
+            if job.job_id in self._out:
                 return False
+            if not self._withdraw(job.job_id) and job.job_id not in self._ending:
+                return False
+            self._ending[job.job_id] = job
             self._out.add(job.job_id)
             return True
 
     def give_back(self, job: Job) -> None:
-        """The job is not out any more; its unit is not done."""
+        """The job is not out any more. One whose unit was scheduled gets no other turn: it can only
+        be claimed."""
         with self._lock:
             self._out.discard(job.job_id)
 
@@ -159,27 +164,31 @@ class Dispatcher:
         """The job has ended, or goes elsewhere."""
         with self._lock:
             self._out.discard(job.job_id)
-            if self._scheduled.pop(job.job_id, None):
-                self._scheduler.cancel(job.job_id)
-            self._results.pop(job.job_id, None)
-            self._paused.pop(job.job_id, None)
+            self._withdraw(job.job_id)
+            self._ending.pop(job.job_id, None)
 
     def check(self) -> None:
         """Raises AssertionError unless every job is in exactly one place."""
         with self._lock:
             self._scheduler.check()
             assert len(self._scheduler) == len(self._scheduled), "the schedule has other jobs"
-            places = [*self._scheduled, *self._results]
+            turns = [*self._scheduled, *self._results]
+            places = [*turns, *self._ending]
             assert len(places) == len(set(places)), "a job is in two places"
-            assert set(self._paused) <= set(places), "a job that waits is nowhere"
+            assert set(self._paused) <= set(turns), "a job that waits has no turns to come"
             assert self._out <= set(places), "a job is out that is nowhere"
+
+    def _withdraw(self, job_id: str) -> bool:
+        """Give a job no turns any more. Whether it had any."""
+        self._paused.pop(job_id, None)
+        if self._scheduled.pop(job_id, None):
+            self._scheduler.cancel(job_id)
+            return True
+        return self._results.pop(job_id, None) is not None
 
     def _scheduled_turn(self, lane: Lane) -> Turn | None:
         decision = self._scheduler.next(time.monotonic(), lane.stages)
         if decision is None:
-            return None
-        if decision.job_id in self._out:  # the other lane is ending it, and tells when it has
-            self._scheduler.give_back(decision, time.monotonic())
             return None
         job = self._scheduled[decision.job_id]
         assert job.unit.stage is decision.stage, "the schedule is of another unit"
