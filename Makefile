@@ -19,8 +19,10 @@ demo: $(VENV)/.installed
 	$(BIN)/python benchmarks/demo.py --out demo
 
 # A process a core, each with one thread: processes of several threads would fight for the cores.
+# The tests end with a process that dies, as one does that hangs: it would be started again for ever.
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadscope \
+	  --max-worker-restart 0
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
