@@ -16,10 +16,10 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health
 
 from wan_trt.engine.errors import CancelledError, InputError
 from wan_trt.server.calls import Access
+from wan_trt.server.health import SERVICE_NAME as HEALTH_NAME
 from wan_trt.server.status import answered
 
 MAX_HEALTH_CALLS = 8
@@ -46,7 +46,7 @@ class FirstLook(grpc.ServerInterceptor):
             return handler
         if handler.request_streaming:
             return _read_inside(handler)
-        of_health = handler_call_details.method.startswith(f"/{health.SERVICE_NAME}/")
+        of_health = handler_call_details.method.startswith(f"/{HEALTH_NAME}/")
         return _looked_at(handler, self._briefly if of_health else self._listed)
 
     @contextmanager
@@ -78,18 +78,15 @@ def _looked_at(handler: Any, admit: Admit) -> Any:
     )
     answer: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
 
-    def behave(requests: Iterator[bytes], context: Any, *rest: Any, **more: Any) -> Any:
+    def behave(requests: Iterator[bytes], context: Any) -> Any:
         with admit(context):
             content = next(requests, None)
         with answered(context):
             if content is None:
                 raise InputError("a call without a message", expected="one")
             request = _read(handler, content)
-        return answer(request, context, *rest, **more)
+        return answer(request, context)
 
-    behave.experimental_non_blocking = getattr(  # type: ignore[attr-defined]
-        answer, "experimental_non_blocking", False
-    )
     return make(behave, response_serializer=handler.response_serializer)
 
 

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from wan_trt.engine.engine import Engine
@@ -35,12 +35,14 @@ from wan_trt.server.calls import Calls, OpenAccess
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.first_look import FirstLook
 from wan_trt.server.free_port import require_free, unusable
+from wan_trt.server.health import MAX_HEALTH_WATCHERS, Health
+from wan_trt.server.health import SERVICE_NAME as HEALTH_NAME
 from wan_trt.server.input_roots import InputRoots
 from wan_trt.server.jobs import JobOptions, Jobs
-from wan_trt.server.open_services import MAX_OPEN_REFLECTIONS, Health, Reflection
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
 from wan_trt.server.quotas import Quotas
+from wan_trt.server.reflection import MAX_OPEN_REFLECTIONS, Reflection
 from wan_trt.server.security import SecurityOptions
 from wan_trt.server.server_files import ServerFiles
 from wan_trt.server.service import VideoService
@@ -98,8 +100,8 @@ class ServerOptions:
 
     @property
     def calls(self) -> int:
-        """That run at a time; each has a thread."""
-        return self.streams + self.short_calls
+        """That run at a time; each has a thread, also those who watch health."""
+        return self.streams + self.short_calls + MAX_HEALTH_WATCHERS
 
 
 class Server:
@@ -177,7 +179,7 @@ class Server:
             if options.security.open_reflection
             else calls
         )
-        names = (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (SERVICE_NAME, HEALTH_NAME, reflection.SERVICE_NAME)
         add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
         add_reflection(Reflection(names, reflection_calls), self._grpc)
         self.address = Address(options.listen.host, self._listen(options.listen))
@@ -234,7 +236,7 @@ class Server:
     def drain(self) -> None:
         """Take no more jobs, and say so: first to health checks, then to those who submit."""
         self._not_ready = self._not_ready or "stopping"
-        self._health.enter_graceful_shutdown()
+        self._health.stop()
         self._jobs.refuse(
             UnavailableError("the server is stopping", action="use another, or try again later")
         )

@@ -14,7 +14,6 @@ from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
@@ -31,7 +30,6 @@ from wan_trt.server.client import Client
 from wan_trt.server.client.connection import ClientTls, Metadata, bearer, open_channel
 from wan_trt.server.errors import AuthenticationError, QuotaError
 from wan_trt.server.first_look import MAX_HEALTH_CALLS
-from wan_trt.server.open_services import MAX_HEALTH_WATCHERS
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
 from wan_trt.server.security import SecurityOptions
@@ -205,25 +203,6 @@ def test_reflection_needs_access_unless_it_is_opened(
                 database.get_services()
             error: Any = raised.value
             assert error.code() is grpc.StatusCode.UNAUTHENTICATED
-
-
-def test_watchers_of_health_cannot_take_all_places(guarded: Server) -> None:
-    with grpc.insecure_channel(str(guarded.address)) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)
-        request = health_pb2.HealthCheckRequest()
-        watching = [stub.Watch(request, timeout=30) for _ in range(MAX_HEALTH_WATCHERS)]
-        for watch in watching:
-            assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
-        with pytest.raises(grpc.RpcError) as raised:
-            next(stub.Watch(request, timeout=30))
-        error: Any = raised.value
-        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        unknown = health_pb2.HealthCheckRequest(service="x")
-        with pytest.raises(grpc.RpcError) as raised:
-            next(stub.Watch(unknown, timeout=30))
-        error = raised.value
-        assert error.code() is grpc.StatusCode.NOT_FOUND
-        assert stub.Check(request, timeout=30).status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_calls_that_never_send_their_message_hold_no_threads(

@@ -13,6 +13,7 @@ import pytest
 from serving import MakeServer
 
 from wan_trt.server.client import Client
+from wan_trt.server.health import MAX_HEALTH_WATCHERS
 from wan_trt.server.proto import wan_trt_v1_pb2 as wire
 from wan_trt.server.proto import wan_trt_v1_pb2_grpc as wire_grpc
 from wan_trt.server.server import Server
@@ -50,7 +51,7 @@ def settings(connection: socket.socket) -> dict[int, int]:
 
 def test_a_connection_is_told_how_many_calls_it_may_make(make_server: MakeServer) -> None:
     with connect(make_server(streams=3, short_calls=4)) as connection:
-        assert settings(connection)[MAX_CONCURRENT_STREAMS] == 7
+        assert settings(connection)[MAX_CONCURRENT_STREAMS] == 7 + MAX_HEALTH_WATCHERS
 
 
 def test_who_pings_without_end_is_cut_off(server: Server) -> None:
