@@ -11,7 +11,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from wan_trt.engine.errors import CancelledError, InputError, StorageFullError, WanTrtError
+from wan_trt.engine.errors import (
+    CancelledError,
+    InputError,
+    StorageFullError,
+    WanTrtError,
+    without_frames,
+)
 from wan_trt.engine.request import Event, JobState
 from wan_trt.server.errors import NotReadyError, UnavailableError
 from wan_trt.server.store.store import SegmentRow, Store, StoredJob
@@ -65,7 +71,8 @@ class JobRecord:
         self._changed = threading.Condition()  # held for a moment, and never for the disk
 
     def add(self, event: Event) -> None:
-        """Store the next event and wake the watchers. Nothing follows a final event.
+        """Store the next event and wake the watchers. Nothing follows a final event. Of an error
+        it keeps no frames.
 
         Where the store has no room the event waits: for the next one, or for `flush`.
         """
@@ -73,6 +80,8 @@ class JobRecord:
             last = self._waiting[-1] if self._waiting else self._latest
             if last is not None and last.state.final:
                 return
+            if isinstance(event.error, WanTrtError):
+                event = replace(event, error=without_frames(event.error))
             number = last.sequence + 1 if last is not None else 1
             elapsed_s = self._before_s + event.elapsed_s
             self._waiting.append(replace(event, sequence=number, elapsed_s=elapsed_s))
@@ -171,7 +180,7 @@ class JobRecord:
         with self._changed:
             while not until() and wanted():
                 if self._leaving is not None:
-                    raise self._leaving
+                    raise without_frames(self._leaving)
                 self._changed.wait()
             return wanted()
 
@@ -244,6 +253,12 @@ class JobRecord:
                 return
             self._segments = []
         action()
+
+    def require_no_failure(self) -> None:
+        """Raises the error that the job ended with, if it did."""
+        latest = self.latest
+        if latest.state.final and isinstance(latest.error, WanTrtError):
+            raise without_frames(latest.error)
 
     def result(self) -> Path:
         """The finished file. Raises NotReadyError while there is none, or when none will be."""
