@@ -98,13 +98,20 @@ class JobRecord:
                     _log.warning("job %s, event %d: %s", self.job_id, event.sequence, error)
                     return
                 if event.state.final:
-                    self._on_final(self, event)
+                    self._settle(event)
                 del self._waiting[0]
                 with self._changed:
                     self._latest = event
                     if event.state.final:
                         self._finished = time.time()
                     self._changed.notify_all()
+
+    def _settle(self, event: Event) -> None:
+        """The store has the end of the job: whatever goes wrong now, that is so."""
+        try:
+            self._on_final(self, event)
+        except Exception:
+            _log.exception("job %s is over, and what it had is not tidied", self.job_id)
 
     def fail(self, error: WanTrtError) -> None:
         """End the job where the engine cannot say so itself."""

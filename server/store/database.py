@@ -105,6 +105,12 @@ CREATE TABLE bundles (                -- that were added while a server ran
 
 VERSION = len(STEPS)
 
+_REMEDIES = {
+    sqlite3.SQLITE_FULL: "make room",
+    sqlite3.SQLITE_BUSY: "end the other process that writes jobs.sqlite3",
+}
+"""What helps against a state that passes."""
+
 
 def require_ours(path: Path) -> None:
     """Look at a store without changing it. Raises InputError unless a server can take it up."""
@@ -155,7 +161,8 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction: when the block ends well, all of it is on disk. Raises StorageFullError
-        where the disk has no room for it; nothing of it has happened then."""
+        where the disk has no room for it, or another process keeps the file to itself; nothing of
+        it has happened then."""
         with self._lock:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -167,9 +174,9 @@ class Database:
                         self._connection.execute("ROLLBACK")
                     raise
             except sqlite3.Error as error:
-                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                if (action := _REMEDIES.get(getattr(error, "sqlite_errorcode", -1))) is not None:
                     raise StorageFullError(
-                        f"the job store cannot be written ({error})", action="make room"
+                        f"the job store cannot be written ({error})", action=action
                     ) from error
                 raise ExecutionError(
                     f"the job store failed ({error})", action="report this"

@@ -11,12 +11,15 @@ A file has its name when it is complete. It counts when the job store says so.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from wan_trt.media.partial_output import sync
+
+_log = logging.getLogger(__name__)
 
 
 def frames_path(folder: Path, segment: int) -> Path:
@@ -70,10 +73,13 @@ class JobFolder:
                 file.unlink()
 
     def keep_result(self, result: Path) -> None:
-        """The job is over: remove all but its result."""
+        """The job is over: remove all but its result. What cannot be removed stays."""
         for folder in (self.inputs, self.spool):
             shutil.rmtree(folder, ignore_errors=True)
-        self.keep_only([result.name])
+        try:
+            self.keep_only([result.name])
+        except OSError as error:
+            _log.warning("%s is not tidied: %s", self.path, error)
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wan_trt.engine.cursor import Cursor
-from wan_trt.engine.errors import StorageFullError
+from wan_trt.engine.errors import WanTrtError
 from wan_trt.engine.request import Event, JobState
 from wan_trt.engine.scheduling.unit import Stage
 from wan_trt.server.messages import (
@@ -144,9 +144,9 @@ class Store:
         self._at_work.add(job_id)
 
     def end_work(self, job_id: str) -> None:
-        """Needs room for nothing, and does nothing where an event has said as much."""
+        """Never raises, and does nothing where an event has said as much."""
         if job_id in self._at_work:
-            with suppress(StorageFullError):  # blamed without need, if the process dies now
+            with suppress(WanTrtError):  # blamed without need, if the process dies now
                 self._set(job_id, "at_work = 0")
             self._at_work.discard(job_id)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,10 +16,14 @@ from durable import Life, write_media
 from toy_bundle import write_toy_bundle
 
 from wan_trt.engine import Bundle, Event, JobState
+from wan_trt.engine.errors import StorageFullError
 from wan_trt.server.errors import QueueFullError
+from wan_trt.server.finished_jobs import FinishedJobs
 from wan_trt.server.jobs import JobOptions
+from wan_trt.server.store.job_folder import JobFolder
 
 LONG_S = 10.0
+NOT_LATER = {"retry_after_s": 0.0, "expected": "", "action": "", "field": None}
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +90,55 @@ def test_a_caller_who_leaves_does_not_wait_for_it(
     finally:
         disk.go_on()
     assert record.latest.state is JobState.RUNNING
+
+
+def test_another_process_that_keeps_the_store_to_itself_is_waited_for(
+    life: Life, media: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an operator with SQLite's shell. It was a bug of the engine, which ended all jobs."""
+    monkeypatch.setattr(StorageFullError.__init__, "__kwdefaults__", NOT_LATER)
+    record = life.submit(media)
+    with life.data.store._database.reading() as connection:
+        connection.execute("PRAGMA busy_timeout = 0")
+    add_event, shell = life.data.store.add_event, sqlite3.connect(life.data.path / "jobs.sqlite3")
+
+    def add_event_in_vain(event: Event, result_nbytes: int = 0) -> None:
+        """The unit runs when the shell comes."""
+        if event.stage and not shell.in_transaction:
+            shell.execute("BEGIN IMMEDIATE")
+        add_event(event, result_nbytes)
+
+    with monkeypatch.context() as patch, contextlib.closing(shell):
+        patch.setattr(life.data.store, "add_event", add_event_in_vain)
+        for _ in range(5):
+            life.engine.step()
+        assert shell.in_transaction
+        shell.rollback()
+    life.run()
+    record.flush()
+    states = [event.state for event in record.events(0)]
+    assert states[-1] is JobState.DONE
+    assert JobState.PAUSED in states
+
+
+@pytest.mark.parametrize("broken", [(JobFolder, "keep_only"), (FinishedJobs, "take_old")])
+def test_a_job_is_over_though_it_cannot_be_tidied(
+    life: Life,
+    media: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    broken: tuple[type, str],
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EBUSY, "a file on a network is still open")
+
+    record = life.submit(media)
+    with monkeypatch.context() as patch:
+        life.engine.step()
+        patch.setattr(*broken, fail)
+        life.run()
+    assert record.latest.state is JobState.DONE
+    assert life.submit(media).latest.state is JobState.QUEUED
+    life.jobs.tidy()
 
 
 def test_a_job_ends_while_another_finds_no_place(
