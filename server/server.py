@@ -168,7 +168,6 @@ class Server:
             ),
             maximum_concurrent_rpcs=options.calls,
         )
-
         add: Any = wire_grpc.add_VideoServiceServicer_to_server
         calls = Calls(self._access, quotas, options.streams, self.telemetry.calls)
         files = ServerFiles(self._roots, uploads, self._jobs.room_for_upload)
@@ -222,12 +221,17 @@ class Server:
         return not self._broken
 
     def __enter__(self) -> Server:
-        self.telemetry.start()
-        self._admin.restore()
-        self._jobs.recover()
-        self._admin.start()
-        self._tidier.start()
-        self._grpc.start()
+        try:
+            self.telemetry.start()
+            self._admin.restore()
+            self._jobs.recover()
+            self._admin.start()
+            self._tidier.start()
+            self._grpc.start()
+        except BaseException:  # threads that run already would keep the process for good
+            self._broken = True
+            self.__exit__(None, None, None)
+            raise
         for name in ("", SERVICE_NAME):
             self._health.tell(name, serving=True)
         self._not_ready = None
@@ -247,24 +251,30 @@ class Server:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """A second time nothing happens."""
+        """Each part ends, whatever goes wrong with others: a thread that is left would keep the
+        process, which no signal ends any more. A second time nothing happens."""
         if self._stopped:
             return
         self._stopped = True
         self.drain()
-        self._admin.close()
-        for served in self._bundles.served:
-            served.stop(suspend=self._options.durable)
-        self._tidier.stop()
+        with ExitStack() as last_first:
+            for part in (self.telemetry.close, self._data.close, self._threads.shutdown):
+                last_first.callback(part)
+            last_first.callback(lambda: self._grpc.stop(self._options.farewell_s).wait())
+            for part in (self._leave, self._tidier.stop, self._stop_bundles, self._admin.close):
+                last_first.callback(part)
+
+    def _stop_bundles(self) -> None:
+        with ExitStack() as last_first:
+            for served in reversed(self._bundles.served):
+                last_first.callback(served.stop, suspend=self._options.durable)
+
+    def _leave(self) -> None:
         self._jobs.leave_unfinished(
             UnavailableError("the server was stopped", action="watch again when it is back")
         )
         if not self._broken:
             self._jobs.end_well()
-        self._grpc.stop(self._options.farewell_s).wait()
-        self._threads.shutdown()
-        self._data.close()
-        self.telemetry.close()
 
     def _put_to_work(self, entry: BundleEntry, engine: Engine) -> ServedBundle:
         self.telemetry.observe(engine)

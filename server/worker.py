@@ -35,11 +35,13 @@ class Worker:
         """End within the units of work that run now. The engine is closed: that wakes the threads
         and ends what is left, or with `suspend` leaves it to be taken up again."""
         self._stopping.set()
-        if suspend:
-            self._engine.suspend()
-        self._engine.close()
-        for thread in self._threads:
-            thread.join()
+        try:
+            if suspend:
+                self._engine.suspend()
+            self._engine.close()
+        finally:
+            for thread in self._threads:
+                _join(thread)
 
     def _run(self, lane: Lane) -> None:
         try:
@@ -69,7 +71,7 @@ class Tidier:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._thread.join()
+        _join(self._thread)
 
     def _run(self) -> None:
         while not self._stopping.wait(self._every_s):
@@ -77,3 +79,9 @@ class Tidier:
                 self._tidy()
             except Exception:
                 _log.exception("tidying failed")
+
+
+def _join(thread: threading.Thread) -> None:
+    """Wait for its end; one that was never started has none."""
+    if thread.ident is not None:
+        thread.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from wan_trt.engine.engine import Engine
 from wan_trt.server.intake import Intake
@@ -34,6 +35,7 @@ class ServedBundle:
     def stop(self, suspend: bool) -> None:
         """End within the units that run now, and close the engine: what is left is cancelled, or
         with `suspend` left to the next process."""
-        self.intake.stop_preparing(suspend)
-        self._worker.stop(suspend)
-        self._costs.keep()
+        with ExitStack() as last_first:
+            last_first.callback(self._costs.keep)
+            last_first.callback(self._worker.stop, suspend)
+            last_first.callback(self.intake.stop_preparing, suspend)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from serving import MakeSubmission
 
 from wan_trt.engine import Bundle, Engine, JobState
-from wan_trt.engine.errors import InputError
+from wan_trt.engine.errors import ExecutionError, InputError, ResourceError
+from wan_trt.engine.host_backend import HostBackend
 from wan_trt.server.address import Address
 from wan_trt.server.client import Client, Retries
 from wan_trt.server.errors import UnavailableError
+from wan_trt.server.jobs import Jobs
 from wan_trt.server.security import SecurityOptions
 from wan_trt.server.server import Server, ServerOptions
+from wan_trt.server.worker import Tidier
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -86,6 +90,52 @@ def test_a_data_folder_that_is_a_file_is_bad_input(tiny_bundle: Bundle, tmp_path
     file.touch()
     with Engine(tiny_bundle) as engine, pytest.raises(InputError, match=r"^data: .*file"):
         Server(engine, file, ServerOptions(Address("127.0.0.1", 0)))
+
+
+def threads_of_servers() -> list[str]:
+    """Names of those that would keep the process."""
+    kinds = ("engine", "tidier", "preparing", "rpc", "bundles")
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(kinds)]
+
+
+@pytest.mark.parametrize("part", [(Tidier, "start"), (Jobs, "tidy")])
+def test_a_start_that_fails_leaves_no_thread(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: tuple[type, str]
+) -> None:
+    """The process would go on without a port, and no signal would end it."""
+
+    def fail(_: object) -> None:
+        raise ResourceError("no room for a job of before")
+
+    options = ServerOptions(Address("127.0.0.1", 0), metrics_listen=Address("127.0.0.1", 0))
+    with monkeypatch.context() as patch:
+        patch.setattr(*part, fail)
+        with (
+            pytest.raises(ResourceError, match="of before"),
+            Server(Engine(tiny_bundle, threads=1), tmp_path / "data", options),
+        ):
+            pass
+    assert not threads_of_servers()
+    with Server(Engine(tiny_bundle, threads=1), tmp_path / "data", options) as server:
+        assert health_of(server) == [SERVING, SERVING]
+
+
+def test_an_engine_that_cannot_be_closed_does_not_keep_the_process(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(_: HostBackend) -> None:
+        raise ExecutionError("the device is lost")
+
+    monkeypatch.setattr(HostBackend, "close", lost)
+    options = ServerOptions(Address("127.0.0.1", 0), farewell_s=0.1)
+    with (
+        pytest.raises(ExecutionError, match="the device is lost"),
+        Server(Engine(tiny_bundle, threads=1), tmp_path / "data", options) as server,
+    ):
+        assert health_of(server) == [SERVING, SERVING]
+    assert not threads_of_servers()
+    with socket.socket() as probe:
+        probe.bind((server.address.host, server.address.port))
 
 
 def test_stopping_cancels_what_cannot_survive_and_frees_the_port(
