@@ -24,12 +24,14 @@ class PreviewRequests:
             if self._closed:
                 preview.cancel()
             else:
+                self._waiting = [other for other in self._waiting if not other.cancelled()]
                 self._waiting.append(preview)
         return preview
 
     def __bool__(self) -> bool:
-        """Whether somebody waits."""
-        return bool(self._waiting)
+        """Whether somebody waits who has not given up."""
+        with self._lock:
+            return any(not preview.cancelled() for preview in self._waiting)
 
     def answer(self, pictures: NDArray[np.uint8]) -> None:
         """All who wait get these."""

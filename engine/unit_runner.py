@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from wan_trt.engine.crowding import CrowdedError, Crowding
@@ -17,6 +18,8 @@ from wan_trt.engine.preview import preview_pictures
 from wan_trt.engine.residence import Residence
 from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.stages.pipeline import Pipeline
+
+_log = logging.getLogger(__name__)
 
 
 class UnitRunner:
@@ -155,6 +158,10 @@ class UnitRunner:
         return None
 
     def _show(self, job: Job, unit: Unit) -> None:
-        """Make the previews that were asked for."""
+        """Make the previews that were asked for. What goes wrong with them is no harm to the job,
+        and none to the engine; whoever waits gets those of the next step."""
         if unit.stage is Stage.DENOISE and job.previews:
-            job.previews.answer(preview_pictures(self._pipeline.clean_estimate(job)))
+            try:
+                job.previews.answer(preview_pictures(self._pipeline.clean_estimate(job)))
+            except Exception:
+                _log.exception("no preview of job %s", job.job_id)

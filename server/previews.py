@@ -104,8 +104,8 @@ class Previews:
         return event, preview_message(pictures, self._options)
 
     def close(self) -> None:
-        if self._asked is not None:
-            self._asked.cancel()
+        if (asked := self._asked) is not None:  # it may be taken just now
+            asked.cancel()
 
     def _take(self, future: Future[NDArray[np.uint8]]) -> None:
         """Called by the engine's thread, right after the event of the step."""

@@ -12,6 +12,8 @@ from toy_jobs import MakeRequest, Sink, run_to_end
 
 from wan_trt.engine import Engine, Event, JobState
 from wan_trt.engine.errors import ExecutionError, ResourceError
+from wan_trt.engine.scheduling.unit import Stage
+from wan_trt.engine.stages.pipeline import Pipeline
 
 
 def test_a_failing_sink_ends_its_job_only(engine: Engine, make_request: MakeRequest) -> None:
@@ -26,6 +28,28 @@ def test_a_failing_sink_ends_its_job_only(engine: Engine, make_request: MakeRequ
     assert [event.state.final for event in events].count(True) == 1
     assert engine.summary(job_id).error is events[-1].error
     assert broken.endings == ["abort"]
+    assert whole.endings == ["close"]
+
+
+def test_a_preview_that_fails_ends_nothing(
+    engine: Engine, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was a bug of the engine, which ended all jobs. Who waits gets the next one."""
+
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    whole = Sink()
+    job_id = engine.submit(make_request(), whole)
+    preview = engine.preview(job_id)
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "clean_estimate", no_memory)
+        for _ in range(2):
+            engine.step()
+        assert engine.summary(job_id).stages[Stage.DENOISE]
+        assert not preview.done()
+    run_to_end(engine)
+    assert preview.result(0).dtype == np.uint8
     assert whole.endings == ["close"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 
 from wan_trt.engine.preview_requests import PreviewRequests
@@ -25,6 +27,22 @@ def test_who_gave_up_is_passed_over() -> None:
     impatient.cancel()
     previews.answer(PICTURES)
     assert patient.result(0) is PICTURES
+
+
+def test_who_gave_up_costs_nothing() -> None:
+    """A job may be queued for hours, while people look and leave: no pictures are made for them."""
+    previews = PreviewRequests()
+    left = [weakref.ref(each) for each in (previews.ask(), previews.ask())]
+    for reference in left:
+        asked = reference()
+        assert asked is not None
+        asked.cancel()
+        del asked
+    assert not previews
+    last = previews.ask()
+    assert [reference() for reference in left] == [None, None]
+    assert previews
+    last.cancel()
 
 
 def test_after_the_end_nobody_waits() -> None:
