@@ -120,23 +120,19 @@ class VideoService(wire_grpc.VideoServiceServicer):
         with self._calls.answer(context, "Generate", stream=True) as caller:
             preview = _preview(request)
             record = self._submit(request.job, caller, _time_left_s(context))
-
-            def end() -> None:
-                """The call is over, however: so is the job."""
-                with suppress(WanTrtError):  # it is over, or left to the next process
+            context.add_callback(record.wake)
+            try:
+                yield wire.GenerateResponse(job=status_to_wire(record.status))
+                for event in watch(record, self._jobs.of_bundles, 0, preview, context.is_active):
+                    yield wire.GenerateResponse(event=event)
+                if (error := record.latest.error) is not None:
+                    raise error
+                wanted = wire.FetchRequest()
+                for chunk in self._artifact(record, wanted, caller, context.is_active):
+                    yield wire.GenerateResponse(content=_content(chunk))
+            finally:  # the call is over, however: so is the job
+                with suppress(WanTrtError):  # it is already, or left to the next process
                     self._jobs.cancel(record.job_id, caller)
-                record.wake()
-
-            if not context.add_callback(end):
-                end()
-            yield wire.GenerateResponse(job=status_to_wire(record.status))
-            for event in watch(record, self._jobs.of_bundles, 0, preview, context.is_active):
-                yield wire.GenerateResponse(event=event)
-            if (error := record.latest.error) is not None:
-                raise error
-            wanted = wire.FetchRequest()
-            for chunk in self._artifact(record, wanted, caller, context.is_active):
-                yield wire.GenerateResponse(content=_content(chunk))
 
     def Bundles(  # noqa: N802
         self,
