@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from wan_trt.engine.errors import MediaError
-from wan_trt.media import open_frames, open_sink
+from wan_trt.media import SoundFile, open_frames, open_sink
 
 if TYPE_CHECKING:
     from media.conftest import NumberedVideos
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 def render(path: Path, audio_from: Path | None, count: int = 30, rate: int = 30) -> None:
     sink = open_sink(
-        path, height=32, width=48, frame_count=count, rate=Fraction(rate), audio_from=audio_from
+        path,
+        height=32,
+        width=48,
+        frame_count=count,
+        rate=Fraction(rate),
+        audio_from=None if audio_from is None else SoundFile(audio_from),
     )
     for _ in range(count):
         sink.write(np.zeros((1, 32, 48, 3), np.float32))
