@@ -13,9 +13,10 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
-from av.error import ArgumentError, InvalidDataError
+from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.packet import Packet
 
+from wan_trt.engine.errors import MediaError
 from wan_trt.media.sound import SAMPLE_LAYOUTS, SoundSource, all_parts, in_order, sound_error
 from wan_trt.media.video_container import reason
 
@@ -49,6 +50,11 @@ class SoundWriter:
         while self._ahead is not None and self._ahead[0] < time:
             self._advance()
 
+    def refused(self, error: FFmpegError) -> MediaError:
+        """What to raise where the muxer will not have a packet: this one, or one before it."""
+        fault = f"its sound does not fit into an MP4 ({reason(error)})"
+        return sound_error(self._source.path, self._source.field, fault)
+
     def close(self) -> None:
         """Close the source; idempotent."""
         self._packets, self._ahead = iter(()), None
@@ -61,8 +67,7 @@ class SoundWriter:
                 self._output.mux(self._ahead[1])
             self._ahead = next(self._packets, None)
         except (ArgumentError, InvalidDataError) as error:
-            fault = f"its sound does not fit into an MP4 ({reason(error)})"
-            raise sound_error(self._source.path, self._source.field, fault) from error
+            raise self.refused(error) from error
 
     def _copied(self) -> Iterator[TimedPacket]:
         form = self._source.format

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import OutputContainer
-from av.error import FFmpegError
+from av.error import FFmpegError, InvalidDataError
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
@@ -138,6 +138,8 @@ class VideoWriter:
     def _failed(self, error: FFmpegError) -> WanTrtError:
         if isinstance(error, OSError):
             return output_error(self._partial.target, error)
+        if isinstance(error, InvalidDataError) and self._sound is not None:
+            return self._sound.refused(error)
         return ExecutionError(f"{self._partial.target}: encoding failed ({reason(error)})")
 
 

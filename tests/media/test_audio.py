@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,6 +133,17 @@ def test_damaged_sound_is_refused_at_once(videos: NumberedVideos, tmp_path: Path
     content = driving.read_bytes()
     driving.write_bytes(content[: len(content) * 3 // 4])
     with pytest.raises(MediaError, match=r"video\.mp4"):
+        render(tmp_path / "out.mp4", driving)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_packets_that_no_mp4_takes_are_an_error_of_the_file(
+    videos: NumberedVideos, tmp_path: Path
+) -> None:
+    driving = videos.make("a.mkv", audio="eac3", audio_seconds=1.0)
+    content = re.sub(rb"(\x0b\x77.).", b"\\1\xff", driving.read_bytes(), flags=re.DOTALL)
+    driving.write_bytes(content)  # the size that each E-AC-3 frame tells is wrong
+    with pytest.raises(MediaError, match=r"a\.mkv: its sound does not fit into an MP4"):
         render(tmp_path / "out.mp4", driving)
     assert not (tmp_path / "out.mp4").exists()
 

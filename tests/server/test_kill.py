@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from durable import write_media
+from durable import SIZE, write_media
 from server_processes import TIMEOUT_S, address_of, server_process
+from sounding_video import tone, write_sounding_video
 from toy_bundle import write_toy_bundle
 
 from wan_trt.engine import JobState
@@ -66,6 +67,9 @@ def test_fifty_kills_change_no_byte(memory_folder: Path) -> None:
     generator = random.Random(50)
     bundle = write_toy_bundle(memory_folder / "bundle", high=0.5, low=0.25).path
     media = write_media(memory_folder, frames=FRAMES)
+    media["pose"] = write_sounding_video(
+        memory_folder / "pose.mkv", FRAMES, SIZE, "pcm_f32le", tone(2.0)
+    )
     with server_process(bundle, memory_folder / "calm") as (_, stdout):
         undisturbed = results_of(address_of(stdout), media)
     assert len(set(undisturbed)) == len(undisturbed)
