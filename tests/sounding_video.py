@@ -13,7 +13,9 @@ RATE = 48000
 
 
 def tone(seconds: float) -> NDArray[np.float32]:
-    return (np.sin(np.arange(int(seconds * RATE)) * 0.05) / 2).astype(np.float32)
+    samples = np.empty(int(seconds * RATE), np.float32)
+    samples[:] = np.sin(np.arange(len(samples)) * 0.05) / 2
+    return samples
 
 
 def write_sounding_video(
