@@ -51,7 +51,8 @@ class Counts:
     """Nanoseconds of each part, in memory that another process may map."""
 
     def __init__(self, path: Path) -> None:
-        self._ns: NDArray[np.int64] = np.memmap(path, np.int64, "w+", shape=len(_COUNTED))
+        mapped = np.memmap(path, np.int64, "w+", shape=len(_COUNTED))
+        self._ns: NDArray[np.int64] = np.asarray(mapped)  # whose items are reached faster
         self._lock = threading.Lock()
         self._inside = threading.local()
 

@@ -36,14 +36,18 @@ _SETTLED_S = 0.1
 
 @dataclass(frozen=True)
 class Shape:
-    """What is measured: steps of short and long jobs and how many of each; and the job whose steps
-    are large."""
+    """What is measured: steps of short and long jobs and how many of each; and jobs whose steps are
+    large: their watchers and outputs."""
 
     watchers: Sequence[int] = (0, 1, 8, 64)
     short: int = 4
     long: int = 100
     turns: int = 4
-    large_watchers: Sequence[int] = (1, 64)
+    large: Sequence[tuple[int, OutputFormat]] = (
+        (1, OutputFormat.RAW),
+        (64, OutputFormat.RAW),
+        (1, OutputFormat.MP4),
+    )
     large_steps: int = 20
     large_frames: int = 13
     large_height: int = 480
@@ -136,7 +140,10 @@ class Watched:
 def measure_share(bundle: Path, folder: Path, shape: Shape) -> dict[str, Any]:
     """Milliseconds of the processor, by number of watchers: see docs/benchmarks.md."""
     counts = folder / "counts"
-    most = ("--max-streams", str(max(*shape.watchers, *shape.large_watchers) + 8))
+    most = (
+        "--max-streams",
+        str(max(*shape.watchers, *(watchers for watchers, _ in shape.large)) + 8),
+    )
     with serving(bundle, folder / "share", *most, "--log-level", "warning", counts=counts) as (
         process,
         address,
@@ -146,17 +153,20 @@ def measure_share(bundle: Path, folder: Path, shape: Shape) -> dict[str, Any]:
         large = server.submission(
             small_media(folder, shape.large_frames, shape.large_height, shape.large_width),
             shape.large_frames,
-            OutputFormat.MP4,
+            OutputFormat.RAW,
         )
         with server.watched_by(1) as watched:  # graphs are loaded, the reader's process is there
             watched.job(_steps(small, 1))
             watched.job(_steps(large, 1))
         small_rows = _small(server, small, shape)
-        large_rows = [_large(server, large, watchers, shape) for watchers in shape.large_watchers]
+        large_rows = [
+            _large(server, replace(large, output_format=output), watchers, shape)
+            for watchers, output in shape.large
+        ]
     return {
         "small": small_rows,
         "large": large_rows,
-        "real": [_real(row, large_rows[-1], shape.large_frames) for row in small_rows],
+        "real": _real(small_rows, large_rows, shape.large_frames),
     }
 
 
@@ -198,6 +208,7 @@ def _large(
         job = watched.job(_steps(submission, shape.large_steps))
     return {
         "watchers": watchers,
+        "output": submission.output_format.value,
         "size": f"{shape.large_width}x{shape.large_height}x{shape.large_frames}",
         "steps": shape.large_steps,
         "denoise_ms_a_step": round(job.taken.ms[Part.DENOISE] / shape.large_steps, 1),
@@ -208,23 +219,34 @@ def _large(
     }
 
 
-def _real(small: dict[str, Any], large: dict[str, Any], frames: int) -> dict[str, Any]:
+def _real(
+    small: Sequence[dict[str, Any]], large: Sequence[dict[str, Any]], frames: int
+) -> list[dict[str, Any]]:
     """Derived: the share of a segment of 77 frames at 832x480 on an H100. A step and a job cost
-    what they cost here; what goes with frames (kept, encoded, read) what the large job took."""
-    by_part = large["ms_by_part"]
-    a_frame = (by_part[Part.KEEPING] + by_part[Part.RESULT] + large["readers_ms"]) / frames
-    a_job = small["serving_ms_a_job"] + small["readers_ms_a_job"] + REAL_FRAMES * a_frame
-    return {
-        "watchers": small["watchers"],
-        "serving_ms_a_frame": round(a_frame, 2),
-        "share": {
-            f"{steps} steps, {what}": round(
-                (small["serving_ms_a_step"] * steps + a_job) / (1000 * step_s * steps), 4
+    what they cost in the small job; what the large job took above that goes with its frames."""
+    rows = []
+    for each in large:
+        (same,) = (row for row in small if row["watchers"] == each["watchers"])
+        a_job = same["serving_ms_a_job"] + same["readers_ms_a_job"]
+        steps_ms = same["serving_ms_a_step"] * each["steps"]
+        a_frame = max(0.0, each["serving_ms"] + each["readers_ms"] - a_job - steps_ms) / frames
+        shares = {
+            f"{steps} steps, {what}": (
+                same["serving_ms_a_step"] * steps + a_job + REAL_FRAMES * a_frame
             )
+            / (1000 * step_s * steps)
             for what, step_s in REAL_STEP_S.items()
             for steps in (20, 4)
-        },
-    }
+        }
+        rows.append(
+            {
+                "watchers": each["watchers"],
+                "output": each["output"],
+                "serving_ms_a_frame": round(a_frame, 2),
+                "share": {what: round(share, 4) for what, share in shares.items()},
+            }
+        )
+    return rows
 
 
 def _cost(

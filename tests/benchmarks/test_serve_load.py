@@ -13,9 +13,12 @@ from counted_server import Counts, Part, Reading
 from serving_share import Shape
 from toy_bundle import write_toy_bundle
 
+from wan_trt.server.submission import OutputFormat
+
 
 def test_every_number_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shape = Shape((0, 2), 1, 5, 1, (1,), 2, large_frames=5, large_height=64, large_width=64)
+    large = [(2, OutputFormat.MP4)]
+    shape = Shape((0, 2), 1, 5, 1, large, 2, large_frames=5, large_height=64, large_width=64)
     monkeypatch.setattr(serve_load, "SHAPE", shape)
     bundle = write_toy_bundle(tmp_path / "bundle").path
     out = tmp_path / "load.json"
@@ -27,9 +30,8 @@ def test_every_number_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert all(row["megabytes_s"] > 0 for row in result["fetch"])
     assert result["memory"]["jobs"] == 2
     serving = result["serving"]
-    assert [row["watchers"] for row in serving["small"]] == [
-        row["watchers"] for row in serving["real"]
-    ]
+    assert [row["watchers"] for row in serving["small"]] == [0, 2]
+    assert [row["watchers"] for row in serving["real"]] == [2]
     assert [row["events"] > 0 for row in serving["small"]] == [False, True]
     (large,) = serving["large"]
     assert all(ms > 0 for ms in large["ms_by_part"].values()), "every part was seen at work"
