@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 import grpc
 from server_process import children_of, serving, small_bundle, small_media, taken_by
-from serving_share import Shape, measure_share
+from serving_share import Shape, derive_real, measure_share
 
 from e2e.machine import describe_machine
 from wan_trt.engine.choices import RequestChoices, SamplingChoices
@@ -179,7 +179,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "fetch": [load.throughput(n, options.megabytes << 20) for n in (1, 4)],
                 "memory": load.memory(min(most, IDLE_JOBS)),
             }
-        result["serving"] = measure_share(bundle, folder, SHAPE)
+        share = measure_share(bundle, folder, SHAPE)
+        of_one = result["fetch"][0]["server_cpu_s_each_gb"]
+        share["real"] = derive_real(share["small"], share["large"][0], SHAPE, of_one)
+        result["serving"] = share
         result["load_after"] = round(os.getloadavg()[0], 2)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

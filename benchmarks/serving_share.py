@@ -27,8 +27,9 @@ from wan_trt.server.submission import OutputFormat, Submission
 
 FRAMES = 9
 SEGMENTS = 2
-REAL_FRAMES = 77
-REAL_STEP_S = {"all products at the FP8 peak": 0.87, "as published, bfloat16": 4.2}
+CHECKPOINT_STEPS = 4  # as servers have it by default
+REAL_FRAMES, REAL_SIZE = 77, (480, 832)
+REAL_STEP_S = {"the FP8 peak": 0.87, "as published": 4.2}
 """Of Animate-14B at 832x480 on an H100: 1717 TFLOP by 1979 TFLOP/s, and by the 410 TFLOP/s that
 upstream's times of I2V-A14B come to."""
 _SETTLED_S = 0.1
@@ -42,7 +43,7 @@ class Shape:
     watchers: Sequence[int] = (0, 1, 8, 64)
     short: int = 4
     long: int = 100
-    turns: int = 4
+    turns: int = 3
     large: Sequence[tuple[int, OutputFormat]] = (
         (1, OutputFormat.RAW),
         (64, OutputFormat.RAW),
@@ -166,7 +167,6 @@ def measure_share(bundle: Path, folder: Path, shape: Shape) -> dict[str, Any]:
     return {
         "small": small_rows,
         "large": large_rows,
-        "real": _real(small_rows, large_rows, shape.large_frames),
     }
 
 
@@ -219,34 +219,40 @@ def _large(
     }
 
 
-def _real(
-    small: Sequence[dict[str, Any]], large: Sequence[dict[str, Any]], frames: int
+def derive_real(
+    small: Sequence[dict[str, Any]], large: dict[str, Any], shape: Shape, fetch_s_a_gb: float
 ) -> list[dict[str, Any]]:
-    """Derived: the share of a segment of 77 frames at 832x480 on an H100. A step and a job cost
-    what they cost in the small job; what the large job took above that goes with its frames."""
+    """The share of a segment of 77 frames at 832x480 on an H100, by watchers. A step and a job cost
+    what they cost in the small job; keeping goes with bytes, reading with frames, as in the large
+    one; Fetch takes so much a GB."""
+    by_part, size = large["ms_by_part"], (shape.large_height, shape.large_width)
+    kept_ms_a_gb = (by_part[Part.KEEPING] + by_part[Part.RESULT]) / _kept_gb(
+        shape.large_frames, shape.large_steps, *size
+    )
+    readers_ms = REAL_FRAMES * large["readers_ms"] / shape.large_frames
+    fetch_ms = 1000 * fetch_s_a_gb * _frames_gb(REAL_FRAMES, *REAL_SIZE)
     rows = []
-    for each in large:
-        (same,) = (row for row in small if row["watchers"] == each["watchers"])
-        a_job = same["serving_ms_a_job"] + same["readers_ms_a_job"]
-        steps_ms = same["serving_ms_a_step"] * each["steps"]
-        a_frame = max(0.0, each["serving_ms"] + each["readers_ms"] - a_job - steps_ms) / frames
-        shares = {
-            f"{steps} steps, {what}": (
-                same["serving_ms_a_step"] * steps + a_job + REAL_FRAMES * a_frame
-            )
-            / (1000 * step_s * steps)
-            for what, step_s in REAL_STEP_S.items()
-            for steps in (20, 4)
-        }
-        rows.append(
-            {
-                "watchers": each["watchers"],
-                "output": each["output"],
-                "serving_ms_a_frame": round(a_frame, 2),
-                "share": {what: round(share, 4) for what, share in shares.items()},
-            }
-        )
+    for row in small:
+        shares = {}
+        for what, step_s in REAL_STEP_S.items():
+            for steps in (20, 4):
+                kept_ms = kept_ms_a_gb * _kept_gb(REAL_FRAMES, steps, *REAL_SIZE)
+                job_ms = row["serving_ms_a_job"] + readers_ms + kept_ms + fetch_ms
+                share = (row["serving_ms_a_step"] + job_ms / steps) / (1000 * step_s)
+                shares[f"{steps} steps, {what}"] = round(share, 4)
+        rows.append({"watchers": row["watchers"], "share": shares})
     return rows
+
+
+def _kept_gb(frames: int, steps: int, height: int, width: int) -> float:
+    """What is written of a segment: checkpoints with a solver's history, and frames."""
+    latents = 16 * ((frames - 1) // 4 + 2) * (height // 8) * (width // 8)
+    checkpoint_nbytes = 4 * (4 * latents + 3 * height * width)
+    return steps // CHECKPOINT_STEPS * checkpoint_nbytes / 1e9 + _frames_gb(frames, height, width)
+
+
+def _frames_gb(frames: int, height: int, width: int) -> float:
+    return frames * height * width * 3 / 1e9
 
 
 def _cost(
