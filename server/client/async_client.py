@@ -147,6 +147,17 @@ class AsyncClient:
     ) -> None:
         await self._result(self._do.fetch(job_id, Path(out), on_progress, follow))
 
+    async def generate(
+        self,
+        submission: Submission,
+        out: Path | str,
+        *,
+        timeout_s: float | None = None,
+        on_event: OnEvent | None = None,
+        previews: PreviewChoice | None = None,
+    ) -> None:
+        await self._result(self._do.generate(submission, Path(out), timeout_s, on_event, previews))
+
     async def close(self) -> None:
         await self._channel.close()
 
@@ -190,7 +201,9 @@ class AsyncClient:
                     case Open():
                         if stream is not None:
                             stream.cancel()
-                        stream = self._methods[step.method](step.request, metadata=self._metadata)
+                        stream = self._methods[step.method](
+                            step.request, timeout=step.timeout_s, metadata=self._metadata
+                        )
                     case _:
                         outcome = await self._outcome(step, stream)
                 step = advance(operation, outcome)

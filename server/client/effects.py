@@ -40,6 +40,7 @@ class Open:
 
     method: str
     request: Message
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from uuid import uuid4
 from grpc_health.v1 import health_pb2
 
 from wan_trt.engine.request import Event
-from wan_trt.server.client import transfers
+from wan_trt.server.client import one_call, transfers
 from wan_trt.server.client.bundles import BundleInfo, bundle_from_wire
 from wan_trt.server.client.effects import Ask, Emit, Open, Operation, Receive, heard
 from wan_trt.server.client.news import JobPage, JobQuery, PreviewChoice, news_from_wire
@@ -154,6 +154,21 @@ class Operations:
     ) -> Operation[None]:
         request = wire.FetchRequest(job_id=job_id, follow=follow)
         return transfers.fetch(request, out, on_progress, self._outage)
+
+    def generate(
+        self,
+        submission: Submission,
+        out: Path,
+        timeout_s: float | None,
+        on_event: OnEvent | None,
+        previews: PreviewChoice | None,
+    ) -> Operation[None]:
+        request = wire.GenerateRequest(
+            job=submission_to_wire(submission),
+            preview=None if previews is None else previews.to_wire(),
+        )
+        hear = on_event or (lambda _: None)
+        return one_call.generate(request, timeout_s, out, hear, self._outage)
 
     def _answer(self, method: str, request: Any) -> Operation[Any]:
         """Of a call that may be repeated."""

@@ -179,6 +179,20 @@ class Client:
         """
         self._result(self._do.fetch(job_id, Path(out), on_progress, follow))
 
+    def generate(
+        self,
+        submission: Submission,
+        out: Path | str,
+        *,
+        timeout_s: float | None = None,
+        on_event: OnEvent | None = None,
+        previews: PreviewChoice | None = None,
+    ) -> None:
+        """Ask for a video and write it to a file, in one call for short jobs. The job ends with the
+        call, also when that is cut off or left; it has `timeout_s` for all of it. Raises the error
+        that ended the job, and UnavailableError where the connection did."""
+        self._result(self._do.generate(submission, Path(out), timeout_s, on_event, previews))
+
     def close(self) -> None:
         self._channel.close()
 
@@ -223,7 +237,9 @@ class Client:
                     case Open():
                         if stream is not None:
                             stream.cancel()
-                        stream = self._methods[step.method](step.request, metadata=self._metadata)
+                        stream = self._methods[step.method](
+                            step.request, timeout=step.timeout_s, metadata=self._metadata
+                        )
                     case _:
                         outcome = self._outcome(step, stream)
                 step = advance(operation, outcome)

@@ -17,8 +17,15 @@ from serving import MakeSubmission
 from toy_bundle import write_toy_bundle
 
 from wan_trt.engine import Bundle, Event, JobState
-from wan_trt.engine.errors import MediaError, NotFoundError
-from wan_trt.server.client import AsyncClient, Client, OutputFormat, Retries
+from wan_trt.engine.errors import CancelledError, DeadlineError, MediaError, NotFoundError
+from wan_trt.server.client import (
+    AsyncClient,
+    Client,
+    OutputFormat,
+    PreviewChoice,
+    PreviewEvent,
+    Retries,
+)
 from wan_trt.server.errors import NotReadyError, UnavailableError
 from wan_trt.server.server import Server
 
@@ -217,3 +224,73 @@ def test_a_cancelled_task_ends_its_call(
             assert (await far.cancel(job_id)).job_id == job_id
 
     asyncio.run(give_up())
+
+
+def test_a_video_in_one_call_is_whole_when_its_content_is_cut(
+    far: Client,
+    proxy: CuttingProxy,
+    client: Client,
+    make_submission: MakeSubmission,
+    tmp_path: Path,
+) -> None:
+    states: list[JobState] = []
+
+    def cut_at_the_end(event: Event) -> None:
+        states.append(event.state)
+        if event.state.final:
+            proxy.cut_after(1)
+
+    submission = make_submission(client, steps=2)
+    far.generate(submission, tmp_path / "out.mp4", on_event=cut_at_the_end)
+    assert states[-1] is JobState.DONE
+    (job,) = client.list_jobs()
+    assert (tmp_path / "out.mp4").read_bytes() == b"".join(client.fetch_chunks(job.job_id))
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_a_job_in_one_call_ends_with_it(
+    far: Client,
+    proxy: CuttingProxy,
+    client: Client,
+    make_submission: MakeSubmission,
+    tmp_path: Path,
+) -> None:
+    long = make_submission(client, steps=1000)
+    with pytest.raises(UnavailableError, match="ended with its call"):
+        far.generate(long, tmp_path / "out.mp4", on_event=lambda _: proxy.cut_after(1))
+    with pytest.raises(DeadlineError, match=r"within 1 s|the time that it was given"):
+        client.generate(long, tmp_path / "out.mp4", timeout_s=1.0)
+
+    async def leave() -> None:
+        async with AsyncClient(far.target) as impatient:
+            async with asyncio.timeout(1):
+                await impatient.generate(long, tmp_path / "out.mp4")
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(leave())
+    jobs = list(client.list_jobs())
+    assert len(jobs) == 3
+    for job in jobs:
+        with pytest.raises((CancelledError, DeadlineError)):
+            client.wait(job.job_id)
+    assert list(tmp_path.glob("out.mp4*")) == []
+
+
+def test_a_video_in_one_asynchronous_call(
+    client: Client, make_submission: MakeSubmission, tmp_path: Path
+) -> None:
+    seen: list[Event] = []
+
+    async def generate() -> None:
+        async with AsyncClient(client.target) as there:
+            await there.generate(
+                make_submission(client, steps=2),
+                tmp_path / "out.mp4",
+                on_event=seen.append,
+                previews=PreviewChoice(),
+            )
+
+    asyncio.run(generate())
+    assert any(isinstance(event, PreviewEvent) for event in seen)
+    (job,) = client.list_jobs()
+    assert (tmp_path / "out.mp4").read_bytes() == b"".join(client.fetch_chunks(job.job_id))
