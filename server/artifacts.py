@@ -112,9 +112,8 @@ def _await(record: JobRecord, until: Callable[[], bool], wanted: Wanted) -> bool
     """Wait for it; False where nobody wants it any more. Raises the error of a job that ends
     before."""
     go_on = record.wait(lambda: until() or record.latest.state.final, wanted)
-    latest = record.latest
-    if go_on and latest.state.final and latest.state is not JobState.DONE and latest.error:
-        raise latest.error
+    if go_on:
+        record.require_no_failure()
     return go_on
 
 

@@ -184,17 +184,22 @@ class Intake:
                 self._opened[stored.job_id] = opened
             return output
 
-        self._engine.submit(
-            opened.request,
-            open_sink,
-            lambda event: self._tell(record, event),
-            stored.job_id,
-            keep=output,
-            resume=output.checkpoint,
-            deadline=stored.deadline,
-            owner=stored.owner,
-            priority=record.submission.priority,
-        )
+        try:
+            self._engine.submit(
+                opened.request,
+                open_sink,
+                lambda event: self._tell(record, event),
+                stored.job_id,
+                keep=output,
+                resume=output.checkpoint,
+                deadline=stored.deadline,
+                owner=stored.owner,
+                priority=record.submission.priority,
+            )
+        except BaseException:  # it may be refused when its sink is open
+            with self._lock:
+                self._opened.pop(stored.job_id, None)
+            raise
 
 
 def _checked_input(path: Path, name: str) -> Path:

@@ -11,7 +11,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from wan_trt.engine.errors import CancelledError, InputError, StorageFullError, WanTrtError
+from wan_trt.engine.errors import (
+    CancelledError,
+    InputError,
+    StorageFullError,
+    WanTrtError,
+    without_frames,
+)
 from wan_trt.engine.request import Event, JobState
 from wan_trt.server.errors import NotReadyError, UnavailableError
 from wan_trt.server.store.store import SegmentRow, Store, StoredJob
@@ -26,6 +32,9 @@ class JobRecord:
     Its events lie in the job store, and count when they are there: a watcher can come late or
     come back, also to the next process. They are numbered here: a job that is taken up again goes
     on counting.
+
+    Who writes may wait for the disk, and for whoever `on_final` waits for. Who reads or wakes does
+    not wait for who writes: among them is the one thread in which gRPC tells that callers left.
     """
 
     def __init__(
@@ -58,17 +67,21 @@ class JobRecord:
         self._left: Callable[[], None] | None = None
         self._waiting: list[Event] = []  # for room in the store
         self._leaving: UnavailableError | None = None
-        self._changed = threading.Condition()
+        self._writing = threading.RLock()
+        self._changed = threading.Condition()  # held for a moment, and never for the disk
 
     def add(self, event: Event) -> None:
-        """Store the next event and wake the watchers. Nothing follows a final event.
+        """Store the next event and wake the watchers. Nothing follows a final event. Of an error
+        it keeps no frames.
 
         Where the store has no room the event waits: for the next one, or for `flush`.
         """
-        with self._changed:
+        with self._writing:
             last = self._waiting[-1] if self._waiting else self._latest
             if last is not None and last.state.final:
                 return
+            if isinstance(event.error, WanTrtError):
+                event = replace(event, error=without_frames(event.error))
             number = last.sequence + 1 if last is not None else 1
             elapsed_s = self._before_s + event.elapsed_s
             self._waiting.append(replace(event, sequence=number, elapsed_s=elapsed_s))
@@ -76,7 +89,7 @@ class JobRecord:
 
     def flush(self) -> None:
         """Store what waits, as far as there is room."""
-        with self._changed:
+        with self._writing:
             while self._waiting:
                 event = self._waiting[0]
                 try:
@@ -85,14 +98,17 @@ class JobRecord:
                     _log.warning("job %s, event %d: %s", self.job_id, event.sequence, error)
                     return
                 if event.state.final:
-                    self._finished = time.time()
                     self._on_final(self, event)
-                self._latest = self._waiting.pop(0)
-                self._changed.notify_all()
+                del self._waiting[0]
+                with self._changed:
+                    self._latest = event
+                    if event.state.final:
+                        self._finished = time.time()
+                    self._changed.notify_all()
 
     def fail(self, error: WanTrtError) -> None:
         """End the job where the engine cannot say so itself."""
-        with self._changed:
+        with self._writing:
             last = self._latest or Event(0, self.job_id, JobState.QUEUED)
             cancelled = isinstance(error, CancelledError)
             self.add(
@@ -114,7 +130,7 @@ class JobRecord:
 
     def count_from_here(self) -> None:
         """What ran so far was not the engine, which counts its seconds from its own beginning."""
-        with self._changed:
+        with self._writing:
             self._before_s = self._latest.elapsed_s if self._latest else 0.0
 
     @property
@@ -126,21 +142,22 @@ class JobRecord:
     @property
     def status(self) -> JobStatus:
         with self._changed:
-            latest, asked = self.latest, self.submission
-            return JobStatus(
-                self.job_id,
-                latest.state,
-                asked.output_format,
-                self.nbytes(latest),
-                latest,
-                title=asked.title,
-                labels=asked.labels,
-                priority=asked.priority,
-                bundle=self.bundle,
-                submitted=self._submitted,
-                finished=self._finished if latest.state.final else None,
-                video=self.video,
-            )
+            latest, finished = self.latest, self._finished
+        asked = self.submission
+        return JobStatus(
+            self.job_id,
+            latest.state,
+            asked.output_format,
+            self.nbytes(latest),
+            latest,
+            title=asked.title,
+            labels=asked.labels,
+            priority=asked.priority,
+            bundle=self.bundle,
+            submitted=self._submitted,
+            finished=finished if latest.state.final else None,
+            video=self.video,
+        )
 
     def nbytes(self, event: Event) -> int:
         """Length of the result; 0 for one that is not there, or not there any more."""
@@ -163,7 +180,7 @@ class JobRecord:
         with self._changed:
             while not until() and wanted():
                 if self._leaving is not None:
-                    raise self._leaving
+                    raise without_frames(self._leaving)
                 self._changed.wait()
             return wanted()
 
@@ -218,7 +235,7 @@ class JobRecord:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """In here the frames in the spool stay, also when the job is over."""
-        with self._changed:
+        with self._writing, self._changed:  # not while the job ends: its frames are on their way
             self._readers += 1
         try:
             yield
@@ -239,6 +256,12 @@ class JobRecord:
                 return
             self._segments = []
         action()
+
+    def require_no_failure(self) -> None:
+        """Raises the error that the job ended with, if it did."""
+        latest = self.latest
+        if latest.state.final and isinstance(latest.error, WanTrtError):
+            raise without_frames(latest.error)
 
     def result(self) -> Path:
         """The finished file. Raises NotReadyError while there is none, or when none will be."""

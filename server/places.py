@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from wan_trt.engine.errors import without_frames
 from wan_trt.server.bundles.registry import BundleEntry, BundleRegistry
 from wan_trt.server.errors import QueueFullError, UnavailableError
 from wan_trt.server.principal import Principal
@@ -44,7 +45,7 @@ class Places:
         QuotaError, or what `refuse` was given."""
         with self._lock:
             if self._refusal is not None:
-                raise self._refusal
+                raise without_frames(self._refusal)
             entry = self._bundles.choose(bundle)
             if len(self._places) >= self._most:
                 raise QueueFullError(

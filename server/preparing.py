@@ -12,9 +12,17 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from wan_trt.engine.errors import CancelledError, DeadlineError, ExecutionError, WanTrtError
+from wan_trt.engine.errors import (
+    CancelledError,
+    DeadlineError,
+    ExecutionError,
+    NotFoundError,
+    StorageFullError,
+    WanTrtError,
+)
 from wan_trt.engine.request import Event, JobState
 from wan_trt.preprocess.progress import Progress
 from wan_trt.server.driven import DrivenSubmission
@@ -111,12 +119,16 @@ class Preparing:
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
-            self._prepare(job)
+            try:
+                self._prepare(job)
+            except Exception:  # the job store failed: those that wait behind it are no worse for it
+                _log.exception("job %s: how its preparation ended", job.record.job_id)
             with self._changed:
                 del self._jobs[job.record.job_id]
                 cancelled = job.cancelled
             if cancelled and not job.record.latest.state.final:
-                self._cancel(job.record.job_id)
+                with suppress(NotFoundError):  # it has ended here: its last event waits for room
+                    self._cancel(job.record.job_id)
 
     def _next(self) -> DrivenJob | None:
         with self._changed:
@@ -135,7 +147,7 @@ class Preparing:
 
         try:
             self._require_wanted(job)
-            self._store.begin_work(job.record.job_id)
+            _begin_work(self._store, job.record.job_id)
             try:
                 opened = job.driven.prepare(look)
             finally:
@@ -201,7 +213,13 @@ class _Telling:
             elapsed_s=now - self._began,
         )
         self._on_event(self._record, event)
-        self._store.begin_work(self._record.job_id)  # an event says that no work goes on
+        _begin_work(self._store, self._record.job_id)  # an event says that no work goes on
+
+
+def _begin_work(store: Store, job_id: str) -> None:
+    """Without room for it the job is not blamed if the process dies now."""
+    with suppress(StorageFullError):
+        store.begin_work(job_id)
 
 
 def _fault(job: DrivenJob) -> WanTrtError | None:

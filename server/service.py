@@ -125,8 +125,7 @@ class VideoService(wire_grpc.VideoServiceServicer):
                 yield wire.GenerateResponse(job=status_to_wire(record.status))
                 for event in watch(record, self._jobs.of_bundles, 0, preview, context.is_active):
                     yield wire.GenerateResponse(event=event)
-                if (error := record.latest.error) is not None:
-                    raise error
+                record.require_no_failure()
                 wanted = wire.FetchRequest()
                 for chunk in self._artifact(record, wanted, caller, context.is_active):
                     yield wire.GenerateResponse(content=_content(chunk))

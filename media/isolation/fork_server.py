@@ -6,6 +6,9 @@ no job store. Requests come as packets of JSON, one answer each:
 
     {"ask": "fork", ...} and a socket   ->  {"pid": N}
     {"ask": "end", "pid": N, ...}       ->  {"status": exit code or -signal; null: not yet}
+
+A process id that is not of its own readers has no status: it may be of one that an earlier fork
+server had, and by now of anybody.
 """
 
 from __future__ import annotations
@@ -39,18 +42,20 @@ def main(descriptor: int) -> None:
     leave_network()
     Image.init()
     gc.freeze()
-    ended: dict[int, int] = {}
+    readers: dict[int, int | None] = {}  # how they ended; None: they live
     with socket.socket(fileno=descriptor) as control:
         while True:
             packet, descriptors, _, _ = socket.recv_fds(control, PACKET_NBYTES, 1)
             if not packet:
                 return
             request = json.loads(packet)
-            _reap(ended)
+            _reap(readers)
             if request["ask"] == "fork":
                 answer = _fork(request, descriptors[0], control)
+                if "pid" in answer:
+                    readers[answer["pid"]] = None
             else:
-                answer = {"status": _end(request["pid"], request["grace_s"], ended)}
+                answer = {"status": _end(request["pid"], request["grace_s"], readers)}
             with contextlib.suppress(BrokenPipeError):
                 control.send(json.dumps(answer).encode("ascii"))
 
@@ -79,27 +84,32 @@ def _fork(request: dict[str, Any], descriptor: int, control: socket.socket) -> d
         os._exit(status)
 
 
-def _end(child: int, grace_s: float, ended: dict[int, int]) -> int | None:
+def _end(reader: int, grace_s: float, readers: dict[int, int | None]) -> int | None:
     """How a reader ended, by itself within `grace_s` or killed; None where it sleeps in the kernel
-    (a disk that does not answer)."""
-    _wait(child, grace_s, ended)
-    if child not in ended:
-        os.kill(child, signal.SIGKILL)
-        _wait(child, _KILL_S, ended)
-    return ended.pop(child, None)
+    (a disk that does not answer), and for what is no reader."""
+    if reader not in readers:
+        return None
+    _wait(reader, grace_s, readers)
+    if readers[reader] is None:
+        os.kill(reader, signal.SIGKILL)
+        _wait(reader, _KILL_S, readers)
+    status = readers[reader]
+    if status is not None:
+        del readers[reader]
+    return status
 
 
-def _wait(child: int, seconds: float, ended: dict[int, int]) -> None:
+def _wait(reader: int, seconds: float, readers: dict[int, int | None]) -> None:
     deadline = time.monotonic() + seconds
     while True:
-        _reap(ended)
-        if child in ended or time.monotonic() >= deadline:
+        _reap(readers)
+        if readers[reader] is not None or time.monotonic() >= deadline:
             return
         time.sleep(_LOOK_S)
 
 
-def _reap(ended: dict[int, int]) -> None:
+def _reap(readers: dict[int, int | None]) -> None:
     """Note how readers ended; also those that nobody asks about leave no zombie."""
     with contextlib.suppress(ChildProcessError):
         while (found := os.waitpid(-1, os.WNOHANG))[0]:
-            ended[found[0]] = os.waitstatus_to_exitcode(found[1])
+            readers[found[0]] = os.waitstatus_to_exitcode(found[1])

@@ -390,6 +390,33 @@ def test_the_fork_server_is_started_again(videos: NumberedVideos) -> None:
     server.close()
 
 
+def test_jobs_of_a_fork_server_that_died_are_no_harm_to_those_of_the_next(
+    videos: NumberedVideos,
+) -> None:
+    """The pids of their readers mean nothing to it, or somebody else."""
+    video = videos.make(count=4)
+    server = ForkServer()
+    first = IsolatedMedia(fork_server=server)
+    first.frames(video)
+    assert first.pid is not None
+    pid = first.pid
+    parent = int(Path(f"/proc/{pid}/status").read_text().split("PPid:\t")[1].split()[0])
+    os.kill(parent, signal.SIGKILL)
+    until(lambda: not alive(pid))
+    second = IsolatedMedia(fork_server=server)
+    frames = second.frames(video)
+    first.close()  # it has not been asked since
+    assert frames.read(0, 4).shape[0] == 4
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        assert server.end(stranger.pid) is None
+        assert alive(stranger.pid)
+        stranger.kill()
+    assert server.end(stranger.pid) is None  # there is none any more
+    assert frames.read(0, 4).shape[0] == 4
+    second.close()
+    server.close()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_readers_end_with_who_started_them(videos: NumberedVideos, number: signal.Signals) -> None:
     script = (

@@ -25,8 +25,10 @@ from wan_trt.engine.choices import RequestChoices, SamplingChoices
 from wan_trt.engine.errors import (
     CancelledError,
     DeadlineError,
+    ExecutionError,
     InputError,
     MediaLimitError,
+    StorageFullError,
     WanTrtError,
 )
 from wan_trt.engine.request import Event
@@ -251,6 +253,40 @@ def test_preparation_can_be_cancelled(finding: Client, files: DriverFiles, tmp_p
     last = list(watching)[-1]
     assert last.state is JobState.CANCELLED
     assert not list(tmp_path.glob("data*/jobs/*"))
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize(
+    "error", [StorageFullError("full"), ExecutionError("the job store failed")], ids=type
+)
+def test_a_store_that_cannot_be_written_is_no_end_of_all_preparing(
+    make_server: Callable[..., Any],
+    networks: NetworkFolder,
+    files: DriverFiles,
+    monkeypatch: pytest.MonkeyPatch,
+    error: WanTrtError,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    server = make_server(jobs=JobOptions(networks=networks))
+    with Client(str(server.address), timeout_s=60) as client:
+        first = client.submit(submission(client, files))
+        next_of(client.watch(first), "poses")
+        with monkeypatch.context() as patch:
+            patch.setattr(server._data.store, "add_event", fail)
+            patch.setattr(server._data.store, "begin_work", fail)
+            time.sleep(0.6)  # it tells how far it is
+            client.cancel(first)
+            time.sleep(0.3)
+        server._tidy()
+        with pytest.raises(type(error) if isinstance(error, ExecutionError) else CancelledError):
+            client.wait(first)
+        second = client.submit(submission(client, files))
+        next_of(client.watch(second), "poses")
+        client.cancel(second)
+        with pytest.raises(CancelledError):
+            client.wait(second)
 
 
 def test_a_preparation_that_was_killed_is_made_again(
