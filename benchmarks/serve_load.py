@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 import grpc
 from server_process import children_of, serving, small_bundle, small_media, taken_by
+from serving_share import Shape, derive_real, measure_share
 
 from e2e.machine import describe_machine
 from wan_trt.engine.choices import RequestChoices, SamplingChoices
@@ -40,7 +41,7 @@ FRAMES = 9
 IDLE_JOBS = 32
 LONG = 1000  # steps: such a job does not end by itself here
 FETCHED_NBYTES = 256 << 20
-STEPS = 100
+SHAPE = Shape()
 Result = TypeVar("Result")
 
 
@@ -97,27 +98,6 @@ class Load:
             "megabytes_s": round(fetched / took_s / 1e6, 1),
             "server_cpu_s_each_gb": round(cpu_s / fetched * 1e9, 2),
             "server_cpu_share": round(cpu_s / took_s, 2),
-        }
-
-    def serving_share(self, watchers: int) -> dict[str, float]:
-        """Processor time of the server for a job with so many watchers, ms a step."""
-        began = self._cpu_s()
-        with Client(self._address) as client:
-            job_id = client.submit(self._wish(STEPS))
-
-            def watch(stub: Any) -> int:
-                return sum(1 for _ in stub.Watch(wire.WatchRequest(job_id=job_id)))
-
-            events = sum(self._together(watchers, watch)) if watchers else 0
-            while not client.get(job_id).state.final:
-                time.sleep(0.5)
-        segments = -(-(FRAMES - 1) // 4)
-        used = self._cpu_s() - began
-        return {
-            "watchers": watchers,
-            "events": events,
-            "server_cpu_s": round(used, 3),
-            "ms_a_step": round(1000 * used / STEPS / segments, 3),
         }
 
     def memory(self, jobs: int) -> dict[str, float]:
@@ -193,14 +173,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         limits = ("--max-unfinished", str(most + 8), "--log-level", "warning")
         with serving(bundle, folder / "data", *limits) as (process, address):
             load = Load(address, process.pid, folder / "data", small_media(folder, FRAMES))
-            result = {
+            result: dict[str, Any] = {
                 "machine": machine,
                 "latencies": [load.latencies(clients) for clients in options.clients],
                 "fetch": [load.throughput(n, options.megabytes << 20) for n in (1, 4)],
-                "serving": [load.serving_share(watchers) for watchers in (0, 1, 8)],
                 "memory": load.memory(min(most, IDLE_JOBS)),
-                "load_after": round(os.getloadavg()[0], 2),
             }
+        share = measure_share(bundle, folder, SHAPE)
+        of_one = result["fetch"][0]["server_cpu_s_each_gb"]
+        share["real"] = derive_real(share["small"], share["large"][0], SHAPE, of_one)
+        result["serving"] = share
+        result["load_after"] = round(os.getloadavg()[0], 2)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
     return 0

@@ -263,7 +263,8 @@ def _pages_in_use(log: str) -> float:
 
 def _files_of_work(data: Path) -> int:
     """Inputs, spools, checkpoints and half uploads: nothing of it is left of jobs that are done."""
-    files = [path for path in data.rglob("*") if path.is_file()]
+    # Not Path.rglob: what the server forgets meanwhile may go between two looks.
+    files = [Path(folder) / name for folder, _, names in os.walk(data) for name in names]
     in_jobs = [path for path in files if (data / "jobs") in path.parents]
     halves = [path for path in files if path.name.endswith(".partial")]
     return len(halves) + sum(not path.name.startswith("result.") for path in in_jobs)

@@ -43,14 +43,24 @@ def taken_by(pid: int, data: Path) -> Taken:
 
 @contextmanager
 def serving(
-    bundle: Path, data: Path, *options: str, errors: Path | None = None
+    bundle: Path,
+    data: Path,
+    *options: str,
+    errors: Path | None = None,
+    counts: Path | None = None,
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server's process and its address; `options` are those of `wan-trt serve`, `errors` gets
-    what it writes to stderr. Raises ChildProcessError where it ends before it listens."""
-    code = "import sys; from wan_trt.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    path = str(ROOT / "tests" / ".path")
+    what it writes to stderr, `counts` what its parts take of the processor (counted_server.py).
+    Raises ChildProcessError where it ends before it listens."""
+    home, counted = (
+        ("wan_trt.cli.main", []) if counts is None else ("counted_server", [str(counts)])
+    )
+    paths = [str(ROOT / "tests" / ".path"), str(ROOT / "benchmarks")]
+    code = (
+        f"import sys; sys.path[:0] = {paths}; from {home} import main; sys.exit(main(sys.argv[1:]))"
+    )
     command = [
-        *(sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); {code}"),
+        *(sys.executable, "-c", code, *counted),
         *("serve", str(bundle), "--listen", "127.0.0.1:0", "--threads", "1"),
         *("--data", str(data), "--reserve-gigabytes", "0", "--grace", "0", *options),
     ]
@@ -82,12 +92,14 @@ def small_bundle(folder: Path) -> Path:
     return folder / "bundle"
 
 
-def small_media(folder: Path, frames: int) -> dict[str, Path]:
+def small_media(
+    folder: Path, frames: int, height: int = HEIGHT, width: int = WIDTH
+) -> dict[str, Path]:
     """Random files of a job, by the field that names them."""
     generator = np.random.default_rng(0)
     shapes = {
         "reference": (1, 40, 30, 3),
-        "pose": (frames, HEIGHT, WIDTH, 3),
+        "pose": (frames, height, width, 3),
         "face": (frames, 16, 16, 3),
     }
     files = {name: folder / f"{name}.safetensors" for name in shapes}

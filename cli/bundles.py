@@ -114,9 +114,12 @@ def _remove(client: Client, arguments: argparse.Namespace) -> None:
     else:
         status = _found(client, name)
         if status.state != "broken":
+            told = 0
             status = client.drain_bundle(name)
-            while status.unfinished_jobs:
-                print(f"{name}: {status.unfinished_jobs} jobs to go", file=sys.stderr)
+            while jobs := status.unfinished_jobs:
+                if jobs != told:
+                    print(f"{name}: {jobs} job{'s' * (jobs > 1)} to go", file=sys.stderr)
+                    told = jobs
                 time.sleep(_LOOK_S)
                 status = _found(client, name)
         client.remove_bundle(name)
@@ -137,13 +140,14 @@ def _row(bundle: BundleInfo) -> tuple[str, ...]:
         f"{lora.name} x{lora.strength:g}" + (f" ({lora.expert.value})" if lora.expert else "")
         for lora in bundle.loras
     ]
+    known = sampling.steps > 0  # not while it loads, nor where it is broken
     return (
         bundle.name,
         bundle.state,
         f"{bundle.unfinished_jobs}",
-        bundle.model,
+        bundle.model if known else "",
         bundle.precision,
-        f"{sampling.steps} steps, {sampling.solver.value}",
+        f"{sampling.steps} steps, {sampling.solver.value}" if known else "",
         ", ".join(loras) or "-",
         bundle.digest[:12],
     )

@@ -91,10 +91,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from wan_trt.cli.progress import ProgressLine
     from wan_trt.engine import Bundle
-    from wan_trt.media import RequestFiles, open_request, open_sink
-    from wan_trt.media.audio_track import require_sound
+    from wan_trt.media import RequestFiles, SoundFile, open_request, open_sink
     from wan_trt.media.overwriting import require_no_input
     from wan_trt.media.partial_output import try_place, write_text
+    from wan_trt.media.sound_reader import require_sound
 
     bundle = Bundle.open(arguments.bundle)
     files = RequestFiles(
@@ -137,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
                 width=request.width,
                 frame_count=request.frame_count,
                 rate=request.rate,
-                audio_from=Path(sound) if sound else None,
+                audio_from=SoundFile(Path(sound)) if sound else None,
             )
 
         with open_engine(bundle, arguments.device, arguments.threads) as engine:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import argparse
 
-from wan_trt.cli.server_options import add_server_argument, connected
+from wan_trt.cli.server_options import add_connection_arguments, connected
 
 SUMMARY = "ask whether a server takes jobs"
 EXAMPLES = ("wan-trt health", "wan-trt health --server 10.0.0.5:50051 --timeout 2")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_server_argument(parser)
+    add_connection_arguments(parser)
+    parser.set_defaults(patience_s=0.0)  # it asks once
     parser.add_argument(
         "--timeout",
         dest="timeout_s",

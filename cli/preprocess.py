@@ -107,7 +107,7 @@ def _write(
     arguments: argparse.Namespace, prepared: Prepared, stage: Path, on_progress: OnProgress
 ) -> None:
     """All videos together, a few frames at a time: each frame of the driver is decoded once."""
-    from wan_trt.media import open_pixel_writer
+    from wan_trt.media import SoundFile, open_pixel_writer
     from wan_trt.preprocess.frame_ranges import pieces
     from wan_trt.preprocess.progress import Progress
 
@@ -129,7 +129,7 @@ def _write(
                     width=source.width,
                     frame_count=source.count,
                     rate=source.rate,
-                    audio_from=arguments.video if name.startswith("src_pose") else None,
+                    audio_from=SoundFile(arguments.video) if name.startswith("src_pose") else None,
                 )
                 unfinished.callback(writer.abort)
                 writers.append((source, writer))

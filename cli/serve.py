@@ -76,19 +76,23 @@ def run(arguments: argparse.Namespace) -> int:
         from wan_trt.cli.serve_options import scheduling_options, server_options
         from wan_trt.engine import Bundle
         from wan_trt.server.telemetry.logs import logging_to
+        from wan_trt.server.telemetry.metrics import tool_version
 
         settings = configuration.settings
         watching = settings.watching
         stack.enter_context(logging_to(sys.stderr, watching.log_format, watching.log_level))
         options, model = server_options(settings), settings.model
-        engine = open_engine(
-            Bundle.open(model.bundle), model.device, model.threads, scheduling_options(settings)
-        )
+        bundle = Bundle.open(model.bundle)
+        engine = open_engine(bundle, model.device, model.threads, scheduling_options(settings))
         stack.callback(engine.close)
         folder = settings.storage.data or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="wan-trt-"))
         )
         server = stack.enter_context(Server(engine, folder, options))
+        _log.info(
+            "wan-trt %s serves %s (%s) on %s",
+            *(tool_version(), bundle.path, bundle.digest[:12], model.device),
+        )
         if missing := options.security.missing(options.listen):
             _log.warning(
                 "insecure: whoever reaches this port does so without %s", " and ".join(missing)

@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 
 
 def add_server_argument(parser: argparse.ArgumentParser) -> None:
+    """Where the server is, who asks, and how long to try."""
+    add_connection_arguments(parser)
+    parser.add_argument(
+        "--patience",
+        dest="patience_s",
+        metavar="SECONDS",
+        type=float,
+        default=30.0,
+        help="how long to try again while no server answers; transfers and watches go on where "
+        "they were cut off (default: %(default)g)",
+    )
+
+
+def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--server",
         metavar="HOST:PORT",
@@ -49,15 +63,6 @@ def add_server_argument(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tls-key", metavar="FILE", type=Path, help="the private key of --tls-cert (PEM)"
-    )
-    parser.add_argument(
-        "--patience",
-        dest="patience_s",
-        metavar="SECONDS",
-        type=float,
-        default=30.0,
-        help="how long to try again while no server answers; transfers and watches go on where "
-        "they were cut off (default: %(default)g)",
     )
 
 

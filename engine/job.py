@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from wan_trt.engine.checkpoint import Checkpoint, Checkpoints
 from wan_trt.engine.cursor import Cursor
@@ -122,6 +123,11 @@ class Job:
     def passes(self, step: Step) -> int:
         """Forward passes of the network in a step."""
         return 1 if self.request.guidance(step.expert) == 1 else 2
+
+    @cached_property
+    def segment_passes(self) -> Sequence[int]:
+        """Those of each step of a segment: the same in all of them, and asked for after each."""
+        return [self.passes(self.step(index)) for index in range(self.schedule.steps)]
 
     def check(self) -> None:
         """Called within units and between them: raises CancelledError, DeadlineError or

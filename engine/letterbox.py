@@ -57,13 +57,29 @@ class Letterbox:
         self, frame: NDArray[np.uint8], interpolation: int = cv2.INTER_LINEAR
     ) -> NDArray[np.uint8]:
         """Fit a frame, uint8 [source_height, source_width, 3], into [height, width, 3]."""
+        canvas = np.empty((self.height, self.width, 3), dtype=np.uint8)
+        self.apply_to(canvas, frame, interpolation)
+        return canvas
+
+    def apply_to(
+        self,
+        canvas: NDArray[np.uint8],
+        frame: NDArray[np.uint8],
+        interpolation: int = cv2.INTER_LINEAR,
+    ) -> None:
+        """Fit a frame into `canvas`, uint8 [height, width, 3], whatever was in it before."""
         inner_height, inner_width = self.inner_size
         top, left = self.offset
-        canvas = np.zeros((self.height, self.width, 3), dtype=np.uint8)
-        canvas[top : top + inner_height, left : left + inner_width] = cv2.resize(
-            frame, (inner_width, inner_height), interpolation=interpolation
-        )
-        return canvas
+        rows = canvas[top : top + inner_height]
+        inside = rows[:, left : left + inner_width]
+        cv2.resize(frame, (inner_width, inner_height), dst=inside, interpolation=interpolation)
+        for bar in (
+            canvas[:top],
+            canvas[top + inner_height :],
+            rows[:, :left],
+            rows[:, left + inner_width :],
+        ):
+            bar[:] = 0
 
     def map_points(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Points [.., 3] of (x, y, score) in the picture -> the same points in the canvas."""

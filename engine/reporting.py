@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from wan_trt.engine.cursor import Cursor
 from wan_trt.engine.errors import WanTrtError
-from wan_trt.engine.request import Event, JobState, Step
+from wan_trt.engine.request import Event, JobState
 from wan_trt.engine.schedule import Schedule
 from wan_trt.engine.scheduling.unit import Stage, Unit
 from wan_trt.engine.segments import SegmentPlan
@@ -33,9 +33,8 @@ class Standing(Protocol):
     @property
     def following(self) -> Cursor | None: ...
 
-    def step(self, index: int) -> Step: ...
-
-    def passes(self, step: Step) -> int: ...
+    @property
+    def segment_passes(self) -> Sequence[int]: ...
 
 
 class Reports:
@@ -116,5 +115,5 @@ def _left_s(job: Standing, unit: Unit | None) -> float | None:
     following = job.cursor if unit is None else job.following
     if following is None:
         return 0.0
-    passes = [job.passes(job.step(index)) for index in range(job.schedule.steps)]
-    return job.times.estimate(following.remaining(len(job.plan.segments), passes))
+    remaining = following.remaining(len(job.plan.segments), job.segment_passes)
+    return job.times.estimate(remaining)

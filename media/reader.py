@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +14,8 @@ from wan_trt.engine.frames import FrameSource
 from wan_trt.media.limits import GENEROUS, MediaLimits
 from wan_trt.media.noise import open_noise
 from wan_trt.media.read_ahead import ReadAhead
+from wan_trt.media.sound import SoundSource
+from wan_trt.media.sound_reader import open_sound
 from wan_trt.media.sources import open_frames, read_image
 
 
@@ -39,6 +43,12 @@ class MediaReader(Protocol):
         """See `open_noise`."""
         ...
 
+    def sound(
+        self, path: Path | str, duration: Fraction, field: str | None = None
+    ) -> SoundSource | None:
+        """See `open_sound`."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -49,7 +59,7 @@ class LocalMedia:
         """With `ahead`, frames are decoded while those before are worked on."""
         self._limits = limits
         self._ahead = ahead
-        self._opened: list[FrameSource | NoiseReader] = []
+        self._opened: list[FrameSource | NoiseReader | SoundSource] = []
 
     def frames(self, path: Path | str, field: str | None = None) -> FrameSource:
         source = open_frames(path, field=field, limits=self._limits)
@@ -66,7 +76,30 @@ class LocalMedia:
         self._opened.append(noise)
         return noise
 
+    def sound(
+        self, path: Path | str, duration: Fraction, field: str | None = None
+    ) -> SoundSource | None:
+        sound = open_sound(path, duration, field=field, limits=self._limits)
+        if sound is not None:
+            self._opened.append(sound)
+        return sound
+
     def close(self) -> None:
         """Close all files; idempotent."""
         while self._opened:
             self._opened.pop().close()
+
+
+@dataclass(frozen=True)
+class SoundFile:
+    """A file whose sound an output is to have, and by whom it is opened (None: this process)."""
+
+    path: Path
+    field: str | None = None
+    media: MediaReader | None = None
+
+    def open(self, duration: Fraction) -> SoundSource | None:
+        """See `open_sound`."""
+        if self.media is None:
+            return open_sound(self.path, duration, field=self.field)
+        return self.media.sound(self.path, duration, self.field)

@@ -16,6 +16,7 @@ from wan_trt.media.image_pattern import is_pattern
 from wan_trt.media.image_writer import ImageWriter
 from wan_trt.media.partial_output import FIELD
 from wan_trt.media.pixels import to_pixels
+from wan_trt.media.reader import SoundFile
 from wan_trt.media.sources import TENSOR_SUFFIX
 from wan_trt.media.tensor_writer import TensorWriter
 from wan_trt.media.video_writer import VideoWriter
@@ -81,7 +82,7 @@ def open_sink(
     width: int,
     frame_count: int,
     rate: Fraction | None = None,
-    audio_from: Path | None = None,
+    audio_from: SoundFile | None = None,
 ) -> FrameSink:
     """Open OUT for one job: `.mp4`, a `.png` pattern, or `.safetensors`, by its name.
 
@@ -116,7 +117,7 @@ def open_pixel_writer(
     width: int,
     frame_count: int,
     rate: Fraction | None = None,
-    audio_from: Path | None = None,
+    audio_from: SoundFile | None = None,
 ) -> PixelWriter:
     """As `open_sink`, for 8-bit frames; `.safetensors` gets a uint8 tensor `frames`."""
     path = Path(path)
@@ -134,7 +135,7 @@ def open_pixel_writer(
             width=width,
             frame_count=frame_count,
             rate=rate or DEFAULT_RATE,
-            audio_from=audio_from if audio_from is not None and _may_sound(audio_from) else None,
+            audio_from=audio_from if audio_from and _may_sound(audio_from.path) else None,
         )
     raise MediaError(
         f"{path}: an output of type {suffix or 'none'}",

@@ -26,9 +26,10 @@ from wan_trt.media.video_index import index_video
 class VideoFrames:
     """A FrameSource over a video file.
 
-    Reading on from the last frame continues decoding; any other place is reached from the
-    keyframe before it. Rotation and mirroring in the container are applied; pixels are taken as
-    square, and frames of variable rate are simply numbered in the order they are shown.
+    The last frame is at hand, and reading on from it continues decoding; any other place is
+    reached from the keyframe before it. Rotation and mirroring in the container are applied;
+    pixels are taken as square, and frames of variable rate are simply numbered in the order they
+    are shown.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class VideoFrames:
         self._frames: Iterator[tuple[int, VideoFrame]] = iter(())
         self._position = self.count
         """Frame that decoding would give next; `count` when there is nothing to continue."""
+        self._last: tuple[int, VideoFrame] | None = None
         try:
             self._start_over()
             first = self._decode(0)
@@ -66,6 +68,8 @@ class VideoFrames:
         Raises MediaError naming the frame that cannot be decoded.
         """
         check_range(start, stop, self.count)
+        if stop - start == 1:  # what was converted is handed on: a copy costs much at 1080p
+            return np.ascontiguousarray(self._pixels(start, self._frame(start)))[np.newaxis]
         frames = np.empty((stop - start, self.height, self.width, 3), np.uint8)
         for offset in range(stop - start):
             frames[offset] = self._pixels(start + offset, self._frame(start + offset))
@@ -75,9 +79,12 @@ class VideoFrames:
         """Close the file; idempotent."""
         self._frames = iter(())
         self._position = self.count
+        self._last = None
         self._container.close()
 
     def _frame(self, wanted: int) -> VideoFrame:
+        if self._last is not None and self._last[0] == wanted:
+            return self._last[1]
         key = self._index.keyframe_before(wanted)
         if self._position <= wanted and self._index.keyframes[key] <= self._position:
             return self._decode(wanted)
@@ -143,6 +150,7 @@ class VideoFrames:
                     detail = "its data are damaged"
                     break
                 self._position = wanted + 1
+                self._last = wanted, frame
                 return frame
         except FFmpegError as error:
             detail = reason(error)
@@ -164,6 +172,8 @@ class VideoFrames:
                 field=self._field,
             )
         pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+        if frame.format.name == "rgb24":
+            pixels = pixels.copy()  # not converted: the decoder may need its own again
         return self._orientation.upright(pixels)
 
     def _orientation_of(self, frame: VideoFrame) -> Orientation:

@@ -9,16 +9,17 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import OutputContainer
-from av.error import FFmpegError
+from av.error import FFmpegError, InvalidDataError
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
 
 from wan_trt.engine.errors import ExecutionError, MediaError, WanTrtError
-from wan_trt.media.audio_track import AudioTrack, open_audio
 from wan_trt.media.frame_extent import FrameExtent
 from wan_trt.media.input_files import require_size
 from wan_trt.media.partial_output import FIELD, PartialFile, output_error
+from wan_trt.media.reader import SoundFile
+from wan_trt.media.sound_writer import SoundWriter
 from wan_trt.media.video_container import reason
 from wan_trt.media.x264 import x264_options
 
@@ -34,7 +35,7 @@ class VideoWriter:
         width: int,
         frame_count: int,
         rate: Fraction,
-        audio_from: Path | None = None,
+        audio_from: SoundFile | None = None,
     ) -> None:
         """`rate` in frames per second is kept exactly, 24000/1001 too.
 
@@ -55,7 +56,7 @@ class VideoWriter:
         self._rate = rate
         self._partial = PartialFile(path)
         self._ended = False
-        self._audio: AudioTrack | None = None
+        self._sound: SoundWriter | None = None
         self._partial.create()
         try:
             self._container = self._create()
@@ -70,10 +71,10 @@ class VideoWriter:
             context.time_base = 1 / rate
             context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
             context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-            if audio_from is not None:
-                self._audio = open_audio(audio_from)
-            if self._audio is not None:
-                self._audio.attach(self._container, frame_count / rate)
+            duration = frame_count / rate
+            source = None if audio_from is None else audio_from.open(duration)
+            if source is not None:
+                self._sound = SoundWriter(source, self._container, duration)
         except BaseException as error:
             self.abort()
             if isinstance(error, FFmpegError):
@@ -95,8 +96,8 @@ class VideoWriter:
                 frame.pts, frame.time_base = number, 1 / self._rate
                 self._container.mux(self._stream.encode(frame))
                 # Interleaving as we go: a muxer waiting for the other stream holds what it has.
-                if self._audio is not None:
-                    self._audio.mux_until(self._container, (number + 1) / self._rate)
+                if self._sound is not None:
+                    self._sound.mux_until((number + 1) / self._rate)
         except FFmpegError as error:
             raise self._failed(error) from error
 
@@ -120,8 +121,8 @@ class VideoWriter:
         """Remove the unfinished file; idempotent."""
         self._ended = True
         self._partial.discard()
-        if self._audio is not None:
-            self._audio.close()
+        if self._sound is not None:
+            self._sound.close()
         with contextlib.suppress(FFmpegError):
             self._container.close()
         self._partial.discard()
@@ -137,6 +138,8 @@ class VideoWriter:
     def _failed(self, error: FFmpegError) -> WanTrtError:
         if isinstance(error, OSError):
             return output_error(self._partial.target, error)
+        if isinstance(error, InvalidDataError) and self._sound is not None:
+            return self._sound.refused(error)
         return ExecutionError(f"{self._partial.target}: encoding failed ({reason(error)})")
 
 

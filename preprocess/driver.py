@@ -12,7 +12,6 @@ from wan_trt.engine.choices import RequestChoices
 from wan_trt.engine.errors import InputError
 from wan_trt.engine.request import Mode
 from wan_trt.media import LocalMedia, MediaReader
-from wan_trt.media.read_ahead import ReadAhead
 from wan_trt.preprocess.figures import RetargetFigures, Seen
 from wan_trt.preprocess.keypoint_files import read_keypoints
 from wan_trt.preprocess.keypoints import KeypointTrack
@@ -102,8 +101,7 @@ class Driver:
         self._options = options
         media = LocalMedia() if media is None else media
         resources.callback(media.close)
-        self._video = ReadAhead(media.frames(files.video, "video"))
-        resources.callback(self._video.close)
+        self._video = media.frames(files.video, "video")
         self._matte = None if files.matte is None else media.frames(files.matte, "matte")
         self._reference = media.image(files.reference, "reference")
         self._tracker = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,6 @@ from wan_trt.engine.frames import FrameSource
 from wan_trt.engine.letterbox import Letterbox
 from wan_trt.engine.threads import available_threads
 from wan_trt.media.frame_range import check_range
-from wan_trt.preprocess.frame_ranges import pieces
 
 
 class FittedFrames:
@@ -36,16 +36,21 @@ class FittedFrames:
         if self._letterbox.changes_nothing:
             return self._source.read(start, stop)
         frames = np.empty((stop - start, self.height, self.width, 3), dtype=np.uint8)
-        # Area averaging takes longer than decoding, and OpenCV does it on one core a frame.
-        with ThreadPoolExecutor(available_threads()) as workers:
-            for first, last in pieces(start, stop):
-                places = frames[first - start : last - start]
-                for _ in workers.map(self._fit, self._source.read(first, last), places):
-                    pass  # and raise what was raised there
+        # Area averaging takes longer than decoding, and OpenCV does it on one core a frame: some
+        # frames are averaged while the next one is decoded.
+        threads = available_threads()
+        fitting: deque[Future[None]] = deque()
+        with ThreadPoolExecutor(threads) as workers:
+            for index, place in enumerate(frames, start):
+                frame = self._source.read(index, index + 1)[0]
+                fitting.append(
+                    workers.submit(self._letterbox.apply_to, place, frame, self._interpolation)
+                )
+                if len(fitting) > threads:  # not all frames of a long range at a time
+                    fitting.popleft().result()
+            for fitted in fitting:
+                fitted.result()
         return frames
-
-    def _fit(self, frame: NDArray[np.uint8], place: NDArray[np.uint8]) -> None:
-        place[:] = self._letterbox.apply(frame, self._interpolation)
 
     def close(self) -> None:
         """Closes the source."""

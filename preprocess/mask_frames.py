@@ -13,7 +13,12 @@ from wan_trt.engine.frames import FrameSource
 from wan_trt.media.frame_range import check_range
 from wan_trt.preprocess.boxes import Box
 from wan_trt.preprocess.frame_ranges import pieces
-from wan_trt.preprocess.masks import MaskShape, black_out, replaced_region
+from wan_trt.preprocess.masks import (
+    MaskShape,
+    paint_background,
+    paint_white,
+    replaced_region,
+)
 
 # A matte's pixel is the person's when it is brighter than this.
 _WHITE_FROM = 127
@@ -31,9 +36,9 @@ class MatteMasks:
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         check_range(start, stop, self.count)
         masks = np.empty((stop - start, self.height, self.width, 3), dtype=np.uint8)
-        for first, last in pieces(start, stop):
-            for offset, frame in enumerate(self._matte.read(first, last), first - start):
-                masks[offset] = _white_where(replaced_region(_ones_where_white(frame), self._shape))
+        for index, mask in enumerate(masks, start):
+            matte = self._matte.read(index, index + 1)[0]
+            paint_white(mask, replaced_region(_ones_where_white(matte), self._shape))
         return masks
 
     def close(self) -> None:
@@ -68,7 +73,7 @@ class ApproximateMasks:
             outline = np.zeros((self.height, self.width), dtype=np.uint8)
             if box is not None:
                 box.cut(outline)[:] = 1
-                masks[offset] = _white_where(replaced_region(outline, self._shape))
+                paint_white(masks[offset], replaced_region(outline, self._shape))
         return masks
 
     def close(self) -> None:
@@ -78,7 +83,8 @@ class ApproximateMasks:
 class BackgroundFrames:
     """A FrameSource of the driver's frames, black where a mask is white.
 
-    Both must agree in size and count, else ValueError.
+    The mask has no other colours (`MatteMasks`, `ApproximateMasks`). Both must agree in size and
+    count, else ValueError.
     """
 
     def __init__(self, driver: FrameSource, mask: FrameSource) -> None:
@@ -96,7 +102,7 @@ class BackgroundFrames:
         for first, last in pieces(start, stop):
             pairs = zip(self._driver.read(first, last), self._mask.read(first, last), strict=True)
             for offset, (frame, mask) in enumerate(pairs, first - start):
-                frames[offset] = black_out(frame, _ones_where_white(mask))
+                paint_background(frames[offset], frame, mask)
         return frames
 
     def close(self) -> None:
@@ -108,8 +114,3 @@ class BackgroundFrames:
 def _ones_where_white(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     channel = cv2.extractChannel(frame, 0)
     return np.asarray(cv2.threshold(channel, _WHITE_FROM, 1, cv2.THRESH_BINARY)[1], dtype=np.uint8)
-
-
-def _white_where(region: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    white = np.multiply(region, 255, dtype=np.uint8)
-    return np.asarray(cv2.cvtColor(white, cv2.COLOR_GRAY2RGB), dtype=np.uint8)

@@ -78,7 +78,14 @@ def replaced_region(outline: NDArray[np.uint8], shape: MaskShape) -> NDArray[np.
     return fill_cells(grown, shape.columns, shape.rows)
 
 
-def black_out(frame: NDArray[np.uint8], region: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """`frame` [h, w, 3] with the region [h, w] of 0 and 1 made black: the background."""
-    kept = np.zeros_like(frame)
-    return np.asarray(cv2.copyTo(frame, 1 - region, kept))
+def paint_white(picture: NDArray[np.uint8], region: NDArray[np.uint8]) -> None:
+    """Make `picture` [h, w, 3] white (255) in the region [h, w] of 0 and 1, black elsewhere."""
+    cv2.cvtColor(np.multiply(region, 255, dtype=np.uint8), cv2.COLOR_GRAY2RGB, dst=picture)
+
+
+def paint_background(
+    picture: NDArray[np.uint8], frame: NDArray[np.uint8], mask: NDArray[np.uint8]
+) -> None:
+    """Make `picture` the frame, black where the mask is white. All [h, w, 3], the mask of 0 and
+    255."""
+    cv2.subtract(frame, mask, dst=picture)  # never below 0

@@ -31,9 +31,10 @@ class PoseFrames:
         frames = np.empty((stop - start, self.height, self.width, 3), dtype=np.uint8)
         for index in range(start, stop):
             drawn = draw_pose(self._poses, index, self._poses.height, self._poses.width)
-            if not self._letterbox.changes_nothing:
-                drawn = self._letterbox.apply(drawn)
-            frames[index - start] = drawn
+            if self._letterbox.changes_nothing:
+                frames[index - start] = drawn
+            else:
+                self._letterbox.apply_to(frames[index - start], drawn)
         return frames
 
     def close(self) -> None:

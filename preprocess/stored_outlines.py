@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from wan_trt.engine.frames import FrameSource
 from wan_trt.media.frame_range import check_range
 from wan_trt.preprocess.contracts import OutlineTracker
+from wan_trt.preprocess.masks import paint_white
 from wan_trt.preprocess.outline_chunks import outline_chunks, prompt_points
 from wan_trt.preprocess.poses import PoseTrack
 from wan_trt.preprocess.progress import OnProgress, Progress, ignore_progress
@@ -47,7 +48,7 @@ class StoredOutlines:
         for offset, packed in enumerate(self._packed[start:stop]):
             bits = np.frombuffer(zlib.decompress(packed), dtype=np.uint8)
             outline = np.unpackbits(bits, count=self.height * self.width)
-            frames[offset] = 255 * outline.reshape(self.height, self.width, 1)
+            paint_white(frames[offset], outline.reshape(self.height, self.width))
         return frames
 
     def close(self) -> None:

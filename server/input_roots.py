@@ -32,7 +32,12 @@ class InputRoots:
         self._roots: dict[tuple[str, ...], Path] = {}
         for root in roots:
             if not root.is_dir():
-                raise InputError(f"{root} is no folder", expected="one", field="input_root")
+                raise InputError(
+                    f"{root} is no folder",
+                    expected="an existing one",
+                    action="create it, or correct the path",
+                    field="input_root",
+                )
             self._roots[PurePosixPath(root.absolute()).parts] = root.resolve()
 
     def open(self, named: str, field: str) -> BufferedReader:

@@ -13,7 +13,13 @@ import numpy as np
 from wan_trt.engine.frames import FrameSource
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import Request
-from wan_trt.media import MediaReader, RequestFiles, open_pixel_writer, open_request
+from wan_trt.media import (
+    MediaReader,
+    RequestFiles,
+    SoundFile,
+    open_pixel_writer,
+    open_request,
+)
 from wan_trt.media.image_archive import ImageArchiveWriter
 from wan_trt.media.raw_writer import RawWriter
 from wan_trt.media.tensor_writer import TensorWriter
@@ -40,11 +46,11 @@ class DrivingFrames(Protocol):
 
 @dataclass(frozen=True)
 class OpenedSubmission:
-    """`sound` is the file that an MP4's sound comes from, if any."""
+    """`sound` is what an MP4's sound comes from, if anything."""
 
     request: Request
     media: MediaReader
-    sound: Path | None
+    sound: SoundFile | None
     output_format: OutputFormat
     resources: ExitStack
 
@@ -124,7 +130,8 @@ def open_submission(
         last_frame=inputs.get("last_frame"),
         noise=inputs.get("noise"),
     )
-    sound = inputs.get("pose" if driving is None else "video")
+    driver = "pose" if driving is None else "video"
+    sound = SoundFile(inputs[driver], driver, media) if driver in inputs else None
     with ExitStack() as resources:
         request = open_request(model, files, choices, resources, media)
         return OpenedSubmission(

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from wan_trt.cli.command_parser import make_parser
+from wan_trt.cli.serve_options import security_options
 from wan_trt.cli.serve_settings import VARIABLES, ServeSettings
 from wan_trt.cli.service_manager import Heartbeat, tell
+from wan_trt.cli.settings.flags import given_flags
 from wan_trt.cli.settings.sources import load
 from wan_trt.server.telemetry.metrics import Metrics
 
@@ -109,10 +111,27 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+def command_of(dockerfile: str) -> list[str]:
+    text = (ROOT / dockerfile).read_text().replace("\\\n", "")
+    [command] = re.findall(r"^CMD (\[.*\])$", text, re.MULTILINE)
+    words: list[str] = json.loads(command)
+    return words
+
+
+@pytest.mark.parametrize("dockerfile", ["Dockerfile", "Dockerfile.trt"])
+def test_a_container_that_others_reach_is_encrypted_and_asks_who_calls(dockerfile: str) -> None:
+    words = command_of(dockerfile)
+    given = given_flags(make_parser(words).parse_args(words), ServeSettings)
+    settings = load(ServeSettings, given, {}, VARIABLES, None).settings
+    assert not settings.listening.listen.loopback
+    security = security_options(settings.security)
+    assert not security.insecure
+    security.require_safe(settings.listening.listen)
+
+
 def test_the_container_serves_with_flags_that_there_are() -> None:
     text = (ROOT / "Dockerfile").read_text()
-    [command] = re.findall(r"^CMD (\[.*\])$", text, re.MULTILINE)
-    words = json.loads(command)
+    words = command_of("Dockerfile")
     make_parser(words).parse_args(words)
     [health] = re.findall(r"^ +CMD wan-trt (.*) \|\| exit 1$", text, re.MULTILINE)
     make_parser(health.split()).parse_args(health.split())

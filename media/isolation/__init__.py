@@ -2,7 +2,7 @@
 
     server process                          fork server (one, started once, opens no media)
       IsolatedMedia --- socket pair ---.      |
-        frames, image, noise           |      | fork, for each job
+        frames, image, noise, sound    |      | fork, for each job
                                        '--- reader process: LocalMedia behind limits
 
 A reader holds one socket and the files of one job. It has limits of memory, processor time, open

@@ -32,7 +32,7 @@ _FRUGAL = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREAD
 @dataclass(frozen=True)
 class ProcessLimits:
     """What one reader process may take. `memory_nbytes` besides the files that it maps; `cpu_s` of
-    processor time for one answer, over all its threads; `wall_s` until the next frame comes."""
+    processor time for one answer, over all its threads; `wall_s` until what comes next."""
 
     memory_nbytes: int = 4 * 10**9
     cpu_s: float = 300.0

@@ -27,6 +27,7 @@ from wan_trt.media.isolation.messages import (
     send,
 )
 from wan_trt.media.isolation.processes import FORK_SERVER, ForkServer, ProcessLimits
+from wan_trt.media.isolation.sound import IsolatedSound, format_from_message
 from wan_trt.media.limits import MediaLimits
 from wan_trt.media.read_ahead import ReadAhead
 
@@ -99,6 +100,22 @@ class IsolatedMedia:
         request = {"ask": "noise", "path": str(path), "field": field}
         return self.exchange(request, Path(path), field, opened)
 
+    def sound(
+        self, path: Path | str, duration: Fraction, field: str | None = None
+    ) -> IsolatedSound | None:
+        """Raises as `frames`."""
+
+        def opened(connection: socket.socket) -> IsolatedSound | None:
+            answer = self.message(connection)
+            if answer["source"] is None:
+                return None
+            form = format_from_message(answer["format"])
+            return IsolatedSound(self, Path(path), field, answer["source"], form)
+
+        ratio = duration.as_integer_ratio()
+        request = {"ask": "sound", "path": str(path), "field": field, "duration": ratio}
+        return self.exchange(request, Path(path), field, opened)
+
     def close(self) -> None:
         """End the process, whatever it is doing; idempotent."""
         self._closed = True
@@ -131,7 +148,7 @@ class IsolatedMedia:
                 if self._closed:
                     raise _closed(path, field) from None
                 self._lost = self._death(path, field, self._end(_DYING_S))
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, LookupError, ArithmeticError) as error:
                 self._lost = _ended(path, field, f"it answered nonsense: {error}")
                 self._end(0.0)
             raise self._lost

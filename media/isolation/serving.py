@@ -14,7 +14,9 @@ from wan_trt.engine.errors import MediaError, MediaLimitError, WanTrtError
 from wan_trt.engine.frames import FrameSource
 from wan_trt.media.isolation.confinement import allow_cpu
 from wan_trt.media.isolation.messages import Message, error_to_message, receive, send
+from wan_trt.media.isolation.sound import format_to_message
 from wan_trt.media.reader import MediaReader, NoiseReader
+from wan_trt.media.sound import SoundSource
 
 
 def serve(connection: socket.socket, media: MediaReader, cpu_s: float) -> None:
@@ -44,6 +46,7 @@ class _Session:
         self._media = media
         self._sources: dict[int, FrameSource] = {}
         self._noises: dict[int, NoiseReader] = {}
+        self._sounds: dict[int, SoundSource] = {}
         self._opened = 0
 
     def answer(self, request: Message) -> None:
@@ -65,6 +68,17 @@ class _Session:
                 shape = tuple(request["shape"])
                 noise = self._noises[request["source"]].segment(request["index"], shape)
                 self._send({"shape": noise.shape}, noise)
+            case "sound":
+                duration = Fraction(*request["duration"])
+                self._open_sound(Path(request["path"]), duration, request["field"])
+            case "sound parts":
+                parts = self._sounds[request["source"]].read()
+                told = [(part.begin, part.duration, len(part.content)) for part in parts]
+                content = b"".join(part.content for part in parts)
+                send(self._connection, {"parts": told}, memoryview(content))
+            case "close sound":
+                self._sounds.pop(request["source"]).close()
+                send(self._connection, {})
 
     def _open_frames(self, path: Path, field: str | None) -> None:
         source = self._media.frames(path, field)
@@ -81,6 +95,15 @@ class _Session:
                 "rate": rate,
             },
         )
+
+    def _open_sound(self, path: Path, duration: Fraction, field: str | None) -> None:
+        sound = self._media.sound(path, duration, field)
+        if sound is None:
+            send(self._connection, {"source": None})
+            return
+        self._opened += 1
+        self._sounds[self._opened] = sound
+        send(self._connection, {"source": self._opened, "format": format_to_message(sound.format)})
 
     def _read(self, source: FrameSource, start: int, stop: int) -> None:
         """Frame by frame: this side never holds more than one."""

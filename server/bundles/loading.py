@@ -35,7 +35,12 @@ class BundleRoots:
         """Raises InputError for what is no folder."""
         for root in roots:
             if not root.is_dir():
-                raise InputError(f"{root} is no folder", expected="one", field="bundle_root")
+                raise InputError(
+                    f"{root} is no folder",
+                    expected="an existing one",
+                    action="create it, or correct the path",
+                    field="bundle_root",
+                )
         self._roots = [root.resolve() for root in roots]
 
     def require_any(self) -> None:

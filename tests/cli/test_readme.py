@@ -1,15 +1,19 @@
-"""The README's walk through FP8, command by command, on a smaller model than `make demo` leaves."""
+"""The README's walk through FP8, command by command, and its Python, on a smaller model than
+`make demo` leaves."""
 
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import subprocess
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from durable import write_media
 from PIL import Image
+from toy_bundle import write_toy_bundle
 
 from wan_trt.calibration.gate.made_up_media import driver, picture
 from wan_trt.cli.main import main
@@ -19,7 +23,7 @@ from wan_trt.export.lora.spec import LoraSpec, LoraStacks
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.synthetic.lora import write_musubi_lora
 from wan_trt.export.synthetic.sizes import TINY
-from wan_trt.media import open_pixel_writer
+from wan_trt.media import open_frames, open_pixel_writer
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 FRAMES = 33  # as many as `make demo` leaves
@@ -87,3 +91,18 @@ def test_the_walk_through_fp8(demo: Path, capsys: pytest.CaptureFixture[str]) ->
     gate = Bundle.open(demo / "fp8").manifest.gate
     assert gate is not None
     assert list(gate.job) == ["made up"]  # the walk's last verdict
+
+
+def test_the_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(
+        r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    write_toy_bundle(tmp_path / "bundle")
+    for name, stands_for in write_media(tmp_path, frames=9).items():
+        code = code.replace({"reference": "hero.png"}.get(name, f"{name}.mp4"), stands_for.name)
+    (tmp_path / "shown.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path("shown.py", run_name="__main__")
+    video = open_frames(tmp_path / "hero.mp4")
+    assert video.count == 9
+    video.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from wan_trt.engine.errors import MediaError
-from wan_trt.media import open_frames, open_sink
+from wan_trt.media import SoundFile, open_frames, open_sink
 
 if TYPE_CHECKING:
     from media.conftest import NumberedVideos
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 def render(path: Path, audio_from: Path | None, count: int = 30, rate: int = 30) -> None:
     sink = open_sink(
-        path, height=32, width=48, frame_count=count, rate=Fraction(rate), audio_from=audio_from
+        path,
+        height=32,
+        width=48,
+        frame_count=count,
+        rate=Fraction(rate),
+        audio_from=None if audio_from is None else SoundFile(audio_from),
     )
     for _ in range(count):
         sink.write(np.zeros((1, 32, 48, 3), np.float32))
@@ -127,6 +133,17 @@ def test_damaged_sound_is_refused_at_once(videos: NumberedVideos, tmp_path: Path
     content = driving.read_bytes()
     driving.write_bytes(content[: len(content) * 3 // 4])
     with pytest.raises(MediaError, match=r"video\.mp4"):
+        render(tmp_path / "out.mp4", driving)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_packets_that_no_mp4_takes_are_an_error_of_the_file(
+    videos: NumberedVideos, tmp_path: Path
+) -> None:
+    driving = videos.make("a.mkv", audio="eac3", audio_seconds=1.0)
+    content = re.sub(rb"(\x0b\x77.).", b"\\1\xff", driving.read_bytes(), flags=re.DOTALL)
+    driving.write_bytes(content)  # the size that each E-AC-3 frame tells is wrong
+    with pytest.raises(MediaError, match=r"a\.mkv: its sound does not fit into an MP4"):
         render(tmp_path / "out.mp4", driving)
     assert not (tmp_path / "out.mp4").exists()
 

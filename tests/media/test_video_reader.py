@@ -64,6 +64,26 @@ def test_random_access_equals_decoding_in_order(
     frames.close()
 
 
+@pytest.mark.parametrize(
+    "coding",
+    [{}, {"name": "video.mov", "codec": "qtrle", "pixel_format": "rgb24"}],
+    ids=["h264", "rgb"],
+)
+def test_a_frame_may_be_read_again_and_again(
+    videos: NumberedVideos, coding: dict[str, Any]
+) -> None:
+    """As a lower rate is made a higher one; and who read it may paint over it."""
+    path = videos.make(count=30, **coding)
+    expected = decode_in_order(path)
+    frames = open_frames(path)
+    for number in (0, 0, 7, 7, 7, 8, 29, 29, 28):
+        once = frames.read(number, number + 1)
+        assert np.array_equal(once[0], expected[number])
+        once[:] = 0
+    assert np.array_equal(frames.read(28, 30), expected[28:30])
+    frames.close()
+
+
 def test_frames_are_the_right_pictures(videos: NumberedVideos) -> None:
     frames = open_frames(videos.make(count=40))
     assert videos.numbers(frames.read(0, 40)) == list(range(40))

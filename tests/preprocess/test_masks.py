@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from wan_trt.engine.errors import InputError
-from wan_trt.preprocess.masks import MaskShape, black_out, dilate, fill_cells, replaced_region
+from wan_trt.preprocess.masks import (
+    MaskShape,
+    dilate,
+    fill_cells,
+    paint_background,
+    paint_white,
+    replaced_region,
+)
 
 
 def test_equals_upstream(goldens: Path) -> None:
@@ -25,8 +32,22 @@ def test_equals_upstream(goldens: Path) -> None:
             grown = dilate(outline, shape.kernel, shape.iterations)
             assert np.array_equal(grown, tensors[f"{key}.dilated"]), key
         if f"{key}.bg" in tensors:
-            background = black_out(tensors[f"{picture}.frame"], region)
+            frame = tensors[f"{picture}.frame"]
+            white, background = np.empty_like(frame), np.empty_like(frame)
+            paint_white(white, region)
+            paint_background(background, frame, white)
             assert np.array_equal(background, tensors[f"{key}.bg"]), key
+
+
+def test_the_background_is_the_frame_where_the_mask_is_black() -> None:
+    rng = np.random.default_rng(3)
+    frame = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    region = rng.integers(0, 2, (40, 50), dtype=np.uint8)
+    white, background = np.full((2, 40, 50, 3), 99, dtype=np.uint8)
+    paint_white(white, region)
+    paint_background(background, frame, white)
+    assert np.array_equal(white, np.repeat(255 * region[..., None], 3, axis=2))
+    assert np.array_equal(background, np.where(region[..., None] == 1, 0, frame))
 
 
 def outline(*ones: tuple[int, int]) -> NDArray[np.uint8]:

@@ -381,10 +381,15 @@ def test_commands_change_the_bundles(
         assert main(["bundles", "drain", "v2", *at]) == 0
         assert main(["bundles", "remove", "v2", *at]) == 0
         assert client.get(job_id).state is JobState.DONE, "it waited for the job"
-        assert capsys.readouterr().out.splitlines()[-1] == "v2  gone"
+        told = capsys.readouterr()
+        assert told.out.splitlines()[-1] == "v2  gone"
+        assert told.err.splitlines() in ([], ["v2: 1 job to go"]), "once, however long it waits"
         no_manifest(second)
         assert main(["bundles", "add", str(second.path), *at]) == 2
         assert "has no manifest.json" in capsys.readouterr().err
+        assert main(["bundles", "list", *at]) == 0
+        row = capsys.readouterr().out.splitlines()[2]
+        assert row.split() == ["second", "broken", "0", "-"], "what nobody knows is left empty"
         assert main(["bundles", "remove", "second", *at, "--cancel-jobs"]) == 0
         assert main(["bundles", "drain", *at]) == 2
         assert main(["bundles", "list", "--name", "x", *at]) == 2

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import random
 import sqlite3
 import time
 from pathlib import Path
 from typing import Any
 
-from durable import write_media
+import av
+from durable import SIZE, write_media
 from server_processes import TIMEOUT_S, address_of, server_process
+from sounding_video import RATE, tone, write_sounding_video
 from toy_bundle import write_toy_bundle
 
 from wan_trt.engine import JobState
@@ -99,3 +102,40 @@ def test_fifty_kills_change_no_byte(memory_folder: Path) -> None:
     assert JobState.DONE in states, "some jobs were over before the last kill"
     assert not all(state.final for state in states), "and some were not"
     assert at_work >= KILLS * 0.8
+
+
+def test_a_job_that_goes_on_opens_its_sound_anew(memory_folder: Path) -> None:
+    bundle = write_toy_bundle(memory_folder / "bundle", high=0.5, low=0.25).path
+    media = write_media(memory_folder, frames=FRAMES)
+    pose = memory_folder / "pose.mkv"
+    media["pose"] = write_sounding_video(pose, FRAMES, SIZE, "pcm_f32le", tone(2.0))
+
+    def submit(client: Client) -> str:
+        uploads: dict[str, Any] = {name: client.upload(path) for name, path in media.items()}
+        choices = RequestChoices(seed=1, segment_frames=5, sampling=SamplingChoices(steps=4))
+        return client.submit(Submission(**uploads, choices=choices, output_format=OutputFormat.MP4))
+
+    results = []
+    with (
+        server_process(bundle, memory_folder / "calm") as (_, stdout),
+        Client(address_of(stdout), timeout_s=TIMEOUT_S) as client,
+    ):
+        job_id = submit(client)
+        assert client.wait(job_id).state is JobState.DONE
+        results.append(b"".join(client.fetch_chunks(job_id)))
+    with (
+        server_process(bundle, memory_folder / "hard") as (_, stdout),
+        Client(address_of(stdout), timeout_s=TIMEOUT_S) as client,
+    ):
+        job_id = submit(client)
+        next(event for event in client.watch(job_id) if event.frames)  # a segment is written
+    with (
+        server_process(bundle, memory_folder / "hard") as (_, stdout),
+        Client(address_of(stdout), timeout_s=TIMEOUT_S) as client,
+    ):
+        assert client.wait(job_id).state is JobState.DONE
+        results.append(b"".join(client.fetch_chunks(job_id)))
+    assert results[0] == results[1]
+    with av.open(io.BytesIO(results[1]), "r") as container:
+        (sound,) = container.streams.audio
+        assert sum(frame.samples for frame in container.decode(sound)) > FRAMES / 24 * RATE * 0.8
