@@ -22,7 +22,7 @@ demo: $(VENV)/.installed
 # The tests end with a process that dies, as one does that hangs: it would be started again for ever.
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadscope \
-	  --max-worker-restart 0
+	  --timeout 600 --timeout-method thread --max-worker-restart 0
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
