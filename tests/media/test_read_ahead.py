@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from reader_processes import until
 
 from wan_trt.engine.errors import MediaError
 from wan_trt.engine.frames import ArrayFrames
@@ -50,13 +50,6 @@ class Watched(ArrayFrames):
 
     def close(self) -> None:
         self.closed = True
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def numbers(frames: NDArray[np.uint8]) -> list[int]:
