@@ -62,7 +62,9 @@ def test_a_server_of_a_file_tells_its_second_port_and_logs_json(config: Path) ->
         assert process.stdout is not None
         assert process.stdout.readline().startswith("listening on 127.0.0.1:")
         assert process.stderr is not None
-        told = json.loads(process.stderr.readline())["message"]
+        what, told = (json.loads(process.stderr.readline())["message"] for _ in range(2))
+        assert what.startswith("wan-trt ")
+        assert what.endswith(" on cpu")
         address = told.removeprefix("metrics on ").removesuffix("/metrics")
         with urllib.request.urlopen(f"{address}/readyz", timeout=30) as answer:
             assert answer.read() == b"ready\n"
