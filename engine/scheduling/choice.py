@@ -58,9 +58,8 @@ class Choice:
         self, now: float, kinds: tuple[Kind, ...], stages: Collection[Stage]
     ) -> LiveJob | None:
         """Who is due first, or one for which all that are due before can wait. Who is due first
-        and cannot wait begins though others are held back; as long as `AHEAD` and two wait, whoever
-        has begun goes before. Where promises are broken whatever is done, as while costs are mere
-        guesses, no lane stays idle for them."""
+        and cannot wait begins though others are held back. Where promises are broken whatever is
+        done, as while costs are mere guesses, no lane stays idle for them."""
         first = True
         for promise in self._timetable:
             job = self._jobs[promise.job_id]
@@ -71,7 +70,7 @@ class Choice:
             elif job.kind in kinds:
                 goes = first or self._can_go(job, now) or self._broken(job, now)
                 return job if goes else None
-            elif job.kind is not Coding.FIRST or self._jobs.at_seam < AHEAD + 2:
+            else:
                 if first and job.kind in _kinds(stages) and self._cannot_wait(job, now):
                     return job
                 first = False
@@ -90,14 +89,19 @@ class Choice:
         """Whether somebody cannot wait for any unit there is, and the job, which is due first, can
         still be on time."""
         free_s, promise = self._jobs.free_s(now), job.promise
-        if promise.due_s - promise.work_s < free_s - ROUNDING_S:
+        if promise.due_s - promise.work_s < free_s - self._tolerance_s:
             return False
         return self._timetable.latest_start_s() < free_s + self._longest_s()
 
     def _broken(self, job: LiveJob, now: float) -> bool:
         """Whether those who are due earlier cannot all be on time, though the job waits."""
         latest_s = self._timetable.latest_start_s(before=job.promise)
-        return latest_s < self._jobs.free_s(now) - ROUNDING_S
+        return latest_s < self._jobs.free_s(now) - self._tolerance_s
+
+    @property
+    def _tolerance_s(self) -> float:
+        """The load of an expert that is in use counts once more in what is left to do with it."""
+        return self._experts.load_s + ROUNDING_S
 
     def _holds_back(self) -> bool:
         """Whether jobs without state do not begin: enough of those that have begun wait between the

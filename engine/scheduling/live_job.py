@@ -65,9 +65,9 @@ class UnitOut:
 
 @dataclass(frozen=True)
 class Held:
-    """Without turns since a time, when `slip_s` had slipped for all."""
+    """Without turns since every lane was free at `free_s`, and `slip_s` had slipped for all."""
 
-    since_s: float
+    free_s: float
     slip_s: float
 
 

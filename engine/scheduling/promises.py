@@ -91,16 +91,16 @@ class Promises:
 
     def hold(self, job: LiveJob, now: float) -> None:
         """Its promise need not be kept until `go_on`; what was promised to others stands."""
-        job.held = Held(now, self._slip_s)
+        job.held = Held(self._jobs.free_s(now), self._slip_s)
         self._timetable.hold(job.promise, True)
 
     def go_on(self, job: LiveJob, now: float) -> None:
-        """Promises slip by the time that the job was held, instead of what slipped for all
-        meanwhile. As it was kept room for, they then fit; but for a deadline, which does not
-        slip."""
+        """Promises slip by the time that went to others while the job was held, a unit that began
+        then to its end, instead of what slipped for all meanwhile. As it was kept room for, they
+        then fit; but for a deadline, which does not slip."""
         held, job.held = job.held, None
         assert held is not None, f"{job.job_id} is not held"
-        held_s = now - held.since_s
+        held_s = max(0.0, self._jobs.free_s(now) - held.free_s)
         job.held_s += held_s
         job.slipped_s -= self._slip_s - held.slip_s
         self._timetable.remove(job.promise)

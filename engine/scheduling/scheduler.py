@@ -161,8 +161,9 @@ class Scheduler:
 
     def hold(self, job_id: str, now: float) -> None:
         """Give a job no turns until `release`; no unit of it is out. It keeps its place: arrival,
-        share and promises, which slip by the time that it is held. What was promised to others
-        stands, and nobody takes the room that the job will need."""
+        share and promises, which slip by the time that it is held, and what is left then of units
+        that began in it. What was promised to others stands, and nobody takes the room that the job
+        will need."""
         job = self._jobs[job_id]
         if not job.queued:
             raise ValueError(f"job {job_id} is out, or held already")

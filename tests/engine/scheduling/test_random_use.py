@@ -64,9 +64,9 @@ class SchedulerModel(RuleBasedStateMachine):
         self.promised: dict[str, float] = {}  # deadlines that were accepted
         self.fifo: dict[str, float] = {}  # seconds, if first come were first served
         self.began: dict[str, float] = {}  # the last unit of jobs
-        self.held: dict[str, float] = {}  # jobs, since when
-        self.paused: dict[str, float] = {}  # seconds that jobs were held
-        self.wasted: dict[str, float] = {}  # seconds of units that were begun in vain meanwhile
+        self.held: dict[str, float] = {}  # jobs, and when every lane was free
+        self.paused: dict[str, float] = {}  # seconds that went to others while jobs were held
+        self.wasted: dict[str, float] = {}  # seconds of units and loads that were in vain meanwhile
 
     @rule(
         high=st.integers(1, 4),
@@ -98,6 +98,8 @@ class SchedulerModel(RuleBasedStateMachine):
         job_id = f"job-{self.count}"
         deadline_s = None if patience is None else self.now + patience * own_s
         self.count += 1
+        for held in self.held:
+            self.count_pause(held)
         wanted = submission(job_id, work, deadline_s, owner, priority)
         refusal = self.scheduler.submit(wanted, self.now)
         if refusal is not None:
@@ -107,8 +109,9 @@ class SchedulerModel(RuleBasedStateMachine):
             return
         self.units[job_id] = left
         self.arrived[job_id] = self.now
-        out_s = max((ends - self.now for _, ends in self.out.values()), default=0.0)
-        self.fifo[job_id] = out_s + sum(self.seconds(left) for left in self.units.values())
+        self.fifo[job_id] = (
+            self.free_s - self.now + sum(self.seconds(left) for left in self.units.values())
+        )
         if self.exact and deadline_s is not None and self.scheduler.admission:
             self.promised[job_id] = deadline_s
 
@@ -175,14 +178,16 @@ class SchedulerModel(RuleBasedStateMachine):
             if decision.job_id == job_id:
                 del self.out[lane]
                 self.scheduler.give_back(decision, self.now)
-                wasted_s = self.now - self.began[job_id]
-                for other in self.units:
-                    self.wasted[other] = self.wasted.get(other, 0.0) + wasted_s
-                if wasted_s:
-                    self.promised.clear()
+                if wasted_s := self.now - self.began[job_id]:
+                    self.delay_all(wasted_s)
         self.scheduler.hold(job_id, self.now)
-        self.held[job_id] = self.now
+        self.held[job_id] = self.free_s
         self.promised.pop(job_id, None)
+
+    def delay_all(self, seconds: float) -> None:
+        for job_id in self.units:
+            self.wasted[job_id] = self.wasted.get(job_id, 0.0) + seconds
+        self.promised.clear()
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
@@ -190,9 +195,23 @@ class SchedulerModel(RuleBasedStateMachine):
         self.let_go(data.draw(st.sampled_from(sorted(self.held))))
 
     def let_go(self, job_id: str) -> None:
+        """Whoever made use of the time may have loaded an expert, and has to again."""
         self.scheduler.release(job_id, self.now)
-        held_s = self.now - self.held.pop(job_id)
-        self.paused[job_id] = self.paused.get(job_id, 0.0) + held_s
+        self.count_pause(job_id)
+        del self.held[job_id]
+        if self.load_s:
+            self.delay_all(self.load_s)
+
+    def count_pause(self, job_id: str) -> None:
+        """Also what is left of units that began in it."""
+        pause_s = max(0.0, self.free_s - self.held[job_id])
+        self.paused[job_id] = self.paused.get(job_id, 0.0) + pause_s
+        self.held[job_id] = self.free_s
+
+    @property
+    def free_s(self) -> float:
+        """When every lane is free."""
+        return max((ends for _, ends in self.out.values()), default=self.now)
 
     @precondition(lambda self: not self.out and self.units.keys() == self.held.keys())
     @rule(seconds=st.floats(0.0, 50.0))
