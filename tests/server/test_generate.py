@@ -93,7 +93,7 @@ def test_its_deadline_is_the_jobs(
     assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert ended(client, job_id) in (JobState.CANCELLED, JobState.FAILED)
     # The scheduler knew of it; an earlier limit of the job's own counts instead.
-    assert 0 < given[0] <= 2
+    assert 0 < given[0] < 2.1  # clocks differ a little
     call = stub.Generate(wish(LONG, timeout_s=1.0), timeout=60)
     with pytest.raises(grpc.RpcError) as raised:
         list(call)
