@@ -81,7 +81,7 @@ class Dispatcher:
         self._scheduled: dict[str, Job] = {}
         self._results: OrderedDict[str, Job] = OrderedDict()
         self._paused: OrderedDict[str, Job] = OrderedDict()
-        self._ending: dict[str, Job] = {}
+        self._ending: set[str] = set()
         self._out: set[str] = set()  # jobs that some lane has at hand
         self._lock = threading.RLock()
 
@@ -120,7 +120,7 @@ class Dispatcher:
                 return False
             if not self._withdraw(job.job_id) and job.job_id not in self._ending:
                 return False
-            self._ending[job.job_id] = job
+            self._ending.add(job.job_id)
             self._out.add(job.job_id)
             return True
 
@@ -165,7 +165,7 @@ class Dispatcher:
         with self._lock:
             self._out.discard(job.job_id)
             self._withdraw(job.job_id)
-            self._ending.pop(job.job_id, None)
+            self._ending.discard(job.job_id)
 
     def check(self) -> None:
         """Raises AssertionError unless every job is in exactly one place."""

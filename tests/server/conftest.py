@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from durable import write_media
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import save_file
 from serving import FRAMES, SIZE, MakeServer, MakeSubmission, MediaFiles
+from toy_bundle import write_toy_bundle
 
 from wan_trt.engine import Bundle, Engine
 from wan_trt.engine.choices import RequestChoices, SamplingChoices
@@ -50,6 +52,18 @@ def media_files(tmp_path_factory: pytest.TempPathFactory) -> MediaFiles:
     save_file({"frames": pixels(FRAMES, *SIZE)}, files.pose)
     save_file({"frames": pixels(FRAMES, 16, 16)}, files.face)
     return files
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Of a toy, without a model in it: what frames show is of no matter."""
+    return write_toy_bundle(tmp_path_factory.mktemp("bundle") / "toy")
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> dict[str, Path]:
+    """Of a short toy job."""
+    return write_media(tmp_path, frames=5)
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from durable import Life, write_media
-from toy_bundle import write_toy_bundle
+from durable import Life
 
 from wan_trt.engine import Bundle, JobState
 from wan_trt.engine.errors import AdmissionError, ExecutionError, WanTrtError
@@ -19,16 +18,6 @@ from wan_trt.server import artifacts, intake
 from wan_trt.server.errors import UnavailableError
 from wan_trt.server.opened import OpenedSubmission, open_submission
 from wan_trt.server.principal import EVERYBODY
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_toy_bundle(tmp_path_factory.mktemp("bundle") / "toy")
-
-
-@pytest.fixture
-def media(tmp_path: Path) -> dict[str, Path]:
-    return write_media(tmp_path, frames=5)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from durable import Life, write_media
+from durable import Life
 
 from wan_trt.engine import Bundle
 from wan_trt.engine.errors import NotFoundError
@@ -15,11 +15,6 @@ from wan_trt.server.principal import EVERYBODY, Principal
 from wan_trt.server.uploads import Announced
 
 ANNA, BERT, ADMIN = Principal("anna"), Principal("bert"), Principal("root", admin=True)
-
-
-@pytest.fixture
-def media(tmp_path: Path) -> dict[str, Path]:
-    return write_media(tmp_path, frames=5)
 
 
 @pytest.fixture

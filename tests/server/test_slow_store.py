@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from durable import Life, write_media
-from toy_bundle import write_toy_bundle
+from durable import Life
 
 from wan_trt.engine import Bundle, Event, JobState
 from wan_trt.engine.errors import StorageFullError
@@ -24,16 +23,6 @@ from wan_trt.server.store.job_folder import JobFolder
 
 LONG_S = 10.0
 NOT_LATER = {"retry_after_s": 0.0, "expected": "", "action": "", "field": None}
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_toy_bundle(tmp_path_factory.mktemp("bundle") / "toy")
-
-
-@pytest.fixture
-def media(tmp_path: Path) -> dict[str, Path]:
-    return write_media(tmp_path, frames=5)
 
 
 @pytest.fixture
