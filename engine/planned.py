@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,13 +36,16 @@ class PlannedExecutor:
         load_plans: Callable[[], Executor],
         load_other: Callable[[], Executor],
         on_close: Callable[[], None],
+        loading: Callable[[], AbstractContextManager[None]],
     ) -> None:
         """`serves` says whether there is a plan for these values of the graph's symbols; `on_close`
-        lets go of what plans have beside their executor."""
+        lets go of what plans have beside their executor; in `loading` plans are read, contexts
+        made, and both closed (`CaptureGate.loading`)."""
         self.spec = spec
         self._serves = serves
         self._load = {True: load_plans, False: load_other}
         self._on_close = on_close
+        self._loading = loading
         self._loaded: dict[bool, Executor] = {}
 
     def bind(
@@ -49,10 +53,11 @@ class PlannedExecutor:
     ) -> PlannedBindings:
         """See `Executor.bind`."""
         planned = self._serves(sizes)
-        if planned not in self._loaded:
-            self._loaded[planned] = self._load[planned]()
-        executor = self._loaded[planned]
-        return PlannedBindings(executor.bind(sizes, tensors), executor)
+        with self._loading():
+            if planned not in self._loaded:
+                self._loaded[planned] = self._load[planned]()
+            executor = self._loaded[planned]
+            return PlannedBindings(executor.bind(sizes, tensors), executor)
 
     def launch(self, bindings: Bindings, stream: int | None = None) -> None:
         """See `Executor.launch`."""
@@ -62,7 +67,8 @@ class PlannedExecutor:
 
     def close(self) -> None:
         """See `Executor.close`."""
-        for executor in self._loaded.values():
-            executor.close()
-        self._loaded.clear()
-        self._on_close()
+        with self._loading():
+            for executor in self._loaded.values():
+                executor.close()
+            self._loaded.clear()
+            self._on_close()

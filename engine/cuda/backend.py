@@ -83,7 +83,8 @@ class CudaBackend:
 
     def load(self, bundle: Bundle, graph: str, weight_set: str) -> Executor:
         """See `Backend.load`."""
-        return self._load(bundle, graph, weight_set, self)
+        with self.device.gate.loading():
+            return self._load(bundle, graph, weight_set, self)
 
     def new_update(self, tensors: StepTensors[Any]) -> StepUpdate:
         return StepUpdate(self.device, self._solver_update, tensors)

@@ -93,6 +93,7 @@ class GpuGraphs:
             load_plans,
             load_other,
             on_close=partial(plans.release, graph, weight_set),
+            loading=backend.device.gate.loading,
         )
 
     def _plans_of(self, bundle: Bundle, graph: str, backend: CudaBackend) -> tuple[Any, PlanMemory]:
