@@ -106,6 +106,7 @@ class OrtCudaExecutor:
         _require_provider()
         self.spec = spec
         self._ordinal = device.ordinal
+        self._gate = device.gate
         self._stream = stream
         self._run_options = onnxruntime.RunOptions()
         for key, value in run_settings(device.ordinal, keep_scratch).items():
@@ -143,7 +144,8 @@ class OrtCudaExecutor:
 
     def close(self) -> None:
         """Release weights and scratch."""
-        self._session.close()
+        with self._gate.loading():  # cublasDestroy waits for the whole GPU
+            self._session.close()
 
 
 def try_provider(ordinal: int) -> None:
