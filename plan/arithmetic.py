@@ -14,8 +14,9 @@ residual stream, norms, modulation, rotary embedding and softmax's inside: what 
 float32 too. A product over one row - the timestep's embedding, from which all modulation comes -
 stays float32: it costs nothing.
 
-A Cast stands only where something of the other kind begins; each tensor is cast once. Weights keep
-the type that they are stored as, so that they are mapped from their files.
+A Cast stands only where something of the other kind begins; each tensor is cast once, and what is
+rounded to E4M3 in the end stays bfloat16 until then. Weights keep the type that they are stored as,
+so that they are mapped from their files.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from collections.abc import Iterable
 
 import onnx
 
-from wan_trt.plan.attention import has_fused_kernel, write_out
+from wan_trt.plan.attention import has_fused_kernel, with_scaled_queries, write_out
 from wan_trt.plan.static_graph import StaticGraph, TensorType
 
 _FLOAT, _BFLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.BFLOAT16
 _NARROW = frozenset({_BFLOAT16, onnx.TensorProto.FLOAT8E4M3FN})
+_TYPE_KEEPING = frozenset({"Reshape", "Softmax", "Transpose"})
 
 
 def is_narrow(graph: StaticGraph) -> bool:
@@ -48,7 +50,7 @@ def with_types(graph: StaticGraph) -> StaticGraph:
     )
     if unfused:
         graph = write_out(graph, unfused)
-    return _Narrowing(graph).result() if narrow else graph
+    return _Narrowing(with_scaled_queries(graph)).result() if narrow else graph
 
 
 class _Narrowing:
@@ -59,6 +61,7 @@ class _Narrowing:
         self._types = dict(graph.types)
         self._written: dict[str, onnx.NodeProto] = {}  # by output, in order
         self._cast: dict[str, str] = {}
+        self._outputs = {value.name for value in graph.model.graph.output}
         self._users: dict[str, list[onnx.NodeProto]] = defaultdict(list)
         for node in graph.model.graph.node:
             for name in node.input:
@@ -74,9 +77,8 @@ class _Narrowing:
                 self._write(own)
         model = onnx.ModelProto()
         model.CopyFrom(self._graph.model)
-        outputs = {value.name for value in model.graph.output}
         del model.graph.node[:]
-        model.graph.node.extend(_used(self._written.values(), outputs))
+        model.graph.node.extend(_used(self._written.values(), self._outputs))
         return StaticGraph(self._graph.name, model, self._types)
 
     def _is_narrow_product(self, node: onnx.NodeProto) -> bool:
@@ -99,8 +101,9 @@ class _Narrowing:
         node.input.extend(inputs)
         output = node.output[0]
         wide = self._types[output]
-        if self._stays_narrow(output):
-            self._types[output] = TensorType(_BFLOAT16, wide.shape)
+        if kept := self._until_rounded(output):
+            for name in kept:
+                self._types[name] = TensorType(_BFLOAT16, self._types[name].shape)
             self._write(node)
             return
         node.output[0] = f"{output}_bfloat16"
@@ -108,17 +111,23 @@ class _Narrowing:
         self._write(node)
         self._write(_cast(node.output[0], output, _FLOAT))
 
-    def _stays_narrow(self, scores: str) -> bool:
-        """Whether it is the scores of an attention whose softmax is rounded to E4M3 at once: from
-        the first product to the second nothing is wide, or no kernel fuses it."""
-        after = [node.op_type for node in self._users[scores]]
-        if after != ["Softmax"]:
-            return False
-        softmax = self._users[scores][0].output[0]
-        if [node.op_type for node in self._users[softmax]] != ["QuantizeLinear"]:
-            return False
-        self._types[softmax] = TensorType(_BFLOAT16, self._types[softmax].shape)
-        return True
+    def _until_rounded(self, name: str) -> list[str] | None:
+        """This tensor and those made of it until all is rounded to E4M3; None where anything else
+        reads one of them. No kernel fuses an FP8 attention with something wide in between."""
+        users = self._users[name]
+        if not users or name in self._outputs:
+            return None
+        kept = [name]
+        for user in users:
+            if user.op_type == "QuantizeLinear":
+                continue
+            if user.op_type not in _TYPE_KEEPING:
+                return None
+            rest = self._until_rounded(user.output[0])
+            if rest is None:
+                return None
+            kept += rest
+        return kept
 
     def _narrowed(self, name: str) -> str:
         """The tensor as bfloat16."""
