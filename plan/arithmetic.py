@@ -28,6 +28,7 @@ from collections.abc import Iterable
 import onnx
 
 from wan_trt.plan.attention import has_fused_kernel, with_scaled_queries, write_out
+from wan_trt.plan.column_scales import with_column_scales_behind
 from wan_trt.plan.static_graph import StaticGraph, TensorType
 
 _FLOAT, _BFLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.BFLOAT16
@@ -50,7 +51,9 @@ def with_types(graph: StaticGraph) -> StaticGraph:
     )
     if unfused:
         graph = write_out(graph, unfused)
-    return _Narrowing(with_scaled_queries(graph)).result() if narrow else graph
+    if not narrow:
+        return graph
+    return _Narrowing(with_column_scales_behind(with_scaled_queries(graph))).result()
 
 
 class _Narrowing:

@@ -13,6 +13,7 @@ from planned import SIZE, evaluate, graph_for_tensorrt, target
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.executor import run
 from wan_trt.engine.ort import load_executor
+from wan_trt.plan.fusions import expected_fusions
 from wan_trt.plan.network_graph import network_graph, parser_input
 from wan_trt.plan.parity import bounds_of, compare, parity_inputs
 from wan_trt.plan.static_graph import StaticGraph, TensorType, attribute_values, fix_sizes
@@ -69,6 +70,31 @@ def test_what_is_rounded_to_e4m3_becomes_bfloat16_in_its_product(fp8_bundle: Bun
             assert graph.types[node.input[1]].dtype == FLOAT
             [user] = [n for n in graph.model.graph.node if node.output[0] in n.input]
             assert user.op_type == "MatMul"
+
+
+def test_where_both_operands_are_rounded_each_scale_is_one_number(fp8_bundle: Bundle) -> None:
+    """TensorRT surely multiplies those as E4M3: a matrix's scales, by column, come behind."""
+    graph = graph_for_tensorrt(fp8_bundle, "denoiser")
+    nodes = graph.model.graph.node
+    makers = {name: node for node in nodes for name in node.output}
+    users = {name: node for node in nodes for name in node.input}
+    linears = expected_fusions(graph).fp8_linears
+    assert linears
+    for product in (node for node in nodes if node.op_type == "MatMul"):
+        widened = [maker for name in product.input if (maker := makers.get(name))]
+        if [node.op_type for node in widened] == ["DequantizeLinear"] * 2:
+            assert [graph.types[node.input[1]].shape for node in widened] == [(), ()]
+    for linear in linears:
+        [product] = [node for node in nodes if node.name == linear.node]
+        scaled = users[users[product.output[0]].output[0]]
+        assert (scaled.op_type, scaled.input[1]) == ("Mul", f"{linear.name}.weight_scale")
+        assert graph.types[scaled.output[0]] == TensorType(
+            FLOAT, graph.types[product.output[0]].shape
+        )
+    context = graph_for_tensorrt(fp8_bundle, "text_context")
+    scales = {n.input[1] for n in context.model.graph.node if n.op_type == "DequantizeLinear"}
+    assert scales
+    assert all(name.endswith("weight_scale") for name in scales)
 
 
 def test_what_attention_gives_stays_bfloat16_until_it_is_rounded(fp8_bundle: Bundle) -> None:
