@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from wan_trt.engine import AnimateRequest, Bundle, CollectedFrames, Engine, Samp
 from wan_trt.engine.capture import REPLAYED
 from wan_trt.engine.cuda.graphs import GpuGraphs
 from wan_trt.engine.memory.footprint import expert_nbytes
+from wan_trt.engine.memory.layout import Layout, shapes_of
 
 SIZES = {"frames": 3, "latents": 2, "rows": 1, "columns": 2}  # of five frames, 32x16
 CLIP = {"height": 2, "width": 4}
@@ -157,6 +159,36 @@ def test_one_expert_at_a_time_has_its_engines_alone(
     request = make_request(frames=9, sampling=Sampling(steps=4))
     found = frames(bundle, request, gpu, max(expert_nbytes(bundle.manifest).values()))
     np.testing.assert_array_equal(found.frames, frames(bundle, request, gpu=None).frames)
+
+
+def test_plans_wait_for_a_capture(make_bundle: MakeBundle, gpu: MadeUpGpu) -> None:
+    """Loading a graph, binding it and closing it: each may wait for the whole GPU."""
+    bundle = with_plan(make_bundle(), "denoiser", SIZES)
+    backend = gpu.backend(GpuGraphs(gpu.load).load)
+    spec = bundle.manifest.graphs["denoiser"].spec
+    layout = Layout(shapes_of((*spec.inputs, *spec.outputs), SIZES))
+    results: list[Any] = []
+
+    def beside_a_capture(call: Callable[[], Any]) -> Any:
+        def work() -> None:
+            backend.make_current()
+            results.append(call())
+
+        worker = threading.Thread(target=work)
+        with backend.device.gate.capture() as free:
+            assert free
+            worker.start()
+            worker.join(timeout=0.05)
+            assert worker.is_alive()
+        worker.join()
+        return results.pop()
+
+    with backend.memory.hold("test", "tensors", layout) as holding:
+        executor = beside_a_capture(lambda: backend.load(bundle, "denoiser", "shared"))
+        beside_a_capture(lambda: executor.bind(SIZES, holding.tensors))
+        beside_a_capture(executor.close)
+    backend.close()
+    gpu.require_all_given_back()
 
 
 @pytest.mark.parametrize("why", ["another size", "another TensorRT", "no TensorRT"])
