@@ -1,9 +1,11 @@
+# ruff: noqa: F401
 """`tensorrt` without TensorRT, for what runs plans: ONNX Runtime behind the calls of the 11.4 API.
 
 A plan is an ONNX file with its weights in it. A launch runs on a stream of `fake_cuda`, as late as
 the driver would allow, and leaves its scratch full of rubbish. What TensorRT's documentation
 forbids is refused as TensorRT does it: False or None, and a report to the recorder.
-`tests/trt` compares the names with those of the genuine module.
+`tests/trt` compares the names with those of the genuine module. `fake_tensorrt_build` has the half
+that makes plans.
 """
 
 from __future__ import annotations
@@ -20,6 +22,20 @@ import numpy as np
 import onnx
 import onnxruntime  # type: ignore[import-untyped]
 from fake_cuda import FakeCuda
+from fake_tensorrt_build import (
+    Builder,
+    BuilderFlag,
+    Dims,
+    EngineInspector,
+    IBuilderConfig,
+    INetworkDefinition,
+    IProgressMonitor,
+    ITimingCache,
+    LayerInformationFormat,
+    MemoryPoolType,
+    OnnxParser,
+    ProfilingVerbosity,
+)
 
 SCRATCH_NBYTES = 3000
 ALIGNMENT = 256
@@ -103,6 +119,9 @@ class ICudaEngine:
 
     def get_tensor_mode(self, name: str) -> TensorIOMode:
         return TensorIOMode.INPUT if name in self._inputs else TensorIOMode.OUTPUT
+
+    def create_engine_inspector(self) -> EngineInspector:
+        return EngineInspector([f"reads {name}" for name in self._inputs])
 
     def create_execution_context(
         self, strategy: ExecutionContextAllocationStrategy
@@ -199,7 +218,8 @@ def tensorrt_installed(cuda: FakeCuda) -> Iterator[None]:
 
 
 def _depends(name: str) -> bool:
-    return name == "tensorrt" or name.startswith("wan_trt.engine.tensorrt")
+    ours = ("wan_trt.engine.tensorrt", "wan_trt.plan.tensorrt")
+    return name == "tensorrt" or name.startswith(ours)
 
 
 def plan_bytes(graph: Path, weights: dict[str, str], folder: Path) -> bytes:
