@@ -8,11 +8,9 @@ from pathlib import Path
 
 from wan_trt.engine.executor import GraphSpec
 from wan_trt.engine.plan_entry import SymbolRange
-from wan_trt.plan.arithmetic import with_types
 from wan_trt.plan.jobs import PLAN, BuildOptions, EngineJob
+from wan_trt.plan.network_graph import graph_for_tensorrt
 from wan_trt.plan.process import Tell
-from wan_trt.plan.resize import write_out_resizes
-from wan_trt.plan.static_graph import fix_sizes, load_graph
 from wan_trt.plan.targets import Target
 
 
@@ -21,8 +19,7 @@ def small_job(
 ) -> EngineJob:
     """The build of `graph`, whose one parameter is in the file of its name in `weights`."""
     symbols = {name: SymbolRange.fixed(value) for name, value in sizes.items()}
-    static = fix_sizes(load_graph(graph), spec, Target(graph.stem, "shared", symbols))
-    model = with_types(write_out_resizes(static)).model
+    model = graph_for_tensorrt(graph, spec, Target(graph.stem, "shared", symbols)).model
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     parameters = [tensor.name for tensor in model.graph.initializer if tensor.external_data]
     return EngineJob(
