@@ -6,8 +6,9 @@
 
 Measures the ceilings (bfloat16 and FP8 matrix products, copies), then self attention, one block and
 a whole forward pass at 832x480 and 1280x720 with random weights: bfloat16 with every attention
-there is, FP8 linears, 8-bit attention. Needs torch and nothing of wan-trt, so it runs from a source
-tree; docs/benchmarks.md says what is measured and how. Writes one JSON file and prints one table.
+there is, FP8 linears, 8-bit attention; with TensorRT also its plans. Needs torch and, but for
+plans, nothing of wan-trt, so it runs from a source tree; docs/benchmarks.md says what is measured
+and how. Writes one JSON file and prints one table.
 """
 
 from __future__ import annotations
@@ -79,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--model", choices=MODELS, default="animate", help="(%(default)s)")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        help="its TensorRT plans are measured; without it, and with TensorRT, plans of random "
+        "weights are built, which takes a --limit of an hour",
+    )
     parser.add_argument("--quick", action="store_true", help="the smaller size, fewer variants")
     parser.add_argument("--tiny", action="store_true", help="a model of no use: for a try")
     parser.add_argument("--eager", action="store_true", help="without torch.compile")
@@ -99,6 +106,7 @@ def _plan(options: argparse.Namespace, dit: DitSizes) -> Plan:
         compiled=not options.eager,
         quick=options.quick,
         patience=0.01 if options.tiny else 0.3 if options.quick else 1.0,
+        bundle=options.bundle,
     )
 
 

@@ -1,8 +1,8 @@
 """Build TensorRT plans for a bundle, on the GPU host where they will run.
 
-A plan belongs to one GPU architecture and one TensorRT (11.4 or later), and to one size of video:
-every graph is built for each --size. Each engine is built in a process of its own, looked at -
-every attention and every FP8 linear must be one kernel - and compared with ONNX Runtime on the same
+A plan belongs to one model of GPU and one TensorRT (11.4 or later), and to one size of video: every
+graph is built for each --size. Each engine is built in a process of its own, looked at - every
+attention and every FP8 linear must be one kernel - and compared with ONNX Runtime on the same
 inputs. Plans, timings and verdicts go into the bundle.
 
 --dry-run needs neither GPU nor TensorRT: it checks every graph against what TensorRT supports and

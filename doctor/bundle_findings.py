@@ -121,12 +121,11 @@ def plan_findings(
 
 
 def _misfit(plan: PlanEntry, gpus: Sequence[Gpu], software: Mapping[Part, Software]) -> str | None:
-    """Why the plan cannot run: it belongs to one compute capability and one TensorRT."""
+    """Why the plan cannot run: it belongs to one model of GPU and one TensorRT."""
     version = part(software, Part.TENSORRT).version
     if plan.tensorrt != version:
         return f"built by TensorRT {plan.tensorrt}, here is {version}"
-    here = {dotted(gpu.compute_capability): gpu.name for gpu in gpus if gpu.compute_capability}
-    if plan.gpu.compute_capability not in here:
-        names = ", ".join(sorted({gpu.name for gpu in gpus}))
-        return f"built for {plan.gpu.name}, here is {names}"
+    here = {gpu.name for gpu in gpus}
+    if plan.gpu.name not in here:
+        return f"built for {plan.gpu.name}, here is {', '.join(sorted(here))}"
     return None

@@ -6,12 +6,13 @@ these protocols alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.executor import Executor
+from wan_trt.engine.graph_run import GraphRun
 from wan_trt.engine.lanes import Lane
 from wan_trt.engine.memory.parking import Parking
 from wan_trt.engine.memory.tensors import TensorMemory
@@ -113,6 +114,10 @@ class Backend(Protocol):
     @property
     def experts_nbytes(self) -> int | None:
         """Room for the weights of experts; None where it is not limited."""
+        ...
+
+    def require_served(self, runs: Iterable[GraphRun]) -> None:
+        """Raises ResourceError for what nothing here can run. For any thread."""
         ...
 
     def load(self, bundle: Bundle, graph: str, weight_set: str) -> Executor:

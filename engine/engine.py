@@ -43,6 +43,7 @@ from wan_trt.engine.request import Request
 from wan_trt.engine.residence import Residence
 from wan_trt.engine.scheduling.costs import CostKey
 from wan_trt.engine.stages.job_memory import require_room
+from wan_trt.engine.stages.job_runs import job_runs
 from wan_trt.engine.stages.pipeline import Pipeline
 from wan_trt.engine.threads import require_sane_threads
 from wan_trt.engine.unit_runner import UnitRunner
@@ -134,11 +135,13 @@ class Engine:
         `on_event` is called here for the first event and by stepping threads for all others.
         Raises InputError for a request that cannot be run (a sink is then untouched),
         AdmissionError where the deadline cannot be met, ResourceError for a job that would not fit
-        if it were alone (a sink is then untouched, too), or when the engine is closed.
+        if it were alone or whose size nothing here runs (a sink is then untouched, too), or when
+        the engine is closed.
         """
         manifest = self.bundle.manifest
         plan, schedule = validate_request(request, manifest)
         require_room(request, schedule, manifest, self._backend.memory.arena)
+        self._backend.require_served(job_runs(request, plan, schedule, manifest))
         opened = sink() if callable(sink) else sink
         job = Job(
             job_id or uuid.uuid4().hex,

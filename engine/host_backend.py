@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from wan_trt.engine.backend import StepTensors
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.executor import Executor
 from wan_trt.engine.executors import Load
+from wan_trt.engine.graph_run import GraphRun
 from wan_trt.engine.lanes import APART, Lane
 from wan_trt.engine.memory.arena import Arena
 from wan_trt.engine.memory.host import HostPages, array_at
@@ -154,6 +155,9 @@ class HostBackend:
         """Made when it is first needed: it opens a file."""
         store = FileStore(Path(tempfile.gettempdir()))
         return Parking(self.memory.arena, store, _PARKED_MOST_NBYTES)
+
+    def require_served(self, runs: Iterable[GraphRun]) -> None:
+        """Every size runs."""
 
     def load(self, bundle: Bundle, graph: str, weight_set: str) -> Executor:
         return self._load(bundle, graph, weight_set)

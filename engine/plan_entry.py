@@ -38,7 +38,10 @@ def plan_name(graph: str, weight_set: str, symbols: Mapping[str, SymbolRange]) -
 
 @dataclass(frozen=True)
 class Gpu:
-    """Where a plan was built: a plan belongs to one compute capability ("9.0") and one TensorRT."""
+    """Where a plan was built. Plans and timings belong to one model of GPU, by the name that the
+    driver gives it: kernels are chosen for its multiprocessors, memory and clocks too, and
+    TensorRT warns of slow work and errors on another one of the same `compute_capability` ("9.0"),
+    as an H200 is beside an H100. A MIG slice has a name of its own."""
 
     name: str
     compute_capability: str
@@ -102,13 +105,17 @@ class PlanEntry:
             symbol in sizes and sizes[symbol] in values for symbol, values in self.symbols.items()
         )
 
+    def runs_on(self, gpu: str, tensorrt: str | None) -> bool:
+        """Whether it was built for this model of GPU and this TensorRT; None: there is none."""
+        return (self.gpu.name, self.tensorrt) == (gpu, tensorrt)
+
     def takes_the_place_of(self, other: PlanEntry) -> bool:
         """Whether both are for the same: a bundle has one plan of each kind."""
         return self._purpose == other._purpose
 
     @property
     def _purpose(self) -> tuple[str, ...]:
-        return self.name, self.gpu.compute_capability, self.tensorrt
+        return self.name, self.gpu.name, self.tensorrt
 
 
 def find_plan(
@@ -116,16 +123,17 @@ def find_plan(
     graph: str,
     weight_set: str,
     sizes: Mapping[str, int],
-    compute_capability: str,
+    gpu: str,
     tensorrt: str,
 ) -> PlanEntry | None:
-    """The plan for a graph at these sizes on this GPU and TensorRT; None if there is none."""
+    """The plan for a graph at these sizes on this model of GPU and TensorRT; None if there is
+    none."""
     return next(
         (
             plan
             for plan in plans
             if (plan.graph, plan.weight_set) == (graph, weight_set)
-            and (plan.gpu.compute_capability, plan.tensorrt) == (compute_capability, tensorrt)
+            and plan.runs_on(gpu, tensorrt)
             and plan.serves(sizes)
         ),
         None,

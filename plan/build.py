@@ -123,7 +123,7 @@ class _Build:
         spec = self.bundle.manifest.graphs[self.target.graph].spec
         (self.folder / _MODEL).write_bytes(parser_input(graph))
         tools = self.tools
-        cache = find_timing_cache(self.bundle, tools.gpu.compute_capability, tools.tensorrt)
+        cache = find_timing_cache(self.bundle, tools.gpu.name, tools.tensorrt)
         inputs = self.folder / _INPUTS
         if self.options.parity:
             geometry = self.bundle.manifest.geometry
@@ -221,6 +221,13 @@ class _Build:
 
 
 def _require_sense(bundle: Bundle, targets: Iterable[Target], options: BuildOptions) -> None:
+    if options.pinned and not options.optimization_level:
+        raise InputError(
+            "pinned plans at optimization level 0, where TensorRT takes no heed of timings",
+            expected="level 1 to 5",
+            action="leave out --pinned, or choose another --optimization-level",
+            field="pinned",
+        )
     if not options.refit_loras:
         return
     if not options.parity:

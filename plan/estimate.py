@@ -26,9 +26,10 @@ _IN_PLACE = frozenset(
     }
 )
 
-# A build holds the weights twice, on the host and on the GPU: the parser's and the engine's, or the
-# engine's and what its tactics are timed with. Others report 50 GB on the GPU and 23 GB on the host
-# for an engine of 24 GB (docs/gpu.md).
+# A build holds the weights twice. On the host: the engine's and the serialized plan's; parameters,
+# and the plan when it is read again, are mapped from their files. On the GPU: the engine's and what
+# its tactics are timed with. Others report 50 GB on the GPU and 23 GB on the host for an engine of
+# 24 GB (docs/gpu.md).
 _BUILD_COPIES = 2
 
 

@@ -1,16 +1,18 @@
 """Plans into a bundle: their files, and the manifest that names them, replaced whole.
 
-    plans/sm90/NAME-HASH.plan          the engine
-    plans/sm90/NAME-HASH.onnx          the graph that it was made from, without weights
-    plans/sm90/NAME-HASH.layers.json   what the inspector shows
-    plans/timing/sm90-11.4.0.106-HASH.cache   timings of all engines so far, for one TensorRT
+    plans/GPU/NAME-HASH.plan          the engine
+    plans/GPU/NAME-HASH.onnx          the graph that it was made from, without weights
+    plans/GPU/NAME-HASH.layers.json   what the inspector shows
+    plans/timing/GPU-11.4.0.106-HASH.cache   timings of all engines so far, for one TensorRT
 
-The hash keeps an old file whole until no manifest names it.
+GPU is the model's name, as in nvidia-h100-80gb-hbm3. The hash keeps an old file whole until no
+manifest names it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,10 +28,10 @@ _TIMING = f"{PLANS}/timing"
 _HASH_DIGITS = 12
 
 
-def find_timing_cache(bundle: Bundle, compute_capability: str, tensorrt: str) -> Path | None:
-    """The timing cache of this GPU and TensorRT, with the bytes that the manifest says. None if
-    there is none."""
-    prefix = _timing_prefix(compute_capability, tensorrt)
+def find_timing_cache(bundle: Bundle, gpu: str, tensorrt: str) -> Path | None:
+    """The timing cache of this model of GPU and TensorRT, with the bytes that the manifest says.
+    None if there is none."""
+    prefix = _timing_prefix(gpu, tensorrt)
     for name, entry in bundle.manifest.files.items():
         if name.startswith(prefix) and sha256_file(bundle.path / name) == entry.sha256:
             return bundle.path / name
@@ -49,12 +51,12 @@ def record(
     written.
     """
     bundle = Bundle.open(bundle.path)  # builds take hours: others may have written to it
-    folder = f"{PLANS}/{_architecture(plan.gpu.compute_capability)}"
+    folder = f"{PLANS}/{_model(plan.gpu.name)}"
     sha256 = sha256_file(files[".plan"])
     stem = f"{folder}/{plan.name}-{sha256[:_HASH_DIGITS]}"
     timing = timing_cache.read_bytes()
     digest = hashlib.sha256(timing).hexdigest()
-    prefix = _timing_prefix(plan.gpu.compute_capability, plan.tensorrt)
+    prefix = _timing_prefix(plan.gpu.name, plan.tensorrt)
     moved = {f"{stem}{suffix}": file for suffix, file in files.items()}
     moved[f"{prefix}{digest[:_HASH_DIGITS]}.cache"] = timing_cache
     entry = replace(
@@ -95,12 +97,12 @@ def with_plan(
     return replace(manifest, plans=tuple(plans), files=dict(sorted({**files, **added}.items())))
 
 
-def _architecture(compute_capability: str) -> str:
-    return f"sm{compute_capability.replace('.', '')}"
+def _model(gpu: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", gpu.lower()).strip("-")
 
 
-def _timing_prefix(compute_capability: str, tensorrt: str) -> str:
-    return f"{_TIMING}/{_architecture(compute_capability)}-{tensorrt}-"
+def _timing_prefix(gpu: str, tensorrt: str) -> str:
+    return f"{_TIMING}/{_model(gpu)}-{tensorrt}-"
 
 
 def _place(file: Path, target: Path) -> None:

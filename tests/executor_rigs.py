@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import importlib
+import importlib.util
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +21,7 @@ from gpu import open_gpu
 from made_up_gpu import MadeUpGpu, QueuedGraph
 from numpy.typing import NDArray
 from onnx import parser
+from small_plans import small_plan
 
 from wan_trt.engine.backend import Backend
 from wan_trt.engine.capture import CapturedExecutor
@@ -35,6 +39,8 @@ from wan_trt.engine.space import Tensor
 
 LoadFiles = Callable[[Path, Path, GraphSpec], Executor]
 """(graph, folder of weights, spec) -> executor."""
+
+_SCRATCH_NBYTES = 16 << 20  # more than a plan of the contract's graphs needs
 
 
 def write_graph(path: Path, text: str, external: tuple[str, int] | None = None) -> Path:
@@ -119,28 +125,59 @@ def on_the_made_up_gpu(folder: Path, captured: bool = False) -> Iterator[Rig]:
 
 
 @contextmanager
-def by_plans_on_the_made_up_gpu(folder: Path) -> Iterator[Rig]:
-    """Each graph with its weights as a plan of the made-up TensorRT."""
+def by_made_up_plans(folder: Path, captured: bool = False) -> Iterator[Rig]:
+    """Plans of the made-up TensorRT, on the made-up GPU."""
     gpu = MadeUpGpu(folder)
     with fake_tensorrt.tensorrt_installed(gpu.cuda):
-        from wan_trt.engine.tensorrt.executor import TensorRtExecutor
-        from wan_trt.engine.tensorrt.logger import ErrorRecorder, process_logger
-
-        backend = gpu.backend()
-        logger = process_logger()
-        runtime: Any = fake_tensorrt.Runtime(logger)
-        runtime.error_recorder = ErrorRecorder(logger)
-
-        def load(graph: Path, weights: Path, spec: GraphSpec) -> Executor:
-            plan = fake_tensorrt.plan_bytes(graph, {"w": f"{graph.stem}.bin"}, weights)
-            engine = runtime.deserialize_cuda_engine(plan)
-            memory = PlanMemory(backend, Lane.CODING, fake_tensorrt.SCRATCH_NBYTES)
-            return TensorRtExecutor(graph.stem, spec, lambda _sizes: engine, memory, logger)
-
-        rig = Rig(backend, load)
-        yield rig
-        rig.close()
+        with _by_plans(gpu.backend(), folder, captured) as rig:
+            yield rig
         gpu.require_all_given_back()
+
+
+@contextmanager
+def by_plans(folder: Path, captured: bool = False) -> Iterator[Rig]:
+    """Plans of the TensorRT that is installed. Skips the test without it or a GPU."""
+    _, device = open_gpu()
+    if importlib.util.find_spec("tensorrt") is None:
+        pytest.skip("needs TensorRT 11.4 or later (wan-trt[trt])")
+    try:
+        backend = CudaBackend(device, load_on_gpu)
+    except ResourceError as error:
+        pytest.skip(f"needs a GPU with all of wan-trt[cuda] ({error.given})")
+    with _by_plans(backend, folder, captured) as rig:
+        yield rig
+
+
+@contextmanager
+def _by_plans(backend: CudaBackend, folder: Path, captured: bool) -> Iterator[Rig]:
+    """Each graph as plans, one for each size that is asked for, made as `wan-trt build` does it."""
+    from wan_trt.engine.tensorrt.executor import TensorRtExecutor
+    from wan_trt.engine.tensorrt.logger import ErrorRecorder, process_logger
+    from wan_trt.engine.tensorrt.plan_file import read_engine
+
+    logger = process_logger()
+    runtimes = [importlib.import_module("tensorrt").Runtime(logger)]
+    runtimes[0].error_recorder = ErrorRecorder(logger)
+    memory = PlanMemory(backend, Lane.CODING, _SCRATCH_NBYTES)
+
+    def load(graph: Path, weights: Path, spec: GraphSpec) -> Executor:
+        engines: dict[tuple[tuple[str, int], ...], Any] = {}
+
+        def engine_for(sizes: Mapping[str, int]) -> Any:
+            key = tuple(sorted(sizes.items()))
+            if key not in engines:
+                place = Path(tempfile.mkdtemp(dir=folder, prefix="plan-"))
+                plan = small_plan(graph, weights, spec, sizes, place)
+                engines[key] = read_engine(plan, runtimes[0], logger, "see what TensorRT says")
+            return engines[key]
+
+        executor = TensorRtExecutor(graph.stem, spec, engine_for, memory, logger)
+        return CapturedExecutor(executor, backend.device, graph.stem) if captured else executor
+
+    rig = Rig(backend, load)
+    yield rig
+    rig.close()
+    runtimes.clear()
 
 
 @contextmanager
@@ -175,7 +212,13 @@ GRAPH_RIGS = [
 ]
 """Those that load a bundle's graphs themselves."""
 
-RIGS = [*GRAPH_RIGS, pytest.param(by_plans_on_the_made_up_gpu, id="made-up TensorRT")]
+RIGS = [
+    *GRAPH_RIGS,
+    pytest.param(by_made_up_plans, id="made-up TensorRT"),
+    pytest.param(partial(by_made_up_plans, captured=True), id="made-up TensorRT, captured"),
+    pytest.param(by_plans, id="TensorRT", marks=pytest.mark.gpu),
+    pytest.param(partial(by_plans, captured=True), id="TensorRT, captured", marks=pytest.mark.gpu),
+]
 
 
 def floats(*shape: int, seed: int = 0) -> NDArray[np.float32]:

@@ -1,3 +1,4 @@
+# ruff: noqa: F401
 """`tensorrt` without TensorRT, for what runs plans: ONNX Runtime behind the calls of the 11.4 API.
 
 A plan is an ONNX file with its weights in it. A launch runs on a stream of `fake_cuda`, as late as
@@ -7,6 +8,7 @@ undefined there is an AssertionError: work of a context that is gone, whether it
 replayed, because a context takes memory that its kernels use along. Reading a plan and
 making a context may wait for the whole GPU: beside a capture of any thread they fail.
 `tests/trt` compares the names with those of the genuine module.
+`fake_tensorrt_build` has the half that makes plans.
 """
 
 from __future__ import annotations
@@ -25,6 +27,20 @@ import numpy as np
 import onnx
 import onnxruntime  # type: ignore[import-untyped]
 from fake_cuda import FakeCuda
+from fake_tensorrt_build import (
+    Builder,
+    BuilderFlag,
+    Dims,
+    EngineInspector,
+    IBuilderConfig,
+    INetworkDefinition,
+    IProgressMonitor,
+    ITimingCache,
+    LayerInformationFormat,
+    MemoryPoolType,
+    OnnxParser,
+    ProfilingVerbosity,
+)
 
 SCRATCH_NBYTES = 3000
 ALIGNMENT = 256
@@ -50,12 +66,6 @@ class ExecutionContextAllocationStrategy(Enum):
     STATIC = 0
     ON_PROFILE_CHANGE = 1
     USER_MANAGED = 2
-
-
-class ProfilingVerbosity(Enum):
-    LAYER_NAMES_ONLY = 0
-    NONE = 1
-    DETAILED = 2
 
 
 class ILogger:
@@ -125,6 +135,9 @@ class ICudaEngine:
 
     def get_tensor_mode(self, name: str) -> TensorIOMode:
         return TensorIOMode.INPUT if name in self._inputs else TensorIOMode.OUTPUT
+
+    def create_engine_inspector(self) -> EngineInspector:
+        return EngineInspector([f"reads {name}" for name in self._inputs])
 
     def create_execution_context(
         self, strategy: ExecutionContextAllocationStrategy
@@ -235,7 +248,8 @@ def tensorrt_installed(cuda: FakeCuda) -> Iterator[None]:
 
 
 def _depends(name: str) -> bool:
-    return name == "tensorrt" or name.startswith("wan_trt.engine.tensorrt")
+    ours = ("wan_trt.engine.tensorrt", "wan_trt.plan.tensorrt")
+    return name == "tensorrt" or name.startswith(ours)
 
 
 def plan_bytes(graph: Path, weights: dict[str, str], folder: Path) -> bytes:

@@ -24,7 +24,7 @@ def run(session: Session) -> None:
     fastest = {video: fastest_wide(session, video) for video in session.plan.videos}
     with session.noted("the denoiser"):
         _denoisers(session, fastest)
-    session.missing(plans.WHAT, plans.why_missing())
+    plans.measure(session, session.plan.bundle)
 
 
 def _ceilings(session: Session) -> None:

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 
@@ -19,7 +20,8 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be measured. `patience` multiplies the time that is given to repetitions."""
+    """What is to be measured. `patience` multiplies the time that is given to repetitions;
+    `bundle` has the TensorRT plans, None: they are built on the spot."""
 
     dit: DitSizes
     videos: tuple[VideoSize, ...]
@@ -28,6 +30,7 @@ class Plan:
     compiled: bool = True
     quick: bool = False
     patience: float = 1.0
+    bundle: Path | None = None
 
 
 class Session:
@@ -80,8 +83,12 @@ class Session:
         setting: Setting,
         taken: Timing,
         done: Work,
-        error: float,
+        error: float | None,
+        peak_nbytes: int | None = None,
     ) -> None:
+        """`peak_nbytes` None: as torch counts it."""
+        if peak_nbytes is None and self._on_gpu:
+            peak_nbytes = torch.cuda.max_memory_allocated()
         self.results.measured.append(
             Measured(
                 stage=stage,
@@ -94,7 +101,7 @@ class Session:
                 bf16_operations=done.bf16,
                 eight_bit_operations=done.eight_bit,
                 fraction_of_ceiling=self.ceilings.least_s(done) / taken.median_s,
-                peak_nbytes=torch.cuda.max_memory_allocated() if self._on_gpu else None,
+                peak_nbytes=peak_nbytes,
                 error=error,
             )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
@@ -15,9 +15,11 @@ from wan_trt.engine.cuda.driver import Device, Kernel
 from wan_trt.engine.cuda.noise import DeviceNoise
 from wan_trt.engine.cuda.nvrtc import PHILOX_NORMAL, SOLVER_UPDATE, KernelSource, load_kernel
 from wan_trt.engine.cuda.philox import H100
+from wan_trt.engine.cuda.served import RequireServed
 from wan_trt.engine.cuda.space import CudaSpace
 from wan_trt.engine.cuda.step import StepUpdate
 from wan_trt.engine.executor import Executor
+from wan_trt.engine.graph_run import GraphRun
 from wan_trt.engine.lanes import APART, Lane
 from wan_trt.engine.memory.arena import Arena
 from wan_trt.engine.memory.cuda import CudaPages
@@ -43,9 +45,11 @@ class CudaBackend:
         load_kernel: LoadKernel = load_kernel,
         experts_nbytes: int | None = None,
         lanes: tuple[Lane, ...] = APART,
+        require_served: RequireServed = lambda _runs: None,
     ) -> None:
         """`load` makes the executors; `experts_nbytes` is what there is for the weights of experts,
-        None: enough; `lanes` is `APART` (a stream each) or `TOGETHER`.
+        None: enough; `lanes` is `APART` (a stream each) or `TOGETHER`. `require_served` refuses
+        what no executor of `load` runs.
 
         Raises ResourceError where the GPU lacks what is needed, ExecutionError where kernels cannot
         be made; the device is then the caller's still."""
@@ -54,6 +58,7 @@ class CudaBackend:
         self.experts_nbytes = experts_nbytes
         self.lanes = lanes
         self._load = load
+        self._require_served = require_served
         self._noise = DeviceNoise(device, load_kernel(device, PHILOX_NORMAL))
         self._solver_update = load_kernel(device, SOLVER_UPDATE)
         self.resources = ExitStack()
@@ -80,6 +85,10 @@ class CudaBackend:
         """Made when it is first needed: pinned memory of the host, half of it at most."""
         most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
         return Parking(self.memory.arena, PinnedStore(self.device), most)
+
+    def require_served(self, runs: Iterable[GraphRun]) -> None:
+        """See `Backend.require_served`."""
+        self._require_served(runs)
 
     def load(self, bundle: Bundle, graph: str, weight_set: str) -> Executor:
         """See `Backend.load`."""

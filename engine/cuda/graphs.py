@@ -1,6 +1,6 @@
 """The graphs of a bundle on a GPU: TensorRT where there is a plan, else ONNX Runtime.
 
-A plan is used where the manifest has one for this kind of GPU and this TensorRT, at the size that
+A plan is used where the manifest has one for this model of GPU and this TensorRT, at the size that
 is asked for. Graphs that are launched again and again are captured where a plan runs them.
 """
 
@@ -110,13 +110,9 @@ class GpuGraphs:
 
 
 def plans_for(bundle: Bundle, device: Device, tensorrt: str | None) -> tuple[PlanEntry, ...]:
-    """A bundle's plans for this kind of GPU and this version of TensorRT, None: none is here."""
-    major, minor = device.gpu.compute_capability
-    return tuple(
-        plan
-        for plan in bundle.manifest.plans
-        if (plan.gpu.compute_capability, plan.tensorrt) == (f"{major}.{minor}", tensorrt)
-    )
+    """A bundle's plans for this model of GPU and this version of TensorRT, None: none is here."""
+    name = device.gpu.name
+    return tuple(plan for plan in bundle.manifest.plans if plan.runs_on(name, tensorrt))
 
 
 def tensorrt_version() -> str | None:

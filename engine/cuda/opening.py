@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.cuda.backend import CudaBackend
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.cuda.graphs import GpuGraphs, plans_for, tensorrt_version
+from wan_trt.engine.cuda.served import require_served
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.lanes import APART, TOGETHER, Lane
 from wan_trt.engine.manifest import Manifest
@@ -15,6 +17,7 @@ from wan_trt.engine.memory.footprint import VideoSize, footprint, plan_scratch
 from wan_trt.engine.memory.residency import Mode, decide
 from wan_trt.engine.models import REQUIRED_GRAPHS
 from wan_trt.engine.ort_cuda import load_on_gpu, try_provider
+from wan_trt.engine.plan_entry import PlanEntry
 from wan_trt.engine.request import default_frames
 
 _SIZES = ((720, 1280), (480, 832))
@@ -27,13 +30,16 @@ def open_cuda(bundle: Bundle, open_device: Callable[[], Device] = Device) -> Cud
     try:
         device = open_device()
         try:
-            _require_executors(bundle, device)
+            plans = plans_for(bundle, device, tensorrt_version())
+            provider_error = cache(partial(_provider_error, device.ordinal))
+            _require_executors(bundle, plans, provider_error)
             free_nbytes, _ = device.memory_info()
             return CudaBackend(
                 device,
                 GpuGraphs(load_on_gpu).load,
                 lanes=lanes_that_fit(bundle.manifest, free_nbytes),
                 experts_nbytes=room_for_experts(bundle.manifest, free_nbytes),
+                require_served=partial(require_served, plans, provider_error),
             )
         except BaseException:
             device.close()
@@ -71,18 +77,27 @@ def room_for_experts(manifest: Manifest, free_nbytes: int) -> int | None:
     return None
 
 
-def _require_executors(bundle: Bundle, device: Device) -> None:
-    """Graphs without a plan need ONNX Runtime's provider: said now, not in the middle of a job."""
-    planned = {plan.graph for plan in plans_for(bundle, device, tensorrt_version())}
-    without = [graph for graph in REQUIRED_GRAPHS[bundle.manifest.model] if graph not in planned]
-    if not without:
-        return
+def _provider_error(ordinal: int) -> ResourceError | None:
+    """Why ONNX Runtime's provider runs nothing here."""
     try:
-        try_provider(device.ordinal)
+        try_provider(ordinal)
     except ResourceError as error:
+        return error
+    return None
+
+
+def _require_executors(
+    bundle: Bundle,
+    plans: Sequence[PlanEntry],
+    provider_error: Callable[[], ResourceError | None],
+) -> None:
+    """Graphs without a plan need ONNX Runtime's provider: said now, not in the middle of a job."""
+    planned = {plan.graph for plan in plans}
+    without = [graph for graph in REQUIRED_GRAPHS[bundle.manifest.model] if graph not in planned]
+    if without and (error := provider_error()) is not None:
         raise ResourceError(
             f"{error.given}, and the bundle has no TensorRT plans of {', '.join(without)} that run "
             "here",
             expected="either",
             action=f"{error.action}, or build plans with `wan-trt build`",
-        ) from None
+        )

@@ -20,8 +20,6 @@ class Plans:
 
     def __init__(self, bundle: Bundle, device: Device) -> None:
         self._bundle = bundle
-        major, minor = device.gpu.compute_capability
-        self._compute_capability = f"{major}.{minor}"
         self._gpu = device.gpu.name
         self._logger = process_logger()
         self._runtime = trt.Runtime(self._logger)
@@ -56,7 +54,7 @@ class Plans:
         return find_plan(
             self._bundle.manifest.plans,
             *(graph, weight_set, sizes),
-            *(self._compute_capability, trt.__version__),
+            *(self._gpu, trt.__version__),
         )
 
     def _plan(self, graph: str, weight_set: str, sizes: Mapping[str, int]) -> PlanEntry:
@@ -65,7 +63,7 @@ class Plans:
             wanted = ", ".join(f"{name} {value}" for name, value in sorted(sizes.items()))
             raise BundleError(
                 f"the bundle has no plan of {graph} ({weight_set}) for {wanted} on {self._gpu} "
-                f"({self._compute_capability}) and TensorRT {trt.__version__}",
+                f"and TensorRT {trt.__version__}",
                 action="build it with `wan-trt build BUNDLE --size WxH --frames N`",
             )
         return plan

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.tensorrt.logger import ErrorRecorder, process_logger
+from wan_trt.engine.tensorrt.plan_file import read_engine
 from wan_trt.engine.tensorrt.refit import refit
 from wan_trt.engine.tensorrt.weights import MappedWeights
 from wan_trt.plan.jobs import (
@@ -32,13 +33,12 @@ from wan_trt.plan.tensorrt.trial import run
 def make(job: EngineJob, tell: Tell) -> EngineResult:
     """Raises BundleError for a graph that TensorRT refuses, InputError for options that do not fit,
     and ResourceError or ExecutionError where a call fails."""
-    plan = _build(job, tell)
-    (Path(job.folder) / PLAN).write_bytes(plan)
-    return EngineResult(_look_and_try(job, plan, tell))
+    _build(job, tell)
+    return EngineResult(_look_and_try(job, tell))
 
 
-def _build(job: EngineJob, tell: Tell) -> bytes:
-    logger = process_logger()
+def _build(job: EngineJob, tell: Tell) -> None:
+    logger, folder = process_logger(), Path(job.folder)
     weights = MappedWeights(job.weights)
     monitor = ProgressMonitor(tell)
     builder = trt.Builder(logger)
@@ -47,23 +47,17 @@ def _build(job: EngineJob, tell: Tell) -> bytes:
         networks.mark_refittable(network, job.refittable)
     config = networks.configure(builder, job.options, job.ranges, monitor)
     networks.use_timing_cache(config, job.timing_cache, job.options.pinned)
-    plan = networks.build(builder, network, config, logger)
-    (Path(job.folder) / TIMING_CACHE).write_bytes(networks.timings(config))
+    networks.build(builder, network, config, logger, folder / PLAN)
+    networks.write_timings(config, folder / TIMING_CACHE)
     del network, parser, weights  # in this order: each uses the next
-    return plan
 
 
-def _look_and_try(job: EngineJob, plan: bytes, tell: Tell) -> int:
+def _look_and_try(job: EngineJob, tell: Tell) -> int:
     """Write what the inspector shows and what the engine computes; bytes of its scratch."""
     logger, folder = process_logger(), Path(job.folder)
     runtime = trt.Runtime(logger)
     runtime.error_recorder = ErrorRecorder(logger)
-    logger.begin()
-    engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        raise logger.failure(
-            "reading the plan that was just built", "report this with what --keep keeps"
-        )
+    engine = read_engine(folder / PLAN, runtime, logger, "report this with what --keep keeps")
     inspector = engine.create_engine_inspector()
     layers = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     (folder / LAYERS).write_text(layers, encoding="utf-8")

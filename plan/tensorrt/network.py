@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import tensorrt as trt
 
-from wan_trt.engine.errors import BundleError, InputError
+from wan_trt.engine.errors import BundleError, ExecutionError, InputError
 from wan_trt.engine.tensorrt.logger import Logger
 from wan_trt.engine.tensorrt.weights import MappedWeights
 from wan_trt.plan.jobs import BuildOptions, ShapeRange
@@ -74,22 +74,26 @@ def configure(
 
 
 def use_timing_cache(config: trt.IBuilderConfig, file: str | None, pinned: bool) -> None:
-    """Tactics that were timed before are not timed again; `pinned`: no others are used. Raises
-    InputError for a cache of another GPU or TensorRT, and for pinning without one."""
-    if pinned and file is None:
+    """Tactics that were timed before are not timed again; `pinned`: no others are used. A cache
+    that TensorRT does not take (of another GPU, CUDA or TensorRT, or damaged) is left, and a new
+    one begun. Raises InputError for pinning without one."""
+    if file is not None and _takes(config, Path(file).read_bytes()):
+        if pinned:
+            config.set_flag(trt.BuilderFlag.ERROR_ON_TIMING_CACHE_MISS)
+        return
+    if pinned:
         raise InputError(
-            "there is no timing cache of this GPU and TensorRT",
+            "there is no timing cache of this GPU, CUDA and TensorRT",
             action="build once without --pinned",
             field="pinned",
         )
-    cache = config.create_timing_cache(Path(file).read_bytes() if file else b"")
-    if not config.set_timing_cache(cache, ignore_mismatch=False):
-        raise InputError(
-            f"the timing cache {file} is of another GPU or TensorRT",
-            action="remove it from the bundle's plans and build again",
-        )
-    if pinned:
-        config.set_flag(trt.BuilderFlag.ERROR_ON_TIMING_CACHE_MISS)
+    if not _takes(config, b""):
+        raise ExecutionError("TensorRT begins no timing cache", action="see its log with --keep")
+
+
+def _takes(config: trt.IBuilderConfig, timings: bytes) -> bool:
+    cache = config.create_timing_cache(timings)  # None for what is none, whatever its stubs say
+    return cache is not None and config.set_timing_cache(cache, ignore_mismatch=False)
 
 
 def build(
@@ -97,8 +101,10 @@ def build(
     network: trt.INetworkDefinition,
     config: trt.IBuilderConfig,
     logger: Logger,
-) -> bytes:
-    """The serialized plan. Raises ResourceError or ExecutionError."""
+    file: Path,
+) -> None:
+    """Write the serialized plan to `file`, from where TensorRT has it: it is as large as the
+    weights. Raises ResourceError or ExecutionError."""
     logger.begin()
     plan = builder.build_serialized_network(network, config)
     if plan is None:
@@ -106,17 +112,17 @@ def build(
             "building the plan",
             "see its log with --keep; with --pinned the timing cache may lack a tactic",
         )
-    return contents(plan)
+    _write(plan, file)
 
 
-def timings(config: trt.IBuilderConfig) -> bytes:
+def write_timings(config: trt.IBuilderConfig, file: Path) -> None:
     """The timing cache after a build."""
-    return contents(config.get_timing_cache().serialize())
+    _write(config.get_timing_cache().serialize(), file)
 
 
-def contents(memory: trt.IHostMemory) -> bytes:
-    """The bytes of memory that TensorRT owns."""
-    return bytes(cast(Any, memory))  # it has the buffer protocol, which its stubs do not say
+def _write(memory: trt.IHostMemory, file: Path) -> None:
+    with file.open("wb") as target:
+        target.write(cast(Any, memory))  # it has the buffer protocol, which its stubs do not say
 
 
 def _fault(error: trt.ParserError) -> str:

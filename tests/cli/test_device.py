@@ -19,6 +19,7 @@ from wan_trt.engine.cuda import opening
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.cuda.opening import lanes_that_fit, open_cuda
 from wan_trt.engine.errors import ResourceError
+from wan_trt.engine.graph_run import GraphRun
 from wan_trt.engine.lanes import APART, TOGETHER, Lane
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.ort_cuda_libraries import CUDA
@@ -85,7 +86,14 @@ def test_plans_of_all_graphs_need_no_provider(
     monkeypatch.setattr(opening, "CudaBackend", make)
     open_cuda(bundle, lambda: Device(bindings=cuda))
     assert len(opened) == 1
+    require_served = made.pop("require_served")
     assert made == {"lanes": TOGETHER, "experts_nbytes": None}  # this GPU has a gigabyte
+    assert callable(require_served)
+    require_served([GraphRun("vae_decoder_next", "shared", sizes)])
+    with pytest.raises(
+        ResourceError, match="no TensorRT plan serves vae_decoder_next at this size"
+    ):
+        require_served([GraphRun("vae_decoder_next", "shared", {**sizes, "width": 8})])
     elsewhere = tuple(replace(plan, gpu=Gpu("L40S", "8.9", "none")) for plan in plans)
     with pytest.raises(ResourceError, match="no CUDA provider here"):
         open_cuda(

@@ -9,7 +9,7 @@ import pytest
 from machines import A100, CPU_MACHINE, FP8_BUNDLE, GB, H100, H100_PLANS, L40S, gpu_machine
 
 from wan_trt.doctor.diagnosis import Backend, Diagnosis, diagnose
-from wan_trt.doctor.facts import BadBundle, Facts, Gpus, Part, Software
+from wan_trt.doctor.facts import BadBundle, Facts, Gpu, Gpus, Part, Software
 from wan_trt.doctor.finding import Weight
 from wan_trt.doctor.report import lines
 from wan_trt.engine.plan_entry import FusionRecord, PlanEntry
@@ -158,13 +158,12 @@ def test_plans_that_fit_run() -> None:
     assert not diagnosis.findings
 
 
-def test_a_plan_belongs_to_an_architecture() -> None:
-    """An H200 is one with the H100."""
-    same = gpu_machine(replace(H100, name="NVIDIA H200"))
-    assert Backend.TENSORRT in planned(same, *H100_PLANS).backends
-    other = planned(gpu_machine(L40S), *H100_PLANS)
+@pytest.mark.parametrize("gpu", [L40S, replace(H100, name="NVIDIA H200")])
+def test_a_plan_belongs_to_a_model_of_gpu(gpu: Gpu) -> None:
+    """An H200 is of the H100's architecture, and another GPU."""
+    other = planned(gpu_machine(gpu), *H100_PLANS)
     assert Backend.TENSORRT not in other.backends
-    assert "built for NVIDIA H100 80GB HBM3, here is NVIDIA L40S" in only_problem(other)
+    assert f"built for NVIDIA H100 80GB HBM3, here is {gpu.name}" in only_problem(other)
 
 
 def test_a_plan_belongs_to_a_version_of_tensorrt() -> None:

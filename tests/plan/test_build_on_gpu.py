@@ -48,7 +48,7 @@ def test_every_graph_becomes_a_plan_that_computes_the_same(
         plan = find_plan(
             bundle.manifest.plans,
             *(target.graph, target.weight_set, target.best),
-            *(gpu.compute_capability, tensorrt),
+            *(gpu.name, tensorrt),
         )
         assert plan is not None
         assert plan.parity is not None

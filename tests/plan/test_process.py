@@ -17,7 +17,8 @@ from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import BundleError, ExecutionError, InputError, ResourceError
 from wan_trt.engine.executor import run
 from wan_trt.engine.ort import load_executor
-from wan_trt.plan.jobs import Done, ProbeJob, ReferenceJob, Toolchain
+from wan_trt.plan.build import build
+from wan_trt.plan.jobs import BuildOptions, Done, ProbeJob, ReferenceJob, Toolchain
 from wan_trt.plan.parity import parity_inputs
 from wan_trt.plan.process import run_job
 from wan_trt.plan.refittable import exchanged_weights, lora_targets
@@ -116,6 +117,13 @@ def test_one_that_the_system_killed_lacked_memory(job: ReferenceJob, tmp_path: P
 def test_without_tensorrt_a_build_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"TensorRT cannot be used here .*--dry-run"):
         run_job("wan_trt.plan.probe", ProbeJob(), Toolchain, tmp_path / "log", lambda *_: None)
+
+
+def test_pinning_needs_a_level_that_heeds_timings(tiny_bundle: Bundle) -> None:
+    """Level 0 "will also not respect a timing cache" (IBuilderConfig's documentation)."""
+    with pytest.raises(InputError, match="optimization level 0") as error:
+        build(tiny_bundle, [], BuildOptions(pinned=True, optimization_level=0))
+    assert error.value.field == "pinned"
 
 
 @pytest.mark.parametrize("version", ["11.3.1.2", "10.16.1", "8.6", "", "nightly"])

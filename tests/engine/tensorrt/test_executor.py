@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fake_tensorrt
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from planned_toy import with_plan
 from toy_jobs import MakeBundle
 
-from wan_trt.engine.bundle import Bundle
+from wan_trt.engine.bundle import Bundle, sha256_file
 from wan_trt.engine.capture import CapturedExecutor
 from wan_trt.engine.cuda.device_tensor import DeviceTensor
 from wan_trt.engine.cuda.driver import Device
@@ -172,7 +173,7 @@ def test_a_graph_keeps_the_context_that_it_was_recorded_from(
 def test_launches_do_not_tell_of_every_layer(executor: TensorRtExecutor, side: DeviceSide) -> None:
     """Plans are built with details, for the inspector; in a launch they would cost time."""
     context: Any = bind(executor, side, SIZES).context
-    assert context.nvtx_verbosity is fake_tensorrt.ProfilingVerbosity.LAYER_NAMES_ONLY
+    assert context.nvtx_verbosity.name == "LAYER_NAMES_ONLY"
 
 
 def test_given_tensors_are_used(executor: TensorRtExecutor, side: DeviceSide) -> None:
@@ -204,11 +205,14 @@ def test_a_size_without_a_plan(executor: TensorRtExecutor) -> None:
     assert "wan-trt build" in caught.value.action
 
 
-def test_a_plan_of_another_gpu_is_not_used(bundle: Bundle, side: DeviceSide) -> None:
+def test_a_plan_of_another_tensorrt_or_gpu_is_not_used(bundle: Bundle, side: DeviceSide) -> None:
+    """Another model of GPU, though its architecture is the same."""
     from wan_trt.engine.tensorrt.plans import Plans
 
     plans = Plans(bundle, side.device)
     assert plans.serves("denoiser", "shared", SIZES)
+    side.device.gpu = replace(side.device.gpu, name="Fake H200")
+    assert not Plans(bundle, side.device).serves("denoiser", "shared", SIZES)
     fake_tensorrt.__version__, version = "11.5.0.1", fake_tensorrt.__version__
     try:
         assert not plans.serves("denoiser", "shared", SIZES)
@@ -218,6 +222,32 @@ def test_a_plan_of_another_gpu_is_not_used(bundle: Bundle, side: DeviceSide) -> 
 
 def test_a_plan_that_was_changed_is_not_run(bundle: Bundle, side: DeviceSide) -> None:
     file = bundle.path / bundle.manifest.plans[0].file
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(BundleError, match="has sha256"):
+        executor_of(bundle, side).bind(SIZES)
+
+
+def test_a_plan_is_hashed_once_unless_its_file_changes(
+    bundle: Bundle, side: DeviceSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Experts that take turns are loaded again and again."""
+    from wan_trt.engine.tensorrt import plan_file
+    from wan_trt.engine.tensorrt.plans import Plans
+
+    hashed: list[Path] = []
+
+    def counted(path: Path) -> str:
+        hashed.append(path)
+        return sha256_file(path)
+
+    monkeypatch.setattr(plan_file, "sha256_file", counted)
+    for _ in range(3):
+        plans = Plans(bundle, side.device)
+        bind(plans.executor("denoiser", "shared", OneScratch(side)), side, SIZES)
+        plans.release("denoiser", "shared")
+    [file] = hashed
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
