@@ -42,7 +42,8 @@ GRAPHS_KEPT = 16
 
 _log = logging.getLogger(__name__)
 
-_Key = tuple[frozenset[tuple[str, int]], tuple[int, ...]]
+_Key = tuple[frozenset[tuple[str, int]], frozenset[tuple[str, int]]]
+"""Values of the graph's symbols, and addresses, by name."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,15 @@ class CapturedExecutor:
         self, sizes: Mapping[str, int], tensors: Mapping[str, DeviceTensor] | None = None
     ) -> CapturedBindings:
         """See `Executor.bind`; all tensors are given."""
-        inputs, outputs = bound_tensors(self._name, self.spec, sizes, tensors)
-        addresses = tuple(tensor.address for tensor in (*inputs.values(), *outputs.values()))
-        key = frozenset(sizes.items()), addresses
+        given = (tensors or {}).items()
+        key = frozenset(sizes.items()), frozenset((name, tensor.address) for name, tensor in given)
         known = self._recorded.get(key)
-        bindings = self._executor.bind(sizes, tensors) if known is None else known.bindings
-        return CapturedBindings(bindings, inputs, outputs, key)
+        if known is None:
+            new = self._executor.bind(sizes, tensors)
+            return CapturedBindings(new, new.inputs, new.outputs, key)
+        return CapturedBindings(
+            known.bindings, *bound_tensors(self._name, self.spec, sizes, tensors), key
+        )
 
     def launch(self, bindings: Bindings, stream: int | None = None) -> None:
         """Enqueue the graph on a stream other than the default one, which cannot be captured.
