@@ -6,8 +6,9 @@
 
 Measures the ceilings (bfloat16 and FP8 matrix products, copies), then self attention, one block and
 a whole forward pass at 832x480 and 1280x720 with random weights: bfloat16 with every attention
-there is, FP8 linears, 8-bit attention. Needs torch and nothing of wan-trt, so it runs from a source
-tree; docs/benchmarks.md says what is measured and how. Writes one JSON file and prints one table.
+there is, FP8 linears, 8-bit attention; with TensorRT also its plans. Needs torch and, but for
+plans, nothing of wan-trt, so it runs from a source tree; docs/benchmarks.md says what is measured
+and how. Writes one JSON file and prints one table.
 """
 
 from __future__ import annotations

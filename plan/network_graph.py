@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
+
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.executor import GraphSpec
 from wan_trt.plan.arithmetic import with_types
+from wan_trt.plan.attention import allow_decomposition
 from wan_trt.plan.resize import write_out_resizes
 from wan_trt.plan.static_graph import StaticGraph, fix_sizes, load_graph
 from wan_trt.plan.targets import Target
@@ -21,3 +24,11 @@ def network_graph(bundle: Bundle, target: Target) -> StaticGraph:
 def graph_for_tensorrt(file: Path, spec: GraphSpec, target: Target) -> StaticGraph:
     """Of a graph's file. Raises BundleError where it does not fit `spec`, its interface."""
     return with_types(write_out_resizes(fix_sizes(load_graph(file), spec, target)))
+
+
+def parser_input(graph: StaticGraph) -> bytes:
+    """The graph as TensorRT's parser reads it, with attributes that ONNX does not know."""
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    allow_decomposition(model, graph.types)
+    return model.SerializeToString()

@@ -9,7 +9,7 @@ from pathlib import Path
 from wan_trt.engine.executor import GraphSpec
 from wan_trt.engine.plan_entry import SymbolRange
 from wan_trt.plan.jobs import PLAN, BuildOptions, EngineJob
-from wan_trt.plan.network_graph import graph_for_tensorrt
+from wan_trt.plan.network_graph import graph_for_tensorrt, parser_input
 from wan_trt.plan.process import Tell
 from wan_trt.plan.targets import Target
 
@@ -19,9 +19,9 @@ def small_job(
 ) -> EngineJob:
     """The build of `graph`, whose one parameter is in the file of its name in `weights`."""
     symbols = {name: SymbolRange.fixed(value) for name, value in sizes.items()}
-    model = graph_for_tensorrt(graph, spec, Target(graph.stem, "shared", symbols)).model
-    (folder / "model.onnx").write_bytes(model.SerializeToString())
-    parameters = [tensor.name for tensor in model.graph.initializer if tensor.external_data]
+    static = graph_for_tensorrt(graph, spec, Target(graph.stem, "shared", symbols))
+    (folder / "model.onnx").write_bytes(parser_input(static))
+    parameters = [tensor.name for tensor in static.model.graph.initializer if tensor.external_data]
     return EngineJob(
         model=str(folder / "model.onnx"),
         weights={name: str(weights / f"{graph.stem}.bin") for name in parameters},

@@ -29,7 +29,7 @@ from wan_trt.export.quantize.policy import Policy, candidates
 from wan_trt.export.quantize.rounding import NOTHING, Rounding
 from wan_trt.export.synthetic.sizes import CheckpointSizes
 from wan_trt.plan.jobs import BuildOptions, EngineJob
-from wan_trt.plan.network_graph import graph_for_tensorrt
+from wan_trt.plan.network_graph import graph_for_tensorrt, parser_input
 from wan_trt.plan.operators import require_supported
 from wan_trt.plan.targets import Target
 
@@ -73,7 +73,7 @@ class RandomDenoiser:
         graph = graph_for_tensorrt(self.file, self.spec, Target(DENOISER, "random", symbols))
         require_supported(graph)
         model = folder / "model.onnx"
-        model.write_bytes(graph.model.SerializeToString())
+        model.write_bytes(parser_input(graph))
         stored = [tensor for tensor in graph.model.graph.initializer if tensor.external_data]
         return EngineJob(
             model=str(model),
