@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import triton
@@ -45,14 +44,14 @@ def choose(tile: Tile) -> None:
 
 @triton.jit
 def _attend(
-    query: Any,
-    key: Any,
-    value: Any,
-    out: Any,
-    tokens: Any,
-    padded: Any,
-    score_scale: Any,
-    value_scale: Any,
+    query: tl.tensor,
+    key: tl.tensor,
+    value: tl.tensor,
+    out: tl.tensor,
+    tokens: tl.tensor,
+    padded: tl.tensor,
+    score_scale: tl.tensor,
+    value_scale: tl.tensor,
     heads: tl.constexpr,
     head_dim: tl.constexpr,
     tile_queries: tl.constexpr,
