@@ -14,7 +14,7 @@ from wan_trt.engine.binding import bound_tensor, bound_tensors
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.executor import Bindings, GraphSpec, TensorSpec
-from wan_trt.engine.ort_graph import session_graph
+from wan_trt.engine.ort_graph import graph_for_cpu
 from wan_trt.engine.ort_session import OrtSession, read_graph, session_options
 from wan_trt.engine.threads import available_threads
 
@@ -87,7 +87,7 @@ class OrtExecutor:
         # every graph would keep at its peak.
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
-        model = read_graph(graph, lambda: session_graph(graph, files))
+        model = read_graph(graph, lambda: graph_for_cpu(graph, files))
         self._session = OrtSession(
             graph, model.SerializeToString(), spec, options, ["CPUExecutionProvider"]
         )

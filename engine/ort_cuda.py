@@ -1,8 +1,8 @@
 """ONNX Runtime's CUDA provider behind the executor contract.
 
-It runs a bundle as it is on any NVIDIA GPU, also where TensorRT or a plan is missing. Tensors are
-bound where they lie in device memory, and everything is enqueued on the stream that the executor
-was made for; the provider's scratch is its own.
+It runs a bundle on any NVIDIA GPU, also where TensorRT or a plan is missing. Tensors are bound
+where they lie in device memory, and everything is enqueued on the stream that the executor was made
+for. Weights are kept as they are stored; the provider's scratch is its own.
 
 Sources: ONNX Runtime's documentation of the CUDA provider, of IO binding, and of its session and
 run options (onnxruntime_session_options_config_keys.h, onnxruntime_run_options_config_keys.h).
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime  # type: ignore[import-untyped]
 
 from wan_trt.engine.binding import bound_tensors
@@ -27,7 +28,8 @@ from wan_trt.engine.errors import ExecutionError, ResourceError
 from wan_trt.engine.executor import Bindings, GraphSpec
 from wan_trt.engine.lanes import lane_of_graph
 from wan_trt.engine.models import DENOISER
-from wan_trt.engine.ort_graph import session_graph
+from wan_trt.engine.ort_cuda_libraries import load_libraries, missing_library
+from wan_trt.engine.ort_graph import graph_for_cuda
 from wan_trt.engine.ort_placement import (
     PlacedNode,
     describe,
@@ -35,7 +37,7 @@ from wan_trt.engine.ort_placement import (
     name_nodes,
     nodes_of_sizes,
 )
-from wan_trt.engine.ort_session import OrtSession, read_graph, session_options
+from wan_trt.engine.ort_session import FATAL, OrtSession, read_graph, session_options
 
 CUDA = "CUDAExecutionProvider"
 
@@ -45,6 +47,10 @@ SETTINGS: Mapping[str, str] = {
     # Weights are as large as they are, and stay out of the arena, which grows by more.
     "session.use_device_allocator_for_initializers": "1",
 }
+
+
+WITHOUT = ("ConstantFolding",)
+"""It would widen stored bfloat16 and E4M3 once and for all: to up to four times the memory."""
 
 
 def provider_options(ordinal: int, stream: int) -> dict[str, str]:
@@ -99,14 +105,14 @@ class OrtCudaExecutor:
         Raises ResourceError where ONNX Runtime has no usable CUDA provider, ExecutionError where
         that leaves nodes to the CPU, BundleError where the files do not fit each other or `spec`.
         """
-        require_provider(onnxruntime.get_available_providers())
+        _require_provider()
         self.spec = spec
         self._ordinal = device.ordinal
         self._stream = stream
         self._run_options = onnxruntime.RunOptions()
         for key, value in run_settings(device.ordinal, keep_scratch).items():
             self._run_options.add_run_config_entry(key, value)
-        model = read_graph(graph, lambda: session_graph(graph, files))
+        model = read_graph(graph, lambda: graph_for_cuda(graph, files))
         name_nodes(model)
         self._session = OrtSession(
             graph,
@@ -114,9 +120,9 @@ class OrtCudaExecutor:
             spec,
             session_options(weights, SETTINGS),
             [(CUDA, provider_options(device.ordinal, stream))],
+            WITHOUT,
         )
-        # One that cannot be set up, for want of cuDNN for example, is left out without an error.
-        require_provider(self._session.open.get_providers())
+        _require_started(self._session.open)
         require_no_fallback(self._session.name, placed_nodes(self._session), nodes_of_sizes(model))
 
     def bind(
@@ -142,15 +148,41 @@ class OrtCudaExecutor:
         self._session.close()
 
 
-def require_provider(providers: list[str]) -> None:
-    """Raises ResourceError unless the CUDA provider is among these."""
+def try_provider(ordinal: int) -> None:
+    """Raises ResourceError where this ONNX Runtime runs nothing on that GPU, and says why."""
+    _require_provider()
+    identity = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 23]> g (float x) => (float y) { y = Neg (x) }'
+    )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = FATAL
+    session = onnxruntime.InferenceSession(
+        identity.SerializeToString(),
+        options,
+        providers=[(CUDA, {"device_id": str(ordinal)})],
+        enable_fallback=0,
+    )
+    _require_started(session)
+
+
+def _require_provider() -> None:
+    """Raises ResourceError where this ONNX Runtime has no CUDA provider, or no cuDNN for it."""
+    providers = onnxruntime.get_available_providers()
     if CUDA not in providers:
         raise ResourceError(
-            f"ONNX Runtime {onnxruntime.__version__} has no usable CUDA provider here "
+            f"ONNX Runtime {onnxruntime.__version__} has no CUDA provider here "
             f"(it has {', '.join(providers)})",
             expected=CUDA,
-            action="install onnxruntime-gpu in the place of onnxruntime, with CUDA and cuDNN",
+            action="install onnxruntime-gpu in the place of onnxruntime "
+            "(pip uninstall onnxruntime; pip install 'onnxruntime-gpu[cuda,cudnn]')",
         )
+    load_libraries()
+
+
+def _require_started(session: onnxruntime.InferenceSession) -> None:
+    """A provider that cannot be set up is left out without an error."""
+    if CUDA not in session.get_providers():
+        raise missing_library()
 
 
 def placed_nodes(session: OrtSession) -> tuple[PlacedNode, ...]:

@@ -28,7 +28,8 @@ _ORT_ERRORS: tuple[type[Exception], ...] = (
 )
 _LOAD_ERRORS: tuple[type[Exception], ...] = (*_ORT_ERRORS, DecodeError, OSError)
 _OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate", "out of memory", "Cannot allocate memory")
-_FATAL = 4
+FATAL = 4
+"""Of ONNX Runtime's log: errors arrive as exceptions."""
 
 Provider = str | tuple[str, Mapping[str, str]]
 
@@ -37,7 +38,7 @@ def session_options(weights: Path, settings: Mapping[str, str]) -> onnxruntime.S
     """Options that hold for every provider, and more `settings` by their key. The parameters' files
     lie in the folder `weights`."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _FATAL  # errors arrive as exceptions
+    options.log_severity_level = FATAL
     for key, value in {
         "session.model_external_initializers_file_folder_path": str(weights.resolve()),
         # Quantised and unquantised arithmetic must be the graph's own, not a fusion's.
@@ -58,8 +59,10 @@ class OrtSession:
         spec: GraphSpec,
         options: onnxruntime.SessionOptions,
         providers: Sequence[Provider],
+        without: Sequence[str] = (),
     ) -> None:
-        """`graph` is where `model` comes from, for messages.
+        """`graph` is where `model` comes from, for messages; `without` names optimisers of graphs
+        that are not to run.
 
         Raises BundleError where the files do not fit each other or `spec`, ResourceError where
         they do not fit into memory.
@@ -69,7 +72,11 @@ class OrtSession:
         try:
             # Without a fallback: it would print, and go on with other providers.
             session = onnxruntime.InferenceSession(
-                model, options, providers=list(providers), enable_fallback=0
+                model,
+                options,
+                providers=list(providers),
+                enable_fallback=0,
+                disabled_optimizers=list(without),
             )
         except _LOAD_ERRORS as error:
             raise translate(error, f"loading {graph}", BundleError) from error

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wan_trt.engine.bfloat16_products import stores_narrow
 from wan_trt.engine.errors import GateError
 from wan_trt.engine.executor import TensorSpec
 from wan_trt.engine.geometry import Geometry
 from wan_trt.engine.plan_entry import ParityRecord
 from wan_trt.engine.rope import rope_tables
-from wan_trt.plan.arithmetic import is_narrow
 from wan_trt.plan.static_graph import StaticGraph
 from wan_trt.plan.targets import Target
 
@@ -51,7 +51,7 @@ def bounds_of(graph: StaticGraph) -> ParityBounds:
     the same on both sides; inputs that are rounded are not."""
     if any(node.op_type == "QuantizeLinear" for node in graph.model.graph.node):
         return _E4M3
-    return _BFLOAT16 if is_narrow(graph) else _FLOAT32
+    return _BFLOAT16 if stores_narrow(graph.model) else _FLOAT32
 
 
 def parity_inputs(

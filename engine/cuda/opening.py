@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import onnxruntime  # type: ignore[import-untyped]
-
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.cuda.backend import CudaBackend
 from wan_trt.engine.cuda.driver import Device
@@ -16,7 +14,7 @@ from wan_trt.engine.manifest import Manifest
 from wan_trt.engine.memory.footprint import VideoSize, footprint, plan_scratch
 from wan_trt.engine.memory.residency import Mode, decide
 from wan_trt.engine.models import REQUIRED_GRAPHS
-from wan_trt.engine.ort_cuda import load_on_gpu, require_provider
+from wan_trt.engine.ort_cuda import load_on_gpu, try_provider
 from wan_trt.engine.request import default_frames
 
 _SIZES = ((720, 1280), (480, 832))
@@ -80,7 +78,7 @@ def _require_executors(bundle: Bundle, device: Device) -> None:
     if not without:
         return
     try:
-        require_provider(onnxruntime.get_available_providers())
+        try_provider(device.ordinal)
     except ResourceError as error:
         raise ResourceError(
             f"{error.given}, and the bundle has no TensorRT plans of {', '.join(without)} that run "

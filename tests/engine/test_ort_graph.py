@@ -11,7 +11,7 @@ import onnxruntime  # type: ignore[import-untyped]
 import pytest
 from onnx import TensorProto, helper
 
-from wan_trt.engine.ort_graph import session_graph
+from wan_trt.engine.ort_graph import graph_for_cpu
 
 SHAPES = {"query": (3, 40, 32), "key": (3, 7, 32), "value": (3, 7, 32), "result": (3, 40, 32)}
 
@@ -37,7 +37,7 @@ def _run(graph: bytes, feeds: dict[str, np.ndarray]) -> np.ndarray:
 def test_plain_attention_is_replaced_and_gives_the_same(tmp_path: Path) -> None:
     path = tmp_path / "graph.onnx"
     _write(path, ["query", "key", "value"], q_num_heads=4, kv_num_heads=4)
-    found = session_graph(path)
+    found = graph_for_cpu(path)
     assert [node.op_type for node in found.graph.node] == ["MultiHeadAttention"]
     generator = np.random.default_rng(0)
     feeds = {
@@ -46,7 +46,7 @@ def test_plain_attention_is_replaced_and_gives_the_same(tmp_path: Path) -> None:
     }
     expected = _run(path.read_bytes(), feeds)
     np.testing.assert_allclose(
-        _run(session_graph(path).SerializeToString(), feeds), expected, atol=1e-6
+        _run(graph_for_cpu(path).SerializeToString(), feeds), expected, atol=1e-6
     )
 
 
@@ -63,6 +63,6 @@ def test_what_it_cannot_say_is_left_alone(
 ) -> None:
     path = tmp_path / "graph.onnx"
     _write(path, inputs, **attributes)
-    found = session_graph(path)
+    found = graph_for_cpu(path)
     assert [node.op_type for node in found.graph.node] == ["Attention"]
     assert [opset.domain for opset in found.opset_import] == [""]
