@@ -32,7 +32,6 @@ class DenoiserStage:
         """A block and, if asked for, a whole forward pass; both compared with float32."""
         with self._session.noted(f"{variant} at {video}"):
             self._measure(video, variant, forward)
-        self._session.clean()
 
     def _measure(self, video: VideoSize, variant: Variant, forward: bool) -> None:
         session, dit = self._session, self._session.plan.dit

@@ -31,7 +31,7 @@ class Tile:
     stages: int = 2
 
 
-TILES = (Tile(), Tile(stages=3), Tile(keys=64, stages=3), Tile(keys=64, warps=4, stages=3))
+TILES = (Tile(), Tile(stages=3), Tile(keys=64, stages=3), Tile(queries=64, warps=4, stages=3))
 _PADDED_TO = 128  # a multiple of every tile
 _chosen = TILES[0]
 
@@ -77,7 +77,13 @@ def _attend(
         weights = tl.exp2(scores - now_greatest[:, None] + _LOG2_E4M3_MAX)
         kept = tl.exp2(greatest - now_greatest)
         total = total * kept + tl.sum(weights, 1)
-        mixed = tl.dot(weights.to(q.dtype), tl.load(values + first), mixed * kept[:, None])
+        # Matrix units of sm_90 hold FP8 sums to 14 bits: of one tile, and tiles in float32.
+        mixed = tl.dot(
+            weights.to(q.dtype),
+            tl.load(values + first),
+            mixed * kept[:, None],
+            max_num_imprecise_acc=tile_keys,
+        )
         greatest = now_greatest
     mixed = mixed / total[:, None] * value_scale
     places = out + rows[:, None].to(tl.int64) * (heads * head_dim) + head * head_dim

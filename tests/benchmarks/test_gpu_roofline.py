@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -215,6 +216,42 @@ def test_a_kernel_that_fails_is_noted_once() -> None:
     assert kept[0].missing == [
         Missing("a kernel", "RuntimeError: CUDA error: an illegal memory access")
     ]
+
+
+def test_why_no_kernel_was_taken_is_in_the_note() -> None:
+    """torch says it in warnings, and raises without a reason."""
+    kept: list[Results] = []
+    found = session(kept, limit_s=60.0)
+    with found.noted("flash attention"):
+        warnings.warn(
+            "Flash attention kernel not used because: (Triggered internally at", stacklevel=1
+        )
+        warnings.warn("Expected half. (Triggered internally at /sdp_utils.h:1)", stacklevel=1)
+        raise RuntimeError("No available kernel. Aborting execution.")
+    [missing] = kept[0].missing
+    assert missing.why == "RuntimeError: No available kernel. Aborting execution.; Expected half."
+    with pytest.warns(UserWarning, match="slow"), found.noted("what goes well"):
+        warnings.warn("slow", stacklevel=1)
+
+
+def test_after_a_kernel_that_breaks_the_context_all_else_is_kept_and_noted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access")
+
+    kept: list[Results] = []
+    found = session(kept, limit_s=60.0)
+    monkeypatch.setattr(SelfAttention, "forward", broken)
+    monkeypatch.setattr(Session, "_on_gpu", True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", broken)
+    monkeypatch.setattr(torch.cuda, "empty_cache", broken)
+    bench.run(found)
+    [results] = kept
+    assert results.ceilings["bf16 matmul"]
+    assert results.measured == []
+    noted = {missing.what for missing in results.missing}
+    assert noted >= {"flash attention at 48x32", "the denoiser", "what came next"}
 
 
 def test_the_table_tells_what_was_measured_and_what_not() -> None:
