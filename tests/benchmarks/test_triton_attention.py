@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -107,6 +108,8 @@ def test_attention_in_fp8_without_a_gpu() -> None:
     """Triton reads the variable when it is imported."""
     if torch.cuda.is_available():
         pytest.skip("a GPU shows it")
+    if version("triton").startswith("3.6."):
+        pytest.skip("the interpreter of Triton 3.6 fails on numpy 2.4")
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", f"{__file__}::test_attention_in_fp8"],
         env={**os.environ, "TRITON_INTERPRET": "1"},
