@@ -28,7 +28,7 @@ from wan_trt.engine.errors import ExecutionError, ResourceError
 from wan_trt.engine.executor import Bindings, GraphSpec
 from wan_trt.engine.lanes import lane_of_graph
 from wan_trt.engine.models import DENOISER
-from wan_trt.engine.ort_cuda_libraries import load_libraries, missing_library
+from wan_trt.engine.ort_cuda_libraries import CUDA, load_libraries, missing_library
 from wan_trt.engine.ort_graph import graph_for_cuda
 from wan_trt.engine.ort_placement import (
     PlacedNode,
@@ -38,8 +38,6 @@ from wan_trt.engine.ort_placement import (
     nodes_of_sizes,
 )
 from wan_trt.engine.ort_session import FATAL, OrtSession, read_graph, session_options
-
-CUDA = "CUDAExecutionProvider"
 
 SETTINGS: Mapping[str, str] = {
     # Which provider each node was given to: asked below.

@@ -21,7 +21,7 @@ from wan_trt.engine.cuda.opening import lanes_that_fit, open_cuda
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.lanes import APART, TOGETHER, Lane
 from wan_trt.engine.models import ModelName
-from wan_trt.engine.ort_cuda import CUDA
+from wan_trt.engine.ort_cuda_libraries import CUDA
 from wan_trt.engine.plan_entry import Gpu
 from wan_trt.export.precision import Precision
 

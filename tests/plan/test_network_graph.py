@@ -39,7 +39,7 @@ def test_it_computes_what_onnx_runtime_does(fp8_bundle: Bundle, name: str) -> No
     weights = fp8_bundle.tensor_files(name, engine.weight_set)
     files = {parameter: fp8_bundle.weights_folder / file for parameter, file in weights.items()}
     reference = run(load_executor(fp8_bundle, name, engine.weight_set), engine.best, **inputs)
-    found = compare(evaluate(graph, files, **inputs), reference, bounds_of(graph), seed=3)
+    found = compare(evaluate(graph.model, files, **inputs), reference, bounds_of(graph), seed=3)
     assert found.failed == (), found.numbers
     if name in IN_FLOAT32:
         assert found.numbers["relative_error"] == pytest.approx(0, abs=1e-5)
@@ -133,5 +133,5 @@ def test_an_fp32_bundle_stays_float32(tiny_bundle: Bundle, tmp_path: Path) -> No
     weights = tiny_bundle.tensor_files("denoiser", "high")
     files = {parameter: tiny_bundle.weights_folder / file for parameter, file in weights.items()}
     expected = run(load_executor(tiny_bundle, "denoiser", "high"), engine.best, **inputs)
-    found = evaluate(graph, files, **inputs)["velocity"]
+    found = evaluate(graph.model, files, **inputs)["velocity"]
     np.testing.assert_allclose(found, expected["velocity"], atol=2e-4)
