@@ -77,13 +77,8 @@ def _attend(
         weights = tl.exp2(scores - now_greatest[:, None] + _LOG2_E4M3_MAX)
         kept = tl.exp2(greatest - now_greatest)
         total = total * kept + tl.sum(weights, 1)
-        # Matrix units of sm_90 hold FP8 sums to 14 bits: of one tile, and tiles in float32.
-        mixed = tl.dot(
-            weights.to(q.dtype),
-            tl.load(values + first),
-            mixed * kept[:, None],
-            max_num_imprecise_acc=tile_keys,
-        )
+        # sm_90 holds FP8 sums to some 14 bits: one tile's there, those of all tiles in float32.
+        mixed = mixed * kept[:, None] + tl.dot(weights.to(q.dtype), tl.load(values + first))
         greatest = now_greatest
     mixed = mixed / total[:, None] * value_scale
     places = out + rows[:, None].to(tl.int64) * (heads * head_dim) + head * head_dim
