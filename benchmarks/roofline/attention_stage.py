@@ -35,6 +35,7 @@ def measure(session: Session, kind: Attention, video: VideoSize) -> float | None
         needed = score_nbytes(session.plan.dit.heads, video.tokens)
         if kind is Attention.MATH and needed > session.free_nbytes:
             raise MemoryError(f"its scores need {needed / 1e9:.0f} GB")
+        session.require(8 * session.slowly_s(done))
         return _measured(session, kind, video, done)
     return None
 

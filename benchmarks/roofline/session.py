@@ -16,6 +16,7 @@ from roofline.timing import Clock, Deadline, Timing
 from roofline.work import Ceilings, Work
 
 _SEED = 0
+_SLOW_SHARE = 0.15  # of the ceiling
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ class Session:
         if missing not in self.results.missing:
             self.results.missing.append(missing)
             self._on_change()
+
+    def slowly_s(self, done: Work) -> float:
+        """What even a slow variant does not exceed, for estimates alone."""
+        return self.ceilings.least_s(done) / _SLOW_SHARE
 
     def require(self, seconds: float) -> None:
         """Raises TimeoutError where that much is not left."""

@@ -77,7 +77,7 @@ def _attend(
         weights = tl.exp2(scores - now_greatest[:, None] + _LOG2_E4M3_MAX)
         kept = tl.exp2(greatest - now_greatest)
         total = total * kept + tl.sum(weights, 1)
-        # sm_90 holds FP8 sums to some 14 bits: one tile's there, those of all tiles in float32.
+        # sm_90 is reported to keep some 14 bits of FP8 sums: a tile's there, all tiles' in float32.
         mixed = mixed * kept[:, None] + tl.dot(weights.to(q.dtype), tl.load(values + first))
         greatest = now_greatest
     mixed = mixed / total[:, None] * value_scale

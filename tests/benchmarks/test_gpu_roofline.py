@@ -199,7 +199,8 @@ def test_nothing_begins_that_would_end_too_late() -> None:
     kept: list[Results] = []
     bench.run(session(kept, limit_s=0.0))
     [results] = kept
-    assert {measured.stage for measured in results.measured} == {Stage.ATTENTION}
+    assert results.ceilings["bf16 matmul"]
+    assert results.measured == []
     late = [missing for missing in results.missing if "TimeoutError" in missing.why]
     assert any("bf16 linears" in missing.what for missing in late)
 
