@@ -1,5 +1,5 @@
 """What the genuine CUDA provider of onnxruntime-gpu does with bundles, over the libraries of
-`silent_cuda_libraries`: `python provider_facts.py BUNDLE ..` prints it as JSON.
+`provider.silent_libraries`: `python provider_facts.py BUNDLE ..` prints it as JSON.
 
 A program of its own: onnxruntime-gpu and onnxruntime are the same module, and the libraries must be
 on LD_LIBRARY_PATH when a process starts. CUDA_CALLS names the file that they write to.

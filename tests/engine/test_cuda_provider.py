@@ -1,5 +1,5 @@
 """The genuine CUDA provider of onnxruntime-gpu, without a GPU: over CUDA, cuBLAS and cuDNN that do
-nothing and write down what they are asked (`silent_cuda_libraries`). All of it runs but the
+nothing and write down what they are asked (`provider.silent_libraries`). All of it runs but the
 kernels: where nodes are placed, what is allocated, copied and waited for, on which streams."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import silent_cuda_libraries
+from provider import silent_libraries
 
 from wan_trt.engine.bundle import Bundle
 
@@ -35,13 +35,13 @@ if shutil.which("gcc") is None or shutil.which("nm") is None:
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("silent")
     capi = PROVIDER / "onnxruntime" / "capi"
-    silent_cuda_libraries.build(capi / "libonnxruntime_providers_cuda.so", folder)
+    silent_libraries.build(capi / "libonnxruntime_providers_cuda.so", folder)
     return folder
 
 
 def python(*arguments: str, libraries: Path, timeout_s: float = 300) -> str:
     """What a Python with onnxruntime-gpu prints, or the error that it ends with."""
-    paths = (PROVIDER, TESTS / ".path", TESTS)
+    paths = (PROVIDER, TESTS / ".path", TESTS, TESTS.parent / "benchmarks")
     done = subprocess.run(
         [sys.executable, *arguments],
         env=os.environ
@@ -124,6 +124,15 @@ def test_what_is_stored_narrow_is_multiplied_in_bfloat16_by_flash_attention(
     assert any("flash_fwd_kernel" in call for call in narrow)
     assert not any("flash_fwd_kernel" in call or "GemmEx" in call for call in wide)
     assert not any("oftmax" in call for call in wide), "scores are written to memory"
+
+
+def test_matrices_are_widened_when_they_are_needed(facts: dict[str, Any]) -> None:
+    """Never two of them before a product: all at once would be the model in bfloat16."""
+    waiting = 0
+    for call in facts["fp8"]["graphs"]["denoiser"]["runs"][-1]:
+        waiting += "DequantizeLinearKernelAxis" in call
+        waiting -= "GemmEx" in call and waiting > 0
+        assert waiting < 2
 
 
 @pytest.mark.parametrize("bundle", BUNDLES)

@@ -1,6 +1,8 @@
 // The CUDA runtime (13) for ONNX Runtime's CUDA provider on a machine without a GPU: memory is the
 // host's, copies are made at once, kernels do nothing, and every call is written down.
+#define _DEFAULT_SOURCE
 #include "record.h"
+#include <sys/mman.h>
 
 enum { SUCCESS = 0, ALIGNMENT = 256, DEVICE_MEMORY = 2 };
 typedef void *stream;
@@ -63,19 +65,24 @@ int cudaDeviceGetAttribute(int *value, int attribute, int ordinal)
 
 // Memory
 
+// Each block has its size before it, and takes memory only where it is touched.
 static void *allocate(const char *call, size_t nbytes)
 {
-    size_t *block = aligned_alloc(ALIGNMENT, ALIGNMENT + (nbytes + ALIGNMENT) / ALIGNMENT * ALIGNMENT);
+    size_t *block = mmap(NULL, ALIGNMENT + nbytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (block == MAP_FAILED)
+        abort();
     *block = nbytes;
     record("%s %zu\n", call, nbytes);
     return (char *)block + ALIGNMENT;
 }
 static int release(const char *call, void *address)
 {
-    size_t *block = address ? (void *)((char *)address - ALIGNMENT) : NULL;
-    if (block)
-        record("%s %zu\n", call, *block);
-    free(block);
+    if (!address)
+        return SUCCESS;
+    size_t *block = (void *)((char *)address - ALIGNMENT), nbytes = *block;
+    record("%s %zu\n", call, nbytes);
+    munmap(block, ALIGNMENT + nbytes);
     return SUCCESS;
 }
 int cudaMalloc(void **address, size_t nbytes)
@@ -89,24 +96,42 @@ int cudaFreeHost(void *address) { return release("free_pinned", address); }
 int cudaMemGetInfo(size_t *unused, size_t *total)
 { *unused = (size_t)70 << 30, *total = (size_t)80 << 30; return SUCCESS; }
 
+// Weights of the real size would fill the machine: CUDA_COPIES_AT_MOST leaves out what is larger.
+static int is_made(size_t nbytes)
+{
+    const char *most = getenv("CUDA_COPIES_AT_MOST");
+    return !most || nbytes <= strtoull(most, NULL, 10);
+}
 static const char *const KINDS[] = {"host to host", "host to device", "device to host",
                                     "device to device", "default"};
 int cudaMemcpy(void *to, const void *from, size_t nbytes, int kind)
 {
     record("wait copy %s %zu\n", KINDS[kind], nbytes);
-    memcpy(to, from, nbytes);
+    if (is_made(nbytes))
+        memcpy(to, from, nbytes);
     return SUCCESS;
 }
 int cudaMemcpyAsync(void *to, const void *from, size_t nbytes, int kind, stream on)
 {
     record("copy %s %zu stream %p\n", KINDS[kind], nbytes, on);
-    memcpy(to, from, nbytes);
+    if (is_made(nbytes))
+        memcpy(to, from, nbytes);
     return SUCCESS;
 }
 int cudaMemset(void *to, int value, size_t nbytes)
-{ record("wait clear %zu\n", nbytes); memset(to, value, nbytes); return SUCCESS; }
+{
+    record("wait clear %zu\n", nbytes);
+    if (is_made(nbytes))
+        memset(to, value, nbytes);
+    return SUCCESS;
+}
 int cudaMemsetAsync(void *to, int value, size_t nbytes, stream on)
-{ record("clear %zu stream %p\n", nbytes, on); memset(to, value, nbytes); return SUCCESS; }
+{
+    record("clear %zu stream %p\n", nbytes, on);
+    if (is_made(nbytes))
+        memset(to, value, nbytes);
+    return SUCCESS;
+}
 int cudaPointerGetAttributes(void *attributes, const void *address)
 {
     struct { int type, ordinal; const void *device, *host; } found = {DEVICE_MEMORY, 0, address, 0};

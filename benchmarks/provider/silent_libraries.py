@@ -9,7 +9,7 @@ import subprocess
 from collections import defaultdict
 from pathlib import Path
 
-SOURCES = Path(__file__).with_name("silent_cuda")
+SOURCES = Path(__file__).parent
 _LINKED = {"libcudart": "cudart.c", "libcublas": "cublas.c", "libcublasLt": "cublasLt.c"}
 _UNVERSIONED = {"libcuda.so.1": {"cuTensorMapEncodeTiled"}, "libcurand.so.10": {"curandCreate"}}
 _OPTIONS = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
