@@ -99,6 +99,10 @@ class FakeCuda(FakeStreams):
         self.threads.add(threading.get_ident())
 
     @driver_call
+    def cuDriverGetVersion(self) -> int:
+        return 13000
+
+    @driver_call
     def cuDeviceGetName(self, length: int, device: int) -> bytes:
         return b"Fake H100\0\0"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,11 +60,12 @@ def measure(session: Session, bundle: Path | None) -> None:
     with session.noted(WHAT):
         from wan_trt.engine.cuda.driver import Device
 
-        runner = PlanRunner(session, Device())
-        if bundle is not None:
-            runner.measure_bundle(bundle)
-        else:
-            runner.measure_random(*_made_up(session.plan.dit), build_in_a_process)
+        with closing(Device()) as device:
+            runner = PlanRunner(session, device)
+            if bundle is not None:
+                runner.measure_bundle(bundle)
+            else:
+                runner.measure_random(*_made_up(session.plan.dit), build_in_a_process)
 
 
 def build_in_a_process(job: EngineJob) -> None:
