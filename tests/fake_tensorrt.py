@@ -1,8 +1,9 @@
 """`tensorrt` without TensorRT, for what runs plans: ONNX Runtime behind the calls of the 11.4 API.
 
-A plan is an ONNX file with its weights in it. A launch runs on a stream of `fake_cuda`, as late as
-the driver would allow, and leaves its scratch full of rubbish. What TensorRT's documentation
-forbids is refused as TensorRT does it: False or None, and a report to the recorder.
+A plan is an ONNX file with its weights in it, and says how much of the GPU's memory its engine
+takes. A launch runs on a stream of `fake_cuda`, as late as the driver would allow, and leaves its
+scratch full of rubbish. What TensorRT's documentation forbids is refused as TensorRT does it: False
+or None, and a report to the recorder.
 `tests/trt` compares the names with those of the genuine module.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
@@ -22,6 +24,7 @@ import onnxruntime  # type: ignore[import-untyped]
 from fake_cuda import FakeCuda
 
 SCRATCH_NBYTES = 3000
+_ENGINE_NBYTES = "engine_nbytes"
 ALIGNMENT = 256
 _CAPTURED_FIRST = "the first enqueue of a context cannot be captured"
 
@@ -74,6 +77,10 @@ class Runtime:
         assert self.error_recorder is not None
         try:
             return ICudaEngine(bytes(serialized_engine), self.error_recorder, self.cuda)
+        except MemoryError as error:
+            code = ErrorCodeTRT.FAILED_ALLOCATION
+            self.error_recorder.report_error(code, f"out of memory: {error}")
+            return None
         except Exception:
             code = ErrorCodeTRT.FAILED_INITIALIZATION
             self.error_recorder.report_error(code, "the magic tag does not match")
@@ -87,6 +94,9 @@ class ICudaEngine:
     def __init__(self, plan: bytes, recorder: IErrorRecorder, cuda: FakeCuda) -> None:
         self.error_recorder = recorder
         self.session = onnxruntime.InferenceSession(plan, providers=["CPUExecutionProvider"])
+        nbytes = int(self.session.get_modelmeta().custom_metadata_map.get(_ENGINE_NBYTES, "0"))
+        cuda.take(nbytes)
+        weakref.finalize(self, cuda.give_back, nbytes)  # contexts keep it as well
         self.types: dict[str, np.dtype[Any]] = {
             value.name: np.dtype({"tensor(float)": "float32", "tensor(int64)": "int64"}[value.type])
             for value in (*self.session.get_inputs(), *self.session.get_outputs())
@@ -202,9 +212,11 @@ def _depends(name: str) -> bool:
     return name == "tensorrt" or name.startswith("wan_trt.engine.tensorrt")
 
 
-def plan_bytes(graph: Path, weights: dict[str, str], folder: Path) -> bytes:
-    """A plan of an ONNX file, its weights read from files of `folder`."""
+def plan_bytes(graph: Path, weights: dict[str, str], folder: Path, engine_nbytes: int = 0) -> bytes:
+    """A plan of an ONNX file, its weights read from files of `folder`, whose engine takes so much
+    memory."""
     model = onnx.load(graph, load_external_data=False)
+    onnx.helper.set_model_props(model, {_ENGINE_NBYTES: str(engine_nbytes)})
     for tensor in model.graph.initializer:
         if tensor.name in weights:
             tensor.raw_data = (folder / weights[tensor.name]).read_bytes()
