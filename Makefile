@@ -7,6 +7,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
+# The GPU build of ONNX Runtime, beside the CPU's: tests run its CUDA provider without a GPU.
+PROVIDER := build/onnxruntime-gpu
+
 .PHONY: demo test check lint proto constraints clean
 
 $(VENV)/.installed: pyproject.toml
@@ -15,12 +18,20 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[export,calibration,server,demo,dev]'
 	touch $@
 
+$(PROVIDER)/.installed: $(VENV)/.installed
+	rm -rf $(PROVIDER)
+	version=$$($(BIN)/python -c 'import onnxruntime; print(onnxruntime.__version__)'); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --target $(PROVIDER) onnxruntime-gpu==$$version \
+	  || { echo "no onnxruntime-gpu for this machine: its tests are skipped"; mkdir -p $(PROVIDER); }
+	touch $@
+
 demo: $(VENV)/.installed
 	$(BIN)/python benchmarks/demo.py --out demo
 
 # A process a core, each with one thread: processes of several threads would fight for the cores.
 # The tests end with a process that dies, as one does that hangs: it would be started again for ever.
-test: $(VENV)/.installed
+test: $(VENV)/.installed $(PROVIDER)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadscope \
 	  --timeout 600 --timeout-method thread --max-worker-restart 0
 

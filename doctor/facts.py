@@ -24,11 +24,13 @@ class Part(StrEnum):
 @dataclass(frozen=True)
 class Software:
     """`version` None: not installed. `problem` says why what is installed does not work; `offers`
-    are the parts that matter here: execution providers, encoders."""
+    are the parts that matter here: execution providers, encoders; `withheld` is one that it was
+    built with but that does not load, and why."""
 
     version: str | None = None
     problem: str | None = None
     offers: tuple[str, ...] = ()
+    withheld: str | None = None
 
     @property
     def works(self) -> bool:

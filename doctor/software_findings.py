@@ -28,6 +28,12 @@ def software_findings(software: Mapping[Part, Software], *, gpu: bool) -> Iterat
         )
     if gpu:
         yield from _tensorrt(software)
+        if withheld := part(software, Part.ONNX_RUNTIME).withheld:
+            yield problem(
+                Part.ONNX_RUNTIME,
+                f"does not load {withheld}",
+                "pip install 'onnxruntime-gpu[cuda,cudnn]' of its version",
+            )
 
 
 def tensorrt_serves(software: Mapping[Part, Software]) -> bool:

@@ -14,8 +14,9 @@ residual stream, norms, modulation, rotary embedding and softmax's inside: what 
 float32 too. A product over one row - the timestep's embedding, from which all modulation comes -
 stays float32: it costs nothing.
 
-A Cast stands only where something of the other kind begins; each tensor is cast once. Weights keep
-the type that they are stored as, so that they are mapped from their files.
+A Cast stands only where something of the other kind begins; each tensor is cast once, and what is
+rounded to E4M3 in the end stays bfloat16 until then, where rounding takes that. Weights keep the
+type that they are stored as, so that they are mapped from their files.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import onnx
 
 _FLOAT, _BFLOAT16 = onnx.TensorProto.FLOAT, onnx.TensorProto.BFLOAT16
 _NARROW = frozenset({_BFLOAT16, onnx.TensorProto.FLOAT8E4M3FN})
+_TYPE_KEEPING = frozenset({"Reshape", "Softmax", "Transpose"})
 
 
 @dataclass
@@ -79,6 +81,7 @@ class _Narrowing:
         self._changes = Narrowed()
         self._written: dict[str, onnx.NodeProto] = {}  # by output, in order
         self._cast: dict[str, str] = {}
+        self._outputs = {value.name for value in graph.output}
         self._users: dict[str, list[onnx.NodeProto]] = defaultdict(list)
         for node in graph.node:
             for name in node.input:
@@ -92,8 +95,7 @@ class _Narrowing:
                 self._narrow(own)
             else:
                 self._write(own)
-        outputs = {value.name for value in self._graph.output}
-        self._changes.nodes = _used(list(self._written.values()), outputs)
+        self._changes.nodes = _used(list(self._written.values()), self._outputs)
         return self._changes
 
     def _is_narrow_product(self, node: onnx.NodeProto) -> bool:
@@ -115,25 +117,32 @@ class _Narrowing:
         del node.input[:]
         node.input.extend(inputs)
         output = node.output[0]
-        if self._stays_narrow(output):
-            self._note(output, _BFLOAT16)
+        if self._rounds_bfloat16 and (kept := self._until_rounded(output)):
+            for name in kept:
+                self._note(name, _BFLOAT16)
             self._write(node)
             return
         node.output[0] = self._new(f"{output}_bfloat16", output)
         self._write(node)
         self._write(_cast(node.output[0], output, _FLOAT))
 
-    def _stays_narrow(self, scores: str) -> bool:
-        """Whether it is the scores of an attention whose softmax is rounded to E4M3 at once: from
-        the first product to the second nothing is wide, or no kernel fuses it."""
-        after = [node.op_type for node in self._users[scores]]
-        if not self._rounds_bfloat16 or after != ["Softmax"]:
-            return False
-        softmax = self._users[scores][0].output[0]
-        if [node.op_type for node in self._users[softmax]] != ["QuantizeLinear"]:
-            return False
-        self._note(softmax, _BFLOAT16)
-        return True
+    def _until_rounded(self, name: str) -> list[str] | None:
+        """This tensor and those made of it until all is rounded to E4M3; None where anything else
+        reads one of them. No kernel fuses an FP8 attention with something wide in between."""
+        users = self._users[name]
+        if not users or name in self._outputs:
+            return None
+        kept = [name]
+        for user in users:
+            if user.op_type == "QuantizeLinear":
+                continue
+            if user.op_type not in _TYPE_KEEPING:
+                return None
+            rest = self._until_rounded(user.output[0])
+            if rest is None:
+                return None
+            kept += rest
+        return kept
 
     def _narrowed(self, name: str) -> str:
         """The tensor as bfloat16."""

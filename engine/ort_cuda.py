@@ -28,7 +28,7 @@ from wan_trt.engine.errors import ExecutionError, ResourceError
 from wan_trt.engine.executor import Bindings, GraphSpec
 from wan_trt.engine.lanes import lane_of_graph
 from wan_trt.engine.models import DENOISER
-from wan_trt.engine.ort_cuda_libraries import load_libraries, missing_library
+from wan_trt.engine.ort_cuda_libraries import CUDA, load_libraries, missing_library
 from wan_trt.engine.ort_graph import graph_for_cuda
 from wan_trt.engine.ort_placement import (
     PlacedNode,
@@ -38,8 +38,6 @@ from wan_trt.engine.ort_placement import (
     nodes_of_sizes,
 )
 from wan_trt.engine.ort_session import FATAL, OrtSession, read_graph, session_options
-
-CUDA = "CUDAExecutionProvider"
 
 SETTINGS: Mapping[str, str] = {
     # Which provider each node was given to: asked below.
@@ -70,7 +68,11 @@ def provider_options(ordinal: int, stream: int) -> dict[str, str]:
 
 def run_settings(ordinal: int, keep_scratch: bool) -> dict[str, str]:
     """Of one run: it returns when all is enqueued. Without `keep_scratch` the arena gives back
-    afterwards what it took, which waits for the GPU."""
+    afterwards what it took, which waits for the GPU.
+
+    The first run at some sizes takes memory tensor by tensor, and those after it take one block,
+    as that run has shown: without giving back in between, a graph would keep both.
+    """
     settings = {"disable_synchronize_execution_providers": "1"}
     if not keep_scratch:
         settings["memory.enable_memory_arena_shrinkage"] = f"gpu:{ordinal}"
@@ -84,6 +86,7 @@ class OrtCudaBindings:
     inputs: Mapping[str, DeviceTensor]
     outputs: Mapping[str, DeviceTensor]
     binding: Any
+    sizes: frozenset[tuple[str, int]]
 
 
 class OrtCudaExecutor:
@@ -109,9 +112,9 @@ class OrtCudaExecutor:
         self.spec = spec
         self._ordinal = device.ordinal
         self._stream = stream
-        self._run_options = onnxruntime.RunOptions()
-        for key, value in run_settings(device.ordinal, keep_scratch).items():
-            self._run_options.add_run_config_entry(key, value)
+        self._giving_back = _run_options(device.ordinal, keep_scratch=False)
+        self._warm = _run_options(device.ordinal, keep_scratch)
+        self._run_at: set[frozenset[tuple[str, int]]] = set()
         model = read_graph(graph, lambda: graph_for_cuda(graph, files))
         name_nodes(model)
         self._session = OrtSession(
@@ -135,17 +138,26 @@ class OrtCudaExecutor:
             for name, tensor in bound.items():
                 dtype = np.dtype(tensor.dtype)
                 bind(name, "cuda", self._ordinal, dtype, tensor.shape, tensor.address)
-        return OrtCudaBindings(inputs, outputs, binding)
+        return OrtCudaBindings(inputs, outputs, binding, frozenset(sizes.items()))
 
     def launch(self, bindings: Bindings, stream: int | None = None) -> None:
         """See `Executor.launch`; the stream is the one that the executor was made for."""
         if not isinstance(bindings, OrtCudaBindings) or stream != self._stream:
             raise ValueError("an ORT executor on a GPU launches its own bindings on its own stream")
-        self._session.run(bindings.binding, self._run_options)
+        warm = bindings.sizes in self._run_at
+        self._session.run(bindings.binding, self._warm if warm else self._giving_back)
+        self._run_at.add(bindings.sizes)
 
     def close(self) -> None:
         """Release weights and scratch."""
         self._session.close()
+
+
+def _run_options(ordinal: int, keep_scratch: bool) -> onnxruntime.RunOptions:
+    options = onnxruntime.RunOptions()
+    for key, value in run_settings(ordinal, keep_scratch).items():
+        options.add_run_config_entry(key, value)
+    return options
 
 
 def try_provider(ordinal: int) -> None:

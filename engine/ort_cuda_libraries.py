@@ -16,10 +16,12 @@ import onnxruntime  # type: ignore[import-untyped]
 
 from wan_trt.engine.errors import ResourceError
 
-_CUDA = ("cudart", "cublasLt", "cublas", "curand", "cufft")
+CUDA = "CUDAExecutionProvider"
+_LIBRARIES = ("cudart", "cublasLt", "cublas", "curand", "cufft")
 _CUDNN = "libcudnn.so.9"
 _ERROR = 3
-_INSTALL = "pip install 'onnxruntime-gpu[cuda,cudnn]', or put CUDA and cuDNN 9 on LD_LIBRARY_PATH"
+INSTALL = "pip install 'onnxruntime-gpu[cuda,cudnn]', or put CUDA and cuDNN 9 on LD_LIBRARY_PATH"
+"""What to do where one is missing."""
 
 
 def load_libraries() -> None:
@@ -34,29 +36,35 @@ def load_libraries() -> None:
         raise ResourceError(
             f"cuDNN does not load ({error})",
             expected="cuDNN 9, for ONNX Runtime's CUDA provider",
-            action=_INSTALL,
+            action=INSTALL,
         ) from None
 
 
 def missing_library() -> ResourceError:
     """Why a session came without the CUDA provider, which ONNX Runtime does not tell."""
+    return ResourceError(
+        f"ONNX Runtime {onnxruntime.__version__} cannot start its CUDA provider: "
+        f"{linking_fault() or 'it refuses the GPU or its driver'}",
+        expected="the CUDA that this onnxruntime-gpu was built for, and a driver for it",
+        action=INSTALL,
+    )
+
+
+def linking_fault() -> str | None:
+    """What the linker says of the provider; None where it has all libraries. No session on it may
+    follow in this process: the provider expects to be loaded by ONNX Runtime."""
     folder = Path(onnxruntime.__file__).parent / "capi"
     try:
         ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), ctypes.RTLD_GLOBAL)
         ctypes.CDLL(str(folder / "libonnxruntime_providers_cuda.so"))
-        reason = "it refuses the GPU or its driver"
     except OSError as error:
-        reason = str(error)
-    return ResourceError(
-        f"ONNX Runtime {onnxruntime.__version__} cannot start its CUDA provider: {reason}",
-        expected="the CUDA that this onnxruntime-gpu was built for, and a driver for it",
-        action=_INSTALL,
-    )
+        return str(error)
+    return None
 
 
 def _load_cuda() -> None:
     pathfinder = importlib.import_module("cuda.pathfinder")
-    for name in _CUDA:
+    for name in _LIBRARIES:
         try:
             pathfinder.load_nvidia_dynamic_lib(name)
         except pathfinder.DynamicLibNotFoundError:

@@ -22,6 +22,7 @@ from onnx.external_data_helper import uses_external_data
 
 from wan_trt.engine.bfloat16_products import stores_narrow, with_bfloat16_products
 from wan_trt.engine.errors import BundleError
+from wan_trt.engine.ort_widening import widen_when_needed
 
 _DOMAIN = "com.microsoft"
 _QUERY_KEY_VALUE = 3
@@ -45,7 +46,8 @@ def graph_for_cpu(path: Path, files: Mapping[str, str] | None = None) -> onnx.Mo
 def graph_for_cuda(path: Path, files: Mapping[str, str] | None = None) -> onnx.ModelProto:
     """The graph in `path` as the CUDA provider runs it fastest; see `graph_for_cpu`.
 
-    Its QuantizeLinear and DequantizeLinear have no bfloat16 kernels: those stay float32.
+    Its QuantizeLinear and DequantizeLinear have no bfloat16 kernels: those stay float32. What is
+    stored narrow is widened when it is needed.
     """
     model = _load(path, files)
     if not stores_narrow(model):
@@ -59,6 +61,7 @@ def graph_for_cuda(path: Path, files: Mapping[str, str] | None = None) -> onnx.M
     )
     del model.graph.node[:], model.graph.value_info[:]
     model.graph.node.extend(changes.nodes)
+    widen_when_needed(model)
     return model
 
 

@@ -12,7 +12,8 @@ import math
 import onnx
 
 from wan_trt.engine.bfloat16_products import stores_narrow, with_bfloat16_products
-from wan_trt.plan.attention import has_fused_kernel, write_out
+from wan_trt.plan.attention import has_fused_kernel, with_scaled_queries, write_out
+from wan_trt.plan.column_scales import with_column_scales_behind
 from wan_trt.plan.static_graph import StaticGraph, TensorType
 
 
@@ -26,7 +27,9 @@ def with_types(graph: StaticGraph) -> StaticGraph:
     )
     if unfused:
         graph = write_out(graph, unfused)
-    return _narrow(graph) if narrow else graph
+    if not narrow:
+        return graph
+    return _narrow(with_column_scales_behind(with_scaled_queries(graph)))
 
 
 def _narrow(graph: StaticGraph) -> StaticGraph:

@@ -24,7 +24,7 @@ from wan_trt.plan import jobs
 from wan_trt.plan.fusions import expected_fusions
 from wan_trt.plan.inspection import inspect, read_layers
 from wan_trt.plan.jobs import BuildOptions, BuildProgress, EngineJob, EngineResult, ShapeRange
-from wan_trt.plan.network_graph import network_graph
+from wan_trt.plan.network_graph import network_graph, parser_input
 from wan_trt.plan.operators import require_supported
 from wan_trt.plan.parity import bounds_of, compare, parity_inputs, require_parity, together
 from wan_trt.plan.process import run_job
@@ -121,7 +121,7 @@ class _Build:
 
     def _job(self, graph: StaticGraph) -> EngineJob:
         spec = self.bundle.manifest.graphs[self.target.graph].spec
-        (self.folder / _MODEL).write_bytes(graph.model.SerializeToString())
+        (self.folder / _MODEL).write_bytes(parser_input(graph))
         tools = self.tools
         cache = find_timing_cache(self.bundle, tools.gpu.compute_capability, tools.tensorrt)
         inputs = self.folder / _INPUTS

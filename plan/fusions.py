@@ -35,10 +35,12 @@ class AttentionFusion:
 
 @dataclass(frozen=True)
 class LinearFusion:
-    """An FP8 linear; `name` is the module's, `node` the product's."""
+    """An FP8 linear; `name` is the module's, `node` the product's, `input_count` how many numbers
+    it reads beside its matrix."""
 
     name: str
     node: str
+    input_count: int
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def expected_fusions(graph: StaticGraph) -> Fusions:
             attentions.append(AttentionFusion(node.name, (node.name,), (), width, is_fp8=False))
         elif node.op_type == "MatMul" and (rounded := _dequantised(node, producers)):
             if rounded[1] in parameters:
-                linears.append(LinearFusion(rounded[1].removesuffix(_WEIGHT), node.name))
+                name, count = rounded[1].removesuffix(_WEIGHT), graph.types[rounded[0]].count
+                linears.append(LinearFusion(name, node.name, count))
             elif chain := _softmax_chain(node, producers):
                 attentions.append(_fp8_attention(node, chain, graph))
     return Fusions(tuple(attentions), tuple(linears))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import onnx
+
 from wan_trt.engine.bundle import Bundle
 from wan_trt.plan.arithmetic import with_types
+from wan_trt.plan.attention import allow_decomposition
 from wan_trt.plan.resize import write_out_resizes
 from wan_trt.plan.static_graph import StaticGraph, fix_sizes, load_graph
 from wan_trt.plan.targets import Target
@@ -14,3 +17,11 @@ def network_graph(bundle: Bundle, target: Target) -> StaticGraph:
     model = load_graph(bundle.graph_path(target.graph))
     graph = fix_sizes(model, bundle.manifest.graphs[target.graph].spec, target)
     return with_types(write_out_resizes(graph))
+
+
+def parser_input(graph: StaticGraph) -> bytes:
+    """The graph as TensorRT's parser reads it, with attributes that ONNX does not know."""
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    allow_decomposition(model, graph.types)
+    return model.SerializeToString()

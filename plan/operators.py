@@ -21,6 +21,7 @@ from wan_trt.plan.static_graph import StaticGraph, attribute_values
 
 _TABLE = Path(__file__).parent / "operators.json"
 _FP8_HEAD_MULTIPLE = 16
+_RANK_OF_ROWS = 3  # [batch, tokens, heads*d]
 _RESIZE_MODES = {b"nearest", b"linear"}
 
 
@@ -90,12 +91,22 @@ def _attention_faults(graph: StaticGraph) -> Iterator[str]:
 
 
 def _attention(node: onnx.NodeProto, graph: StaticGraph) -> str:
-    del graph
+    if len({len(graph.types[name].shape) for name in node.input[:3]}) != 1:
+        return "has a query, key and value of different ranks"
     optional = list(node.input[4:]) + list(node.output[1:])
     if any(optional):
         return f"uses {', '.join(filter(None, optional))}: only query, key, value and mask are"
     told = attribute_values(node)
+    if "softmax_precision" in told:
+        return "says how precise its softmax is"
     return "has a softcap" if told.get("softcap") else ""
+
+
+def _rotary_embedding(node: onnx.NodeProto, graph: StaticGraph) -> str:
+    over_rows = len(graph.types[node.input[0]].shape) == _RANK_OF_ROWS
+    if over_rows and "num_heads" not in attribute_values(node):
+        return "reads rows and does not say of how many heads"
+    return ""
 
 
 def _zero_point_is_zero(node: onnx.NodeProto, graph: StaticGraph) -> str:
@@ -145,4 +156,5 @@ _RESTRICTIONS: Mapping[str, Callable[[onnx.NodeProto, StaticGraph], str]] = {
     "ReduceMean": _axes_are_constant,
     "ReduceSum": _axes_are_constant,
     "Resize": _resize,
+    "RotaryEmbedding": _rotary_embedding,
 }

@@ -1,4 +1,4 @@
-"""Cubic Resize nodes as two products: TensorRT's parser knows `nearest` and `linear` only.
+"""Cubic Resize nodes as two products: TensorRT's parser documents `nearest` and `linear` only.
 
 Every row of the result is a weighted sum of four rows of the source, and so is every column:
 

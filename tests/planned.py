@@ -33,10 +33,12 @@ def graph_for_tensorrt(bundle: Bundle, graph: str, size: VideoSize = SIZE) -> St
     return network_graph(bundle, target(bundle, graph, size=size))
 
 
-def evaluate(graph: StaticGraph, files: dict[str, Path], **inputs: NDArray[Any]) -> dict[str, Any]:
+def evaluate(
+    graph: onnx.ModelProto, files: dict[str, Path], **inputs: NDArray[Any]
+) -> dict[str, Any]:
     """What a graph computes by ONNX's reference implementation, which knows every type."""
     model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
+    model.CopyFrom(graph)
     for tensor in model.graph.initializer:
         if tensor.external_data:
             tensor.raw_data = files[tensor.name].read_bytes()

@@ -3,10 +3,11 @@
     x -> QuantizeLinear -> DequantizeLinear -> MatMul(., DequantizeLinear(weight, axis=1)) -> Add
     x -------------------------------------> MatMul(., DequantizeLinear(weight, axis=1)) -> Add
 
-TensorRT makes one FP8 GEMM of the first; ONNX Runtime computes the MatMul in float32 on the rounded
-values. The second is a context's (rounding.py): E4M3 for the sake of its bytes. Only what enters a
-MatMul is rounded, for that MatMul alone: the residual stream, and with it what the LayerNorms read,
-is never. What a LayerNorm gives may be: `cross_attn.q` reads norm3's output.
+TensorRT is to make one FP8 GEMM of the first, in the form that plan/column_scales.py gives it; ONNX
+Runtime computes the MatMul in float32 on the rounded values. The second is a context's
+(rounding.py): E4M3 for the sake of its bytes. Only what enters a MatMul is rounded, for that MatMul
+alone: the residual stream, and with it what the LayerNorms read, is never. What a LayerNorm gives
+may be: `cross_attn.q` reads norm3's output.
 """
 
 from __future__ import annotations

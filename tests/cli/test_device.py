@@ -29,7 +29,7 @@ from wan_trt.engine.lanes import APART, TOGETHER, Lane
 from wan_trt.engine.memory.footprint import VAE, VideoSize, footprint, weight_nbytes
 from wan_trt.engine.memory.residency import RESERVE_NBYTES
 from wan_trt.engine.models import ModelName
-from wan_trt.engine.ort_cuda import CUDA
+from wan_trt.engine.ort_cuda_libraries import CUDA
 from wan_trt.engine.plan_entry import Gpu
 from wan_trt.export.precision import Precision
 

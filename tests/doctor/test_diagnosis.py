@@ -52,6 +52,19 @@ def test_a_gpu_without_tensorrt_runs_what_is_there() -> None:
     assert only_problem(diagnosis).startswith("tensorrt: not installed")
 
 
+def test_a_provider_that_does_not_load_runs_nothing() -> None:
+    runtime = Software(
+        "1.31.1",
+        offers=("CPUExecutionProvider",),
+        withheld="CUDAExecutionProvider: libcublasLt.so.13: cannot open shared object file",
+    )
+    diagnosis = diagnose(with_software(gpu_machine(H100), {Part.ONNX_RUNTIME: runtime}))
+    assert diagnosis.backends == (Backend.TENSORRT, Backend.ORT_CPU)
+    assert "does not load CUDAExecutionProvider: libcublasLt" in only_problem(diagnosis)
+    without_gpu = diagnose(with_software(CPU_MACHINE, {Part.ONNX_RUNTIME: runtime}))
+    assert not told(without_gpu, Weight.PROBLEM)
+
+
 @pytest.mark.parametrize(
     ("part", "found", "words"),
     [

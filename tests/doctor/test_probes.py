@@ -152,7 +152,12 @@ def test_a_probe_that_breaks_its_process_is_a_line(
     assert found["crashing"] == "it was killed by signal 11"
     assert found["hanging"] == "it did not answer in time"
     assert found["raising"] == "shared object file"
-    assert found["talking"] == {"version": "1.0", "problem": None, "offers": []}
+    assert found["talking"] == {
+        "version": "1.0",
+        "problem": None,
+        "offers": [],
+        "withheld": None,
+    }
     assert "absent_probe" in str(found["absent"])
 
 

@@ -20,7 +20,6 @@ from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.errors import ExecutionError, ResourceError
 from wan_trt.engine.executor import GraphSpec, TensorSpec
 from wan_trt.engine.ort_cuda import (
-    CUDA,
     SETTINGS,
     OrtCudaExecutor,
     placed_nodes,
@@ -28,6 +27,7 @@ from wan_trt.engine.ort_cuda import (
     require_no_fallback,
     run_settings,
 )
+from wan_trt.engine.ort_cuda_libraries import CUDA
 from wan_trt.engine.ort_graph import graph_for_cpu
 from wan_trt.engine.ort_placement import CPU, PlacedNode, fallen_back, name_nodes, nodes_of_sizes
 from wan_trt.engine.ort_session import OrtSession, session_options

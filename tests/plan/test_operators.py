@@ -16,6 +16,7 @@ from wan_trt.engine.errors import BundleError
 from wan_trt.plan.operators import faults, require_supported, supported_operators
 from wan_trt.plan.static_graph import StaticGraph, TensorType, fix_sizes, load_graph
 
+FLOAT = onnx.TensorProto.FLOAT
 Change = Callable[[onnx.NodeProto, onnx.GraphProto], None]
 
 
@@ -69,6 +70,17 @@ def _softcap(node: onnx.NodeProto, graph: onnx.GraphProto) -> None:
     node.attribute.append(onnx.helper.make_attribute("softcap", 30.0))
 
 
+def _softmax_precision(node: onnx.NodeProto, graph: onnx.GraphProto) -> None:
+    del graph
+    node.attribute.append(onnx.helper.make_attribute("softmax_precision", FLOAT))
+
+
+def _no_heads(node: onnx.NodeProto, graph: onnx.GraphProto) -> None:
+    del graph
+    [heads] = [attribute for attribute in node.attribute if attribute.name == "num_heads"]
+    node.attribute.remove(heads)
+
+
 def _zero_point(node: onnx.NodeProto, graph: onnx.GraphProto) -> None:
     graph.initializer.append(numpy_helper.from_array(np.array(3, np.int8), "three"))
     node.input[2] = "three"
@@ -82,6 +94,8 @@ def _zero_point(node: onnx.NodeProto, graph: onnx.GraphProto) -> None:
         ("LayerNormalization", _second_output, "has outputs besides the first"),
         ("Attention", _past, "uses past_key: only query, key, value and mask"),
         ("Attention", _softcap, "has a softcap"),
+        ("Attention", _softmax_precision, "says how precise its softmax is"),
+        ("RotaryEmbedding", _no_heads, "reads rows and does not say of how many heads"),
         ("QuantizeLinear", _zero_point, "has a zero point that is not 0"),
     ],
 )
