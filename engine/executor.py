@@ -99,7 +99,8 @@ class Executor(Protocol):
 
         `tensors` has inputs and outputs by name, contiguous, whose memory outlives the bindings:
         two bindings that swap a recurrent graph's caches run it without copying them. An executor
-        on a host makes those that are missing; one on a GPU has no memory of its own.
+        on a host makes those that are missing; one on a GPU has no memory of its own. Bindings are
+        kept until what was launched with them is done: they may own memory that kernels use.
 
         Raises ValueError for a tensor of another shape or dtype, an unknown name, or one that is
         missing; ResourceError without memory.

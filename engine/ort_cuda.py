@@ -111,6 +111,7 @@ class OrtCudaExecutor:
         _require_provider()
         self.spec = spec
         self._ordinal = device.ordinal
+        self._gate = device.gate
         self._stream = stream
         self._giving_back = _run_options(device.ordinal, keep_scratch=False)
         self._warm = _run_options(device.ordinal, keep_scratch)
@@ -150,7 +151,8 @@ class OrtCudaExecutor:
 
     def close(self) -> None:
         """Release weights and scratch."""
-        self._session.close()
+        with self._gate.loading():  # cublasDestroy waits for the whole GPU
+            self._session.close()
 
 
 def _run_options(ordinal: int, keep_scratch: bool) -> onnxruntime.RunOptions:

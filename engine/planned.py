@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,31 +37,36 @@ class PlannedExecutor:
         load_other: Callable[[], Executor],
         load_plan: Callable[[], None],
         on_close: Callable[[], None],
+        loading: Callable[[], AbstractContextManager[None]],
     ) -> None:
         """`serves` says whether there is a plan for these values of the graph's symbols;
         `open_plans` makes their executor, which loads a plan when a size wants it; `load_plan`
-        loads one now; `on_close` lets go of what plans have beside their executor."""
+        loads one now; `on_close` lets go of what plans have beside their executor; in `loading`
+        plans are read, contexts made, and both closed (`CaptureGate.loading`)."""
         self.spec = spec
         self._serves = serves
         self._load = {True: open_plans, False: load_other}
         self._load_plan = load_plan
         self._on_close = on_close
+        self._loading = loading
         self._loaded: dict[bool, Executor] = {}
 
     def load(self) -> None:
         """Load the plan of the largest size now, where the first `bind` would. Raises BundleError
         or ResourceError."""
-        self._load_plan()
+        with self._loading():
+            self._load_plan()
 
     def bind(
         self, sizes: Mapping[str, int], tensors: Mapping[str, Any] | None = None
     ) -> PlannedBindings:
         """See `Executor.bind`."""
         planned = self._serves(sizes)
-        if planned not in self._loaded:
-            self._loaded[planned] = self._load[planned]()
-        executor = self._loaded[planned]
-        return PlannedBindings(executor.bind(sizes, tensors), executor)
+        with self._loading():
+            if planned not in self._loaded:
+                self._loaded[planned] = self._load[planned]()
+            executor = self._loaded[planned]
+            return PlannedBindings(executor.bind(sizes, tensors), executor)
 
     def launch(self, bindings: Bindings, stream: int | None = None) -> None:
         """See `Executor.launch`."""
@@ -70,7 +76,8 @@ class PlannedExecutor:
 
     def close(self) -> None:
         """See `Executor.close`."""
-        for executor in self._loaded.values():
-            executor.close()
-        self._loaded.clear()
-        self._on_close()
+        with self._loading():
+            for executor in self._loaded.values():
+                executor.close()
+            self._loaded.clear()
+            self._on_close()

@@ -60,6 +60,7 @@ class Rig:
     load: LoadFiles
     _held: list[Holding] = field(default_factory=list)
     _loaded: list[Executor] = field(default_factory=list)
+    _launched: list[Any] = field(default_factory=list)
 
     def executor(self, graph: Path, weights: Path, spec: GraphSpec) -> Executor:
         self._loaded.append(self.load(graph, weights, spec))
@@ -82,6 +83,7 @@ class Rig:
         return self.backend.memory.space.read(tensor)
 
     def launch(self, executor: Executor, bindings: Any) -> None:
+        self._launched.append(bindings)  # kept until all is done
         executor.launch(bindings, self.backend.memory.space.stream)
 
     def close(self) -> None:
@@ -122,12 +124,12 @@ def by_plans_on_the_made_up_gpu(folder: Path) -> Iterator[Rig]:
     gpu = MadeUpGpu(folder)
     with fake_tensorrt.tensorrt_installed(gpu.cuda):
         from wan_trt.engine.tensorrt.executor import TensorRtExecutor
-        from wan_trt.engine.tensorrt.logger import ErrorRecorder, Logger
+        from wan_trt.engine.tensorrt.logger import ErrorRecorder, process_logger
 
         backend = gpu.backend()
-        logger = Logger()
+        logger = process_logger()
         runtime: Any = fake_tensorrt.Runtime(logger)
-        runtime.error_recorder = recorder = ErrorRecorder(logger)
+        runtime.error_recorder = ErrorRecorder(logger)
 
         def load(graph: Path, weights: Path, spec: GraphSpec) -> Executor:
             plan = fake_tensorrt.plan_bytes(graph, {"w": f"{graph.stem}.bin"}, weights)
@@ -139,7 +141,6 @@ def by_plans_on_the_made_up_gpu(folder: Path) -> Iterator[Rig]:
         yield rig
         rig.close()
         gpu.require_all_given_back()
-        del recorder
 
 
 @contextmanager

@@ -126,6 +126,15 @@ class FakeStreams:
         if spoilt:
             raise Refused("CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
 
+    def spoil_captures(self) -> bool:
+        """What waiting for the whole GPU does to captures of any thread; whether there were some,
+        and the wait is refused."""
+        with self.lock:
+            captured = [one for one in self._streams.values() if one.nodes is not None]
+            for one in captured:
+                one.invalid = True
+            return bool(captured)
+
     def _get(self, things: dict[int, Any], handle: int) -> Any:
         if handle not in things:
             raise Refused("CUDA_ERROR_INVALID_HANDLE")
@@ -163,6 +172,13 @@ class FakeStreams:
         found: Stream = self._get(self._streams, stream)
         self._no_capture(found)
         found.run()
+
+    @driver_call
+    def cuCtxSynchronize(self) -> None:
+        if self.spoil_captures():
+            raise Refused("CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
+        for stream in self._streams.values():
+            stream.run()
 
     @driver_call
     def cuEventCreate(self, flags: int) -> int:

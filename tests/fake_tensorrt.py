@@ -3,7 +3,10 @@
 A plan is an ONNX file with its weights in it, and says how much of the GPU's memory its engine
 takes. A launch runs on a stream of `fake_cuda`, as late as the driver would allow, and leaves its
 scratch full of rubbish. What TensorRT's documentation forbids is refused as TensorRT does it: False
-or None, and a report to the recorder.
+or None, and a report to the recorder. What would be undefined there is an AssertionError: work of a
+context that is gone, whether it was enqueued or is replayed, because a context takes memory that
+its kernels use along. Reading a plan and making a context may wait for the whole GPU: beside a
+capture of any thread they fail.
 `tests/trt` compares the names with those of the genuine module.
 """
 
@@ -15,6 +18,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +54,12 @@ class ExecutionContextAllocationStrategy(Enum):
     USER_MANAGED = 2
 
 
+class ProfilingVerbosity(Enum):
+    LAYER_NAMES_ONLY = 0
+    NONE = 1
+    DETAILED = 2
+
+
 class ILogger:
     class Severity(Enum):
         INTERNAL_ERROR = 0
@@ -58,6 +68,9 @@ class ILogger:
         INFO = 3
         VERBOSE = 4
 
+    def log(self, severity: ILogger.Severity, msg: str) -> None:
+        raise NotImplementedError
+
 
 class IErrorRecorder:
     def report_error(self, arg0: ErrorCodeTRT, arg1: str) -> bool:
@@ -65,25 +78,33 @@ class IErrorRecorder:
 
 
 class Runtime:
-    """Its engines run on `cuda`, which a test sets."""
+    """Its engines run on `cuda`, which a test sets. As in the genuine one, the first logger of all
+    hears what is said without saying for whom."""
 
     cuda: FakeCuda
+    first_logger: weakref.ref[ILogger] | None = None
 
     def __init__(self, logger: ILogger) -> None:
         self.logger = logger
         self.error_recorder: IErrorRecorder | None = None
+        if Runtime.first_logger is None or Runtime.first_logger() is None:
+            Runtime.first_logger = weakref.ref(logger)
 
     def deserialize_cuda_engine(self, serialized_engine: Any) -> ICudaEngine | None:
         assert self.error_recorder is not None
         try:
+            assert not self.cuda.spoil_captures(), "something waited for the whole GPU"
             return ICudaEngine(bytes(serialized_engine), self.error_recorder, self.cuda)
         except MemoryError as error:
             code = ErrorCodeTRT.FAILED_ALLOCATION
             self.error_recorder.report_error(code, f"out of memory: {error}")
             return None
-        except Exception:
+        except Exception as error:
             code = ErrorCodeTRT.FAILED_INITIALIZATION
-            self.error_recorder.report_error(code, "the magic tag does not match")
+            self.error_recorder.report_error(code, f"the magic tag does not match ({error})")
+            first = Runtime.first_logger and Runtime.first_logger()
+            assert first, "the first logger is gone, and objects are made still"
+            first.log(ILogger.Severity.ERROR, "deserialization failed")
             return None
 
 
@@ -116,8 +137,11 @@ class ICudaEngine:
 
     def create_execution_context(
         self, strategy: ExecutionContextAllocationStrategy
-    ) -> IExecutionContext:
+    ) -> IExecutionContext | None:
         assert strategy is ExecutionContextAllocationStrategy.USER_MANAGED
+        if self._cuda.spoil_captures():
+            self.error_recorder.report_error(ErrorCodeTRT.INVALID_STATE, "a stream is captured")
+            return None
         return IExecutionContext(self, self._cuda)
 
 
@@ -130,6 +154,7 @@ class IExecutionContext:
         self._scratch = 0
         self._streams: Sequence[int] = ()
         self._launched = False
+        self.nvtx_verbosity = ProfilingVerbosity.DETAILED  # with which plans are built
 
     def _refuse(self, code: ErrorCodeTRT, reason: str) -> bool:
         self.engine.error_recorder.report_error(code, reason)
@@ -147,12 +172,15 @@ class IExecutionContext:
         return [name for name in names if name not in self._shapes]
 
     def update_device_memory_size_for_shapes(self) -> int:
-        return 0 if self.infer_shapes() else SCRATCH_NBYTES
+        """Less than what `set_device_memory` asks for, whatever the shapes."""
+        return 0 if self.infer_shapes() else SCRATCH_NBYTES // 2
 
     def set_device_memory(self, memory: int, size: int) -> None:
         assert memory % ALIGNMENT == 0
-        assert size >= SCRATCH_NBYTES
-        self._scratch = memory
+        if size >= self.engine.device_memory_size_v2:
+            self._scratch = memory
+        else:
+            self._refuse(ErrorCodeTRT.INVALID_ARGUMENT, "the memory is too small")
 
     def set_aux_streams(self, aux_streams: Sequence[int]) -> None:
         self._streams = aux_streams
@@ -170,8 +198,15 @@ class IExecutionContext:
         if not self._launched and self._cuda.capturing:
             return self._refuse(ErrorCodeTRT.FAILED_EXECUTION, _CAPTURED_FIRST)
         self._launched = True
-        self._cuda.enqueue(stream_handle, self._run)
+        self._cuda.enqueue(stream_handle, partial(self._run_living, weakref.ref(self)))
         return True
+
+    @staticmethod
+    def _run_living(context: weakref.ref[IExecutionContext]) -> None:
+        """What is on a stream or in a graph does not keep the context."""
+        living = context()
+        assert living is not None, "work of an execution context that is gone"
+        living._run()
 
     def _run(self) -> None:
         ctypes.memset(self._scratch, 0xAB, SCRATCH_NBYTES)
@@ -199,7 +234,7 @@ def tensorrt_installed(cuda: FakeCuda) -> Iterator[None]:
     for name in before:
         del sys.modules[name]
     sys.modules["tensorrt"] = sys.modules[__name__]
-    Runtime.cuda = cuda
+    Runtime.cuda, Runtime.first_logger = cuda, None
     try:
         yield
     finally:

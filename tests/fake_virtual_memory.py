@@ -125,12 +125,6 @@ class FakeVirtualMemory(FakeCuda):
         return ATTRIBUTES[attribute.name.removeprefix("CU_DEVICE_ATTRIBUTE_")] + device
 
     @driver_call
-    def cuCtxSynchronize(self) -> None:
-        self._no_capture()
-        for stream in self._streams.values():
-            stream.run()
-
-    @driver_call
     def cuMemGetAllocationGranularity(self, properties: Any, option: Any) -> int:
         _require(properties.location.type == self.CUmemLocationType.CU_MEM_LOCATION_TYPE_DEVICE)
         _require("MINIMUM" in option.name)

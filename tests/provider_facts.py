@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,13 +103,19 @@ def of_graphs(bundle: Bundle, device: Device, recorded: Recorded) -> Iterator[tu
                     (bundle.weights_folder / file).stat().st_size for file in set(files.values())
                 ),
                 "held_nbytes": held_nbytes(loading),
+                "load_waits": [call for call in loading if call.startswith("wait")],
                 "operators": Counter(
                     f"{node.operator} {node.provider}" for node in placed_nodes(executor._session)
                 ),
                 "runs": runs,
             },
         )
-        executor.close()
+        with device.gate.capture():
+            closing = threading.Thread(target=executor.close)
+            closing.start()
+            closing.join(timeout=0.02)
+            assert closing.is_alive(), "a session is closed beside a capture"
+        closing.join()
         del bindings, arrays
 
 

@@ -87,7 +87,8 @@ class CudaBackend:
     def load(self, bundle: Bundle, graph: str, weight_set: str) -> Executor:
         """See `Backend.load`. Pages that nobody uses make room for what is loaded, and then jobs
         that nobody works on."""
-        return self.memory.load_beside(lambda: self._load(bundle, graph, weight_set, self))
+        with self.device.gate.loading():
+            return self.memory.load_beside(lambda: self._load(bundle, graph, weight_set, self))
 
     def new_update(self, tensors: StepTensors[Any]) -> StepUpdate:
         return StepUpdate(self.device, self._solver_update, tensors)

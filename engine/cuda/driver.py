@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from wan_trt.engine.cuda.capture_gate import CaptureGate
 from wan_trt.engine.cuda.result_codes import checked
 from wan_trt.engine.errors import ResourceError
 
@@ -72,6 +73,7 @@ class Device:
         self._context = self._call(self._cuda.cuDevicePrimaryCtxRetain, self._device)
         self.make_current()
         self.gpu = self._describe()
+        self.gate = CaptureGate()
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return checked(self._cuda, function, *arguments)
@@ -249,5 +251,5 @@ class Device:
         self._call(self._cuda.cuGraphDestroy, graph)
 
     def destroy_executable(self, executable: int) -> None:
-        """One that still runs is freed when it is done."""
+        """One that still runs is freed when it is done; what its kernels use is not its own."""
         self._call(self._cuda.cuGraphExecDestroy, executable)

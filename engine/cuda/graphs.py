@@ -104,6 +104,7 @@ class GpuGraphs:
             partial(backend.memory.load_beside, load_other),
             load_plan=partial(plans.load, max(mine, key=_volume)),
             on_close=partial(plans.release, graph, weight_set),
+            loading=backend.device.gate.loading,
         )
 
     def _plans_of(self, bundle: Bundle, graph: str, backend: CudaBackend) -> tuple[Any, PlanMemory]:

@@ -46,14 +46,7 @@ def compile_cubin(source: KernelSource, architecture: str) -> bytes:
 
     Raises ResourceError where the compiler is not installed, ExecutionError where it refuses.
     """
-    try:
-        core = importlib.import_module("cuda.core")
-    except ImportError:
-        raise ResourceError(
-            "the Python package cuda-core is not installed",
-            expected="it, to compile kernels",
-            action="pip install 'wan-trt[cuda]'",
-        ) from None
+    core = _cuda_core()
     options = core.ProgramOptions(
         name=f"{source.name}.cu", arch=architecture, std="c++17", fma=source.fused
     )
@@ -65,6 +58,26 @@ def compile_cubin(source: KernelSource, architecture: str) -> bytes:
             f"kernel {source.name} does not compile for {architecture}: {text}",
             action="install the NVRTC of CUDA 13 (pip install 'wan-trt[cuda]'), or report this",
         ) from error
+
+
+def _cuda_core() -> Any:
+    """The module of cuda-core that has the compiler; before 1.0 that is `experimental`."""
+    found = None
+    for name in ("cuda.core", "cuda.core.experimental"):
+        try:
+            module = importlib.import_module(name)
+        except ImportError:
+            continue
+        if hasattr(module, "Program") and hasattr(module, "ProgramOptions"):
+            return module
+        found = found or module
+    version = getattr(found, "__version__", "unknown")
+    raise ResourceError(
+        "the Python package cuda-core "
+        + ("is not installed" if found is None else f"{version} has no Program"),
+        expected="1.0 or later, to compile kernels",
+        action="pip install 'wan-trt[cuda]'",
+    )
 
 
 def load_kernel(device: Device, source: KernelSource) -> Kernel:

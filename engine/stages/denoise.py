@@ -38,22 +38,37 @@ class Context:
         self._stream = stream
         self._key: Hashable = None
         self._outputs: Mapping[str, Any] = outputs or {}
+        self._bindings: dict[str, Bindings] = {}  # by weight set
 
     def update(self, expert: ExpertName, inputs: Tensors, version: int) -> Mapping[str, Any]:
         """The outputs for `expert` and `inputs`, whose values change with `version`; always the
-        same tensors."""
-        key = self._executors.weight_set(self._graph, expert), version
+        same tensors. On a GPU `inputs` are, too."""
+        weight_set = self._executors.weight_set(self._graph, expert)
+        key = weight_set, version
         if key != self._key:
             executor = self._executors.get(self._graph, expert)
-            bindings = executor.bind(self._sizes, {**inputs, **self._outputs})
+            bindings = self._bindings.get(weight_set)
+            if bindings is None or any(
+                bindings.inputs[name] is not inputs[name] for name in inputs
+            ):
+                bindings = executor.bind(self._sizes, {**inputs, **self._outputs})
+            self._bindings[weight_set] = bindings
             executor.launch(bindings, self._stream)
             self._outputs = bindings.outputs
             self._key = key
         return self._outputs
 
+    def keep_only(self, expert: ExpertName) -> None:
+        """Forget bindings of weights that only the other expert has."""
+        weight_set = self._executors.weight_set(self._graph, expert)
+        self._bindings = {
+            name: bindings for name, bindings in self._bindings.items() if name == weight_set
+        }
+
 
 class Denoiser:
-    """The denoiser of one job: its tensors, and bindings of both experts to them.
+    """The denoiser of one job: its tensors, and bindings of both experts to them. It outlives what
+    it has launched.
 
     `step` has the latents, float32 [16, F, h, w], reference latent first where there is one, and
     the velocities of both branches; `tensors` all that `job_layout` names.
@@ -117,10 +132,12 @@ class Denoiser:
 
     def keep_only(self, expert: ExpertName) -> None:
         """Forget bindings of the other expert: its graphs are closed. What its contexts computed
-        stays."""
+        stays. Nothing that was launched runs still."""
         for other, branch in list(self._bindings):
             if other is not expert:
                 del self._bindings[other, branch]
+        for context in self._contexts.values():
+            context.keep_only(expert)
 
     def _context(self, run: ContextRun, expert: ExpertName) -> Context:
         weight_set = self._executors.weight_set(run.graph, expert)

@@ -68,7 +68,7 @@ class TensorRtExecutor:
         self, sizes: Mapping[str, int], tensors: Mapping[str, DeviceTensor] | None = None
     ) -> TensorRtBindings:
         """See `Executor.bind`; all tensors are given. Raises BundleError where no plan serves the
-        sizes or the plan is of another graph."""
+        sizes or the plan is of another graph, else what a call that fails does."""
         engine = self._open()(sizes)
         self._check_interface(engine)
         inputs, outputs = bound_tensors(self._name, self.spec, sizes, tensors)
@@ -79,6 +79,7 @@ class TensorRtExecutor:
         if not stream or not isinstance(bindings, TensorRtBindings):
             raise ValueError("a TensorRT executor launches its own bindings on a stream of its own")
         self._open()
+        self._logger.begin()
         if not bindings.context.execute_async_v3(stream):
             raise self._logger.failure(f"running {self._name}", _ACTION)
 
@@ -111,11 +112,14 @@ class TensorRtExecutor:
         inputs: Mapping[str, DeviceTensor],
         outputs: Mapping[str, DeviceTensor],
     ) -> trt.IExecutionContext:
+        self._logger.begin()
         context = engine.create_execution_context(
             trt.ExecutionContextAllocationStrategy.USER_MANAGED
         )
         if context is None:
             raise self._logger.failure(f"making an execution context of {self._name}", _ACTION)
+        # Plans are built with all details, for the inspector; told again at each launch they cost.
+        context.nvtx_verbosity = trt.ProfilingVerbosity.LAYER_NAMES_ONLY
         for name, tensor in inputs.items():
             if not context.set_input_shape(name, tensor.shape):
                 raise self._refused(f"the shape {list(tensor.shape)}", name)
@@ -124,7 +128,8 @@ class TensorRtExecutor:
         for name, tensor in (*inputs.items(), *outputs.items()):
             if not context.set_tensor_address(name, tensor.address):
                 raise self._refused("memory", name)
-        if nbytes := context.update_device_memory_size_for_shapes():
+        # What the shapes at hand need may be less, but so much must be given, says the API.
+        if nbytes := engine.device_memory_size_v2:
             context.set_device_memory(self._memory.scratch(nbytes), nbytes)
         if engine.num_aux_streams:
             context.set_aux_streams(self._memory.auxiliary_streams(engine.num_aux_streams))

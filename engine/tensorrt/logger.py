@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
+from functools import cache
 from typing import SupportsInt
 
 import tensorrt as trt
@@ -27,12 +28,16 @@ _KEPT = 3
 
 
 class Logger(trt.ILogger):
-    """Prints warnings and errors to stderr."""
+    """Prints warnings and errors to stderr, and remembers what was told during a call.
+
+    Several threads may make calls. What TensorRT says on the thread of a call belongs to that call,
+    what it says on threads of its own may belong to any.
+    """
 
     def __init__(self) -> None:
         trt.ILogger.__init__(self)  # the bindings ask for it by this name
         self._lock = threading.Lock()
-        self._errors: deque[str] = deque(maxlen=_KEPT)
+        self._told: dict[int, deque[str]] = {}  # by thread, since its last `begin`
 
     def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
         if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
@@ -40,16 +45,24 @@ class Logger(trt.ILogger):
         if severity not in (trt.ILogger.Severity.INFO, trt.ILogger.Severity.VERBOSE):
             print(f"{severity.name} {msg}", file=sys.stderr, flush=True)
 
+    def begin(self) -> None:
+        """This thread makes a call: what was told before is not why it fails."""
+        with self._lock:
+            self._told[threading.get_ident()] = deque(maxlen=_KEPT)
+
     def keep(self, error: str) -> None:
         """Remember an error for `failure`."""
         with self._lock:
-            self._errors.append(" ".join(error.split()))
+            mine = self._told.get(threading.get_ident())
+            for told in self._told.values() if mine is None else (mine,):
+                told.append(" ".join(error.split()))
 
     def failure(self, doing: str, action: str) -> WanTrtError:
-        """What to raise when a call has failed: the last errors say why, and are forgotten."""
+        """What to raise when this thread's call has failed: the last errors since `begin` say
+        why."""
         with self._lock:
-            told = " / ".join(self._errors) or "TensorRT gives no reason"
-            self._errors.clear()
+            errors = self._told.pop(threading.get_ident(), ())
+        told = " / ".join(errors) or "TensorRT gives no reason"
         if any(sign in told for sign in _OUT_OF_MEMORY):
             return ResourceError(
                 f"out of memory {doing} ({told})",
@@ -58,8 +71,16 @@ class Logger(trt.ILogger):
         return ExecutionError(f"{doing} failed: {told}", action=action)
 
 
+@cache
+def process_logger() -> Logger:
+    """The one of this process: the first that TensorRT is given also serves whatever it says
+    without saying for whom, as long as anything of it lives."""
+    return Logger()
+
+
 class ErrorRecorder(trt.IErrorRecorder):
-    """Hands the errors of a runtime and of all that is made from it to its logger."""
+    """Hands the errors of a runtime and of all that is made from it to its logger. The runtime
+    keeps it alive."""
 
     def __init__(self, logger: Logger) -> None:
         trt.IErrorRecorder.__init__(self)  # the bindings ask for it by this name
@@ -79,6 +100,8 @@ class ErrorRecorder(trt.IErrorRecorder):
     def num_errors(self) -> int:
         with self._lock:
             return len(self._errors)
+
+    get_num_errors = num_errors  # the bindings declare one and call the other
 
     def get_error_code(self, index: SupportsInt) -> trt.ErrorCodeTRT:
         with self._lock:

@@ -27,6 +27,7 @@ def load_engine(
         raise BundleError(
             f"{path} has sha256 {found}", expected=plan.sha256, action="build the plan again"
         )
+    logger.begin()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         engine = runtime.deserialize_cuda_engine(data)
     if engine is None:

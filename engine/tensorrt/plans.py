@@ -12,7 +12,7 @@ from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.errors import BundleError
 from wan_trt.engine.plan_entry import PlanEntry, find_plan
 from wan_trt.engine.tensorrt.executor import Memory, TensorRtExecutor
-from wan_trt.engine.tensorrt.logger import ErrorRecorder, Logger
+from wan_trt.engine.tensorrt.logger import ErrorRecorder, process_logger
 from wan_trt.engine.tensorrt.plan_file import load_engine
 
 LoadBeside = Callable[[Callable[[], trt.ICudaEngine]], trt.ICudaEngine]
@@ -28,11 +28,9 @@ class Plans:
         major, minor = device.gpu.compute_capability
         self._compute_capability = f"{major}.{minor}"
         self._gpu = device.gpu.name
-        self._logger = Logger()
-        # Python does not keep a recorder alive for TensorRT: it must live as long as the runtime.
-        self._recorder = ErrorRecorder(self._logger)
+        self._logger = process_logger()
         self._runtime = trt.Runtime(self._logger)
-        self._runtime.error_recorder = self._recorder
+        self._runtime.error_recorder = ErrorRecorder(self._logger)
         self._engines: dict[str, trt.ICudaEngine] = {}
 
     def executor(self, graph: str, weight_set: str, memory: Memory) -> TensorRtExecutor:

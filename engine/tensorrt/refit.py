@@ -12,6 +12,7 @@ def refit(engine: trt.ICudaEngine, model: bytes, weights: MappedWeights, logger:
     """Put the parameters of `model`, the graph that the engine was made from, into the engine.
     Raises ResourceError or ExecutionError; then the engine is of no use."""
     action = "build the plan again"
+    logger.begin()
     refitter = trt.Refitter(engine, logger)
     parser = trt.OnnxParserRefitter(refitter, logger)
     if not parser.load_model_proto(model):

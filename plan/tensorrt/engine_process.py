@@ -10,7 +10,7 @@ import tensorrt as trt
 from safetensors.numpy import load_file, save_file
 
 from wan_trt.engine.cuda.driver import Device
-from wan_trt.engine.tensorrt.logger import ErrorRecorder, Logger
+from wan_trt.engine.tensorrt.logger import ErrorRecorder, process_logger
 from wan_trt.engine.tensorrt.refit import refit
 from wan_trt.engine.tensorrt.weights import MappedWeights
 from wan_trt.plan.jobs import (
@@ -38,7 +38,7 @@ def make(job: EngineJob, tell: Tell) -> EngineResult:
 
 
 def _build(job: EngineJob, tell: Tell) -> bytes:
-    logger = Logger()
+    logger = process_logger()
     weights = MappedWeights(job.weights)
     monitor = ProgressMonitor(tell)
     builder = trt.Builder(logger)
@@ -55,10 +55,10 @@ def _build(job: EngineJob, tell: Tell) -> bytes:
 
 def _look_and_try(job: EngineJob, plan: bytes, tell: Tell) -> int:
     """Write what the inspector shows and what the engine computes; bytes of its scratch."""
-    logger, folder = Logger(), Path(job.folder)
-    recorder = ErrorRecorder(logger)  # TensorRT does not keep it alive
+    logger, folder = process_logger(), Path(job.folder)
     runtime = trt.Runtime(logger)
-    runtime.error_recorder = recorder
+    runtime.error_recorder = ErrorRecorder(logger)
+    logger.begin()
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise logger.failure(

@@ -19,6 +19,7 @@ def parse(
 ) -> tuple[trt.INetworkDefinition, trt.OnnxParser]:
     """The network of a graph; types are the graph's. The parser owns what it made of the weights:
     keep it until the plan is built. Raises BundleError naming the nodes that it refuses."""
+    logger.begin()
     network = builder.create_network()
     parser = trt.OnnxParser(network, logger)
     if not parser.load_model_proto(model):
@@ -98,6 +99,7 @@ def build(
     logger: Logger,
 ) -> bytes:
     """The serialized plan. Raises ResourceError or ExecutionError."""
+    logger.begin()
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise logger.failure(

@@ -93,6 +93,15 @@ def test_weights_take_as_much_memory_as_their_files(facts: dict[str, Any], bundl
 
 
 @pytest.mark.parametrize("bundle", BUNDLES)
+def test_a_load_waits_for_the_whole_gpu(facts: dict[str, Any], bundle: str) -> None:
+    """So nothing may be captured meanwhile (engine/cuda/capture_gate.py)."""
+    for name, graph in facts[bundle]["graphs"].items():
+        assert "wait device" in graph["load_waits"], name
+        for run in graph["runs"]:  # the first as well
+            assert "wait device" not in run, name
+
+
+@pytest.mark.parametrize("bundle", BUNDLES)
 def test_a_run_stays_on_our_stream_and_neither_copies_nor_waits(
     facts: dict[str, Any], bundle: str
 ) -> None:

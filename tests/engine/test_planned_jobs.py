@@ -3,7 +3,10 @@ engines take memory beside the jobs'."""
 
 from __future__ import annotations
 
+import hashlib
 import sys
+import weakref
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +18,11 @@ import pytest
 from made_up_gpu import MadeUpGpu
 from numpy.typing import NDArray
 from planned_toy import plan_entry, with_plan
+from toy_bundle import EXPERT_GRAPHS
 from toy_jobs import MakeBundle, MakeRequest
 
 from wan_trt.engine import AnimateRequest, Bundle, CollectedFrames, Engine, Sampling
+from wan_trt.engine.capture import REPLAYED
 from wan_trt.engine.cuda.graphs import GpuGraphs, PlanMemory
 from wan_trt.engine.errors import BundleError, ResourceError
 from wan_trt.engine.lanes import Lane
@@ -51,14 +56,43 @@ def planned_launches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return launches
 
 
-def frames(bundle: Bundle, request: AnimateRequest, gpu: MadeUpGpu | None) -> CollectedFrames:
+@pytest.fixture
+def contexts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """One output of the engine, for each context that is made."""
+    made: list[str] = []
+    create = fake_tensorrt.ICudaEngine.create_execution_context
+
+    def noted(engine: fake_tensorrt.ICudaEngine, strategy: Any) -> Any:
+        made.append(engine.session.get_outputs()[0].name)
+        return create(engine, strategy)
+
+    monkeypatch.setattr(fake_tensorrt.ICudaEngine, "create_execution_context", noted)
+    return made
+
+
+def frames(
+    bundle: Bundle,
+    request: AnimateRequest,
+    gpu: MadeUpGpu | None,
+    experts_nbytes: int | None = None,
+) -> CollectedFrames:
     sink = CollectedFrames()
-    backend = gpu.backend(GpuGraphs(gpu.load).load) if gpu else None
+    backend = gpu.backend(GpuGraphs(gpu.load).load, experts_nbytes=experts_nbytes) if gpu else None
     with Engine(bundle, threads=1 if gpu is None else None, backend=backend) as engine:
         engine.generate(request, sink)
     if gpu:
         gpu.require_all_given_back()
     return sink
+
+
+def with_plans(bundle: Bundle) -> Bundle:
+    """Of the denoiser, its contexts and the VAE."""
+    for graph in EXPERT_GRAPHS:
+        for weight_set in ("high", "low"):
+            bundle = with_plan(bundle, graph, SIZES, weight_set)
+    for graph in REPLAYED[1:]:
+        bundle = with_plan(bundle, graph, CLIP)
+    return bundle
 
 
 def test_plans_run_a_job(
@@ -81,6 +115,56 @@ def test_plans_run_a_job(
     # Each of the bindings twice: once to warm up, once to be recorded. High with both branches,
     # low with one, the decoder's two graphs.
     assert len(planned_launches) == 2 * (2 + 1 + 2)
+
+
+def test_a_job_at_the_addresses_of_another_makes_no_contexts_of_what_is_recorded(
+    make_bundle: MakeBundle, make_request: MakeRequest, gpu: MadeUpGpu, contexts: list[str]
+) -> None:
+    """Two jobs of two segments, each of which changes its expert. Those of the context graphs are
+    the job's own: one for each expert and branch that reads them."""
+    bundle = with_plans(make_bundle(high=0.5, low=0.25))
+    requests = [
+        make_request(frames=9, seed=seed, sampling=Sampling(steps=2, guidance=(2.0, 2.0)))
+        for seed in range(2)
+    ]
+    expected = [frames(bundle, request, gpu=None) for request in requests]
+    with Engine(bundle, backend=gpu.backend(GpuGraphs(gpu.load).load)) as engine:
+        made = []
+        for request, right in zip(requests, expected, strict=True):
+            contexts.clear()
+            engine.generate(request, found := CollectedFrames())
+            np.testing.assert_array_equal(found.frames, right.frames)
+            made.append(Counter(contexts))
+    gpu.require_all_given_back()
+    own = {"text_keys": 4, "face_keys": 4, "image_keys": 2, "tokens": 2}
+    assert made[0] == {**own, "velocity": 4, "latents": 2, "frames": 2}
+    assert made[1] == own
+
+
+def test_one_expert_at_a_time_has_its_engines_alone(
+    make_bundle: MakeBundle,
+    make_request: MakeRequest,
+    gpu: MadeUpGpu,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing of a job holds those of the other one: contexts keep their engines in memory."""
+    bundle = with_plans(make_bundle(high=0.5, low=0.25))
+    weight_sets = {plan.sha256: plan.weight_set for plan in bundle.manifest.plans}
+    alive: dict[str, weakref.WeakSet[Any]] = {name: weakref.WeakSet() for name in ("high", "low")}
+    deserialize = fake_tensorrt.Runtime.deserialize_cuda_engine
+
+    def noted(runtime: fake_tensorrt.Runtime, plan: Any) -> Any:
+        engine = deserialize(runtime, plan)
+        weight_set = weight_sets[hashlib.sha256(plan).hexdigest()]
+        if weight_set in alive:
+            alive[weight_set].add(engine)
+            assert not all(alive.values())
+        return engine
+
+    monkeypatch.setattr(fake_tensorrt.Runtime, "deserialize_cuda_engine", noted)
+    request = make_request(frames=9, sampling=Sampling(steps=4))
+    found = frames(bundle, request, gpu, max(expert_nbytes(bundle.manifest).values()))
+    np.testing.assert_array_equal(found.frames, frames(bundle, request, gpu=None).frames)
 
 
 @pytest.mark.parametrize("why", ["another size", "another TensorRT", "no TensorRT"])

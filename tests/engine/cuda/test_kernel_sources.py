@@ -6,14 +6,17 @@ import ctypes
 import dataclasses
 import importlib.util
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from host_kernels import compile_for_host, load_host_kernel
 
 from wan_trt.engine.cuda.nvrtc import PHILOX_NORMAL, SOLVER_UPDATE, KernelSource, compile_cubin
 from wan_trt.engine.cuda.step_block import NUMBERS
-from wan_trt.engine.errors import ExecutionError
+from wan_trt.engine.errors import ExecutionError, ResourceError
 
 KERNELS = pytest.mark.parametrize("source", [PHILOX_NORMAL, SOLVER_UPDATE], ids=lambda s: s.name)
 
@@ -43,6 +46,40 @@ def test_what_does_not_compile_is_quoted() -> None:
     broken = dataclasses.replace(SOLVER_UPDATE, text=SOLVER_UPDATE.text.replace("x +=", "y +="))
     with pytest.raises(ExecutionError, match=r"solver_update .*identifier \"y\" is undefined"):
         compile_cubin(broken, "sm_90")
+
+
+class MadeUpCore(ModuleType):
+    """cuda-core, as far as kernels need it: a "cubin" says of what and for whom it is."""
+
+    ProgramOptions = dict
+
+    class Program:
+        def __init__(self, text: str, language: str, options: dict[str, Any]) -> None:
+            self.code = f"{language} {text} for {options['arch']}".encode()
+
+        def compile(self, _kind: str) -> MadeUpCore.Program:
+            return self
+
+
+def test_older_releases_have_the_compiler_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`cuda.core` is there, and empty."""
+    source = KernelSource("twice", "twice", (), fused=False)
+    core = ModuleType("cuda.core")
+    monkeypatch.setattr(core, "__version__", "0.4.2", raising=False)
+    monkeypatch.setitem(sys.modules, "cuda.core", core)
+    monkeypatch.setitem(sys.modules, "cuda.core.experimental", None)
+    with pytest.raises(ResourceError, match=r"cuda-core 0\.4\.2 has no Program"):
+        compile_cubin(source, "sm_90")
+    experimental = MadeUpCore("cuda.core.experimental")
+    monkeypatch.setitem(sys.modules, "cuda.core.experimental", experimental)
+    assert compile_cubin(source, "sm_90") == b"c++ twice for sm_90"
+
+
+def test_without_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("cuda.core", "cuda.core.experimental"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ResourceError, match="cuda-core is not installed"):
+        compile_cubin(KernelSource("once", "", (), fused=False), "sm_90")
 
 
 @KERNELS

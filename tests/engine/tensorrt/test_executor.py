@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import fake_tensorrt
@@ -20,6 +22,7 @@ from wan_trt.engine.capture import CapturedExecutor
 from wan_trt.engine.cuda.device_tensor import DeviceTensor
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.errors import BundleError, ExecutionError, ResourceError
+from wan_trt.engine.manifest import FileEntry
 from wan_trt.engine.ort import load_executor
 
 if TYPE_CHECKING:
@@ -122,7 +125,7 @@ def test_a_plan_computes_what_the_graph_does(
 
 
 def test_a_launch_only_enqueues(
-    bundle: Bundle, executor: TensorRtExecutor, side: DeviceSide, fake: FakeCuda
+    executor: TensorRtExecutor, side: DeviceSide, fake: FakeCuda
 ) -> None:
     bindings = bind(executor, side, SIZES)
     side.device.synchronize(side.stream)
@@ -130,7 +133,7 @@ def test_a_launch_only_enqueues(
     executor.launch(bindings, side.stream)
     assert fake.calls == []
     assert fake.pending(side.stream) == 1
-    del bundle
+    side.device.synchronize(side.stream)
 
 
 def test_launches_can_be_captured(
@@ -148,6 +151,30 @@ def test_launches_can_be_captured(
     captured.close()
 
 
+def test_a_graph_keeps_the_context_that_it_was_recorded_from(
+    bundle: Bundle, executor: TensorRtExecutor, side: DeviceSide
+) -> None:
+    """One clip after the other: each binds anew, at the addresses of the one before."""
+    captured = CapturedExecutor(executor, side.device, "denoiser")
+    tensors = tensors_of(bind(executor, side, SIZES))
+    for seed in range(3):
+        bindings = captured.bind(SIZES, tensors)
+        for name, value in inputs_of(bundle, SIZES, seed).items():
+            side.put(value, bindings.inputs[name])
+        captured.launch(bindings, side.stream)
+        del bindings
+        found = side.get(tensors["velocity"])
+        assert np.array_equal(found, expected(bundle, SIZES, seed))
+    assert captured.counts.replays == 2
+    captured.close()
+
+
+def test_launches_do_not_tell_of_every_layer(executor: TensorRtExecutor, side: DeviceSide) -> None:
+    """Plans are built with details, for the inspector; in a launch they would cost time."""
+    context: Any = bind(executor, side, SIZES).context
+    assert context.nvtx_verbosity is fake_tensorrt.ProfilingVerbosity.LAYER_NAMES_ONLY
+
+
 def test_given_tensors_are_used(executor: TensorRtExecutor, side: DeviceSide) -> None:
     bindings = bind(executor, side, SIZES)
     latents = side.empty(16, 3, 2, 4)
@@ -163,6 +190,7 @@ def test_given_tensors_are_used(executor: TensorRtExecutor, side: DeviceSide) ->
 def test_contexts_share_their_scratch(bundle: Bundle, side: DeviceSide) -> None:
     from wan_trt.engine.tensorrt.plans import Plans
 
+    # As the API asks: of all shapes, though the ones at hand need less.
     memory = OneScratch(side)
     executor = Plans(bundle, side.device).executor("denoiser", "shared", memory)
     bind(executor, side, SIZES)
@@ -228,6 +256,71 @@ def test_what_tensorrt_reports_is_the_error(
         executor.launch(bindings, side.stream)
     monkeypatch.undo()
     executor.launch(bindings, side.stream)  # what failed once may work again
+    side.device.synchronize(side.stream)
+
+
+def test_only_what_is_said_during_a_call_is_its_error(
+    executor: TensorRtExecutor, side: DeviceSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT reports errors that it gets over itself: a tactic that does not fit, say."""
+    bindings = bind(executor, side, SIZES)
+    execute = fake_tensorrt.IExecutionContext.execute_async_v3
+
+    def get_over(context: Any, stream: int) -> bool:
+        code = fake_tensorrt.ErrorCodeTRT.FAILED_ALLOCATION
+        context.engine.error_recorder.report_error(code, "out of memory in a tactic")
+        return execute(context, stream)
+
+    monkeypatch.setattr(fake_tensorrt.IExecutionContext, "execute_async_v3", get_over)
+    executor.launch(bindings, side.stream)
+    monkeypatch.setattr(fake_tensorrt.IExecutionContext, "execute_async_v3", lambda *_: False)
+    with pytest.raises(ExecutionError, match="TensorRT gives no reason"):
+        executor.launch(bindings, side.stream)
+    side.device.synchronize(side.stream)
+
+
+@pytest.mark.usefixtures("side")
+@pytest.mark.parametrize("where", ["the other call's thread", "a thread of TensorRT's own"])
+def test_calls_of_two_threads_have_their_own_errors(where: str) -> None:
+    from wan_trt.engine.tensorrt.logger import process_logger
+
+    logger: Any = process_logger()
+    logger.begin()
+
+    def say() -> None:
+        if where == "the other call's thread":
+            logger.begin()
+        logger.log(fake_tensorrt.ILogger.Severity.ERROR, "heard there")
+
+    other = threading.Thread(target=say)
+    other.start()
+    other.join()
+    expected = "gives no reason" if where == "the other call's thread" else "heard there"
+    assert expected in str(logger.failure("a call", "nothing"))
+
+
+def test_plans_of_two_lanes_have_one_logger(bundle: Bundle, side: DeviceSide) -> None:
+    """TensorRT tells the first one what it says without saying for whom."""
+    from wan_trt.engine.tensorrt.plans import Plans
+
+    broken = with_broken_plan(bundle)
+    lanes = [Plans(broken, side.device) for _ in range(2)]
+    for plans in lanes:
+        executor = plans.executor("denoiser", "shared", OneScratch(side))
+        with pytest.raises(ExecutionError, match=r"magic tag .* deserialization failed"):
+            executor.bind(SIZES)
+
+
+def with_broken_plan(bundle: Bundle) -> Bundle:
+    """Its first plan is what the manifest says, and no plan."""
+    [broken, *others] = bundle.manifest.plans
+    data = b"not a plan"
+    broken = replace(broken, sha256=hashlib.sha256(data).hexdigest(), nbytes=len(data))
+    (bundle.path / broken.file).write_bytes(data)
+    files = {**bundle.manifest.files, broken.file: FileEntry(broken.sha256, broken.nbytes)}
+    manifest = replace(bundle.manifest, plans=(broken, *others), files=files)
+    (bundle.path / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+    return Bundle.open(bundle.path)
 
 
 def test_a_stream_is_needed_and_a_closed_executor_refuses(
@@ -242,13 +335,12 @@ def test_a_stream_is_needed_and_a_closed_executor_refuses(
 
 
 def test_a_trial_run_of_a_build(bundle: Bundle, side: DeviceSide) -> None:
-    from wan_trt.engine.tensorrt.logger import ErrorRecorder, Logger
+    from wan_trt.engine.tensorrt.logger import ErrorRecorder, process_logger
     from wan_trt.plan.tensorrt import trial
 
-    logger = Logger()
-    recorder = ErrorRecorder(logger)
+    logger = process_logger()
     runtime = fake_tensorrt.Runtime(logger)
-    runtime.error_recorder = recorder
+    runtime.error_recorder = ErrorRecorder(logger)
     plan = (bundle.path / bundle.manifest.plans[0].file).read_bytes()
     engine: Any = runtime.deserialize_cuda_engine(plan)
     outputs = trial.run(
