@@ -61,7 +61,7 @@ def _footprints(manifest: Manifest, sizes: Sequence[tuple[int, int]]) -> Iterato
         if width % multiple or height % multiple:
             raise InputError(f"{width}x{height}", expected=f"multiples of {multiple}", field="size")
         size = VideoSize(height, width, default_frames(manifest.model))
-        yield footprint(manifest, size, plan_scratch(manifest, size))
+        yield footprint(manifest, size, plan_scratch(manifest, size, manifest.plans))
 
 
 def _widened_nbytes(manifest: Manifest) -> int:

@@ -196,9 +196,10 @@ class Engine:
 
     def load(self) -> None:
         """Load all graphs now, where a job's first unit would do it: what cannot be loaded is found
-        before a job is taken. Raises BundleError or ResourceError."""
+        before a job is taken. Never more at a time than jobs need. Of plans for several sizes, the
+        largest one's are loaded. Raises BundleError or ResourceError."""
         with self._occupied(Lane.EVERY):
-            self._executors.load_all()
+            self._experts.load_all()
 
     @property
     def memory_in_use(self) -> MemoryInUse:

@@ -10,6 +10,8 @@ from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import BundleError
 from wan_trt.engine.executor import Executor
 from wan_trt.engine.lanes import Lane, lane_of_graph
+from wan_trt.engine.models import RUN_ONCE
+from wan_trt.engine.planned import PlannedExecutor
 from wan_trt.engine.request import ExpertName
 
 Load = Callable[[Bundle, str, str], Executor]
@@ -53,12 +55,25 @@ class Executors:
             self.loading_s += time.perf_counter() - started
         return self._loaded[key]
 
-    def load_all(self) -> None:
-        """Load every graph with each of its weights. Raises as `get`."""
-        for graph, entry in self._bundle.manifest.graphs.items():
-            for weight_set in entry.weights:
-                if (graph, weight_set) not in self._loaded:
-                    self._loaded[graph, weight_set] = self._load(self._bundle, graph, weight_set)
+    def load_all(self, one_expert: bool) -> None:
+        """Load every graph with each of its weights, a plan too where there is one: of several,
+        that of the largest size. What is not kept is closed again: graphs that a job needs for a
+        moment, and, for `one_expert` at a time, the low-noise one's: a job begins with the other.
+        Raises as `get`."""
+        graphs = set(self._bundle.manifest.graphs)
+        for graph in sorted(graphs & RUN_ONCE):
+            self._load_now(graph)
+            self.release(graph)
+        for expert in (ExpertName.LOW, ExpertName.HIGH):
+            if one_expert:
+                self.keep_only(expert)
+            for graph in sorted(graphs - RUN_ONCE):
+                self._load_now(graph, expert)
+
+    def _load_now(self, graph: str, expert: ExpertName | None = None) -> None:
+        executor = self.get(graph, expert)
+        if isinstance(executor, PlannedExecutor):
+            executor.load()
 
     def weight_set(self, graph: str, expert: ExpertName | None = None) -> str:
         """Which weights `get` would use: equal names mean equal results."""

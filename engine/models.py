@@ -44,6 +44,9 @@ CODING_GRAPHS = frozenset(
 """What conditioning and decoding run. All others belong to denoising: they are run when an expert
 first needs them."""
 
+RUN_ONCE = frozenset({"text_encoder", "image_encoder"})
+"""Needed once a job at most, and closed after each use."""
+
 # The text encoder is not among them: the model's own prompts lie in the bundle as text rows.
 REQUIRED_GRAPHS: Mapping[ModelName, tuple[str, ...]] = {
     ModelName.ANIMATE: (

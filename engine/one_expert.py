@@ -66,6 +66,11 @@ class ExpertSwitch:
         self._registry = registry
         self.read_ahead = ReadAhead()
 
+    def load_all(self) -> None:
+        """Load all graphs, and keep the experts that fit. Raises BundleError or ResourceError."""
+        one = one_expert(self._bundle, self._backend.experts_nbytes) is not None
+        self._executors.load_all(one)
+
     def bring(self, decision: Decision) -> None:
         """Before the decision's unit: make room for the expert that it loads, and begin to read
         the other one's files."""

@@ -33,20 +33,29 @@ class PlannedExecutor:
         self,
         spec: GraphSpec,
         serves: Callable[[Mapping[str, int]], bool],
-        load_plans: Callable[[], Executor],
+        open_plans: Callable[[], Executor],
         load_other: Callable[[], Executor],
+        load_plan: Callable[[], None],
         on_close: Callable[[], None],
         loading: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        """`serves` says whether there is a plan for these values of the graph's symbols; `on_close`
-        lets go of what plans have beside their executor; in `loading` plans are read, contexts
-        made, and both closed (`CaptureGate.loading`)."""
+        """`serves` says whether there is a plan for these values of the graph's symbols;
+        `open_plans` makes their executor, which loads a plan when a size wants it; `load_plan`
+        loads one now; `on_close` lets go of what plans have beside their executor; in `loading`
+        plans are read, contexts made, and both closed (`CaptureGate.loading`)."""
         self.spec = spec
         self._serves = serves
-        self._load = {True: load_plans, False: load_other}
+        self._load = {True: open_plans, False: load_other}
+        self._load_plan = load_plan
         self._on_close = on_close
         self._loading = loading
         self._loaded: dict[bool, Executor] = {}
+
+    def load(self) -> None:
+        """Load the plan of the largest size now, where the first `bind` would. Raises BundleError
+        or ResourceError."""
+        with self._loading():
+            self._load_plan()
 
     def bind(
         self, sizes: Mapping[str, int], tensors: Mapping[str, Any] | None = None

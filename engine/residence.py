@@ -1,9 +1,10 @@
 """Which jobs have their tensors in memory: where pages are short, some are put aside for a while.
 
-A job that is overtaken keeps its tensors where it can. When another one needs the pages, the job
-that ran longest ago is parked (memory/parking.py), and brought back before its next unit. A job
-whose unit runs is never parked. Where only such jobs are left, and there are two, the unit that
-wants pages ends with a CrowdedError, and is done again when it is alone (engine/crowding.py).
+A job that is overtaken keeps its tensors where it can. When another one needs the pages, or an
+engine that is loaded needs their memory, the job that ran longest ago is parked
+(memory/parking.py), and brought back before its next unit. A job whose unit runs is never parked.
+Where only such jobs are left, and there are two, the unit that wants memory ends with a
+CrowdedError, and is done again when it is alone (engine/crowding.py).
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from wan_trt.engine.backend import Backend
 from wan_trt.engine.crowding import CrowdedError
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.job import Job
-from wan_trt.engine.memory.tensors import Holding
 from wan_trt.engine.space import Space
 
 
@@ -38,7 +38,8 @@ class Residence:
             if job.tensors is None:
                 return
             if job.tensors.holding.parked:
-                self._bring_back(job.tensors.holding, space)
+                holding = job.tensors.holding
+                self._backend.memory.with_room(lambda: holding.bring_back(space))
             job.tensors.holding.begin_use(space)
 
     def leave(self, job: Job) -> None:
@@ -53,16 +54,6 @@ class Residence:
         with self._lock:
             self._running.discard(job.job_id)
             self._jobs.pop(job.job_id, None)
-
-    def _bring_back(self, holding: Holding, space: Space) -> None:
-        while True:
-            try:
-                holding.bring_back(space)
-            except ResourceError:
-                if not self._make_room():
-                    raise
-            else:
-                return
 
     def _make_room(self) -> bool:
         """Park the job that ran longest ago, but none that runs; whether there was one."""

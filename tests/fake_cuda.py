@@ -59,6 +59,25 @@ class FakeCuda(FakeStreams):
         self._memory: Memory = {}
         self._pinned: Memory = {}
         self._kernels: dict[int, HostKernel] = {}
+        self._library_nbytes = 0
+
+    @property
+    def free_nbytes(self) -> int:
+        """Of the GPU's memory, whoever took the rest."""
+        return self.nbytes - self._library_nbytes - sum(map(len, self._memory.values()))
+
+    def take(self, nbytes: int) -> None:
+        """Memory that a library takes through the driver, as an engine does for its weights; only
+        counted. Raises MemoryError where there is less."""
+        with self.lock:
+            if nbytes > self.free_nbytes:
+                raise MemoryError(f"{nbytes} bytes are wanted, {self.free_nbytes} are free")
+            self._library_nbytes += nbytes
+
+    def give_back(self, nbytes: int) -> None:
+        """What a library took."""
+        with self.lock:
+            self._library_nbytes -= nbytes
 
     @property
     def live(self) -> dict[str, int]:
@@ -71,7 +90,8 @@ class FakeCuda(FakeStreams):
             ("graphs", self._graphs),
             ("executables", self._executables),
         )
-        return {kind: len(things) for kind, things in held if things}
+        live = {kind: len(things) for kind, things in held if things}
+        return live | ({"bytes of libraries": self._library_nbytes} if self._library_nbytes else {})
 
     # Device and memory
 
@@ -116,11 +136,11 @@ class FakeCuda(FakeStreams):
 
     @driver_call
     def cuMemGetInfo(self) -> tuple[int, int]:
-        return self.nbytes - sum(map(len, self._memory.values())), self.nbytes
+        return self.free_nbytes, self.nbytes
 
     def _allocate(self, memory: Memory, nbytes: int) -> int:
         self._no_capture()
-        if nbytes > self.nbytes - sum(map(len, memory.values())):
+        if nbytes > (self.free_nbytes if memory is self._memory else self.nbytes):
             raise Refused("CUDA_ERROR_OUT_OF_MEMORY")
         # As on a GPU, new memory is aligned and holds anything.
         block = ctypes.create_string_buffer(b"\xff" * (nbytes + _ALIGNMENT), nbytes + _ALIGNMENT)

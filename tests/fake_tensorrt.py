@@ -1,12 +1,13 @@
 # ruff: noqa: F401
 """`tensorrt` without TensorRT, for what runs plans: ONNX Runtime behind the calls of the 11.4 API.
 
-A plan is an ONNX file with its weights in it. A launch runs on a stream of `fake_cuda`, as late as
-the driver would allow, and leaves its scratch full of rubbish. What TensorRT's documentation
-forbids is refused as TensorRT does it: False or None, and a report to the recorder. What would be
-undefined there is an AssertionError: work of a context that is gone, whether it was enqueued or is
-replayed, because a context takes memory that its kernels use along. Reading a plan and
-making a context may wait for the whole GPU: beside a capture of any thread they fail.
+A plan is an ONNX file with its weights in it, and says how much of the GPU's memory its engine
+takes. A launch runs on a stream of `fake_cuda`, as late as the driver would allow, and leaves its
+scratch full of rubbish. What TensorRT's documentation forbids is refused as TensorRT does it: False
+or None, and a report to the recorder. What would be undefined there is an AssertionError: work of a
+context that is gone, whether it was enqueued or is replayed, because a context takes memory that
+its kernels use along. Reading a plan and making a context may wait for the whole GPU: beside a
+capture of any thread they fail.
 `tests/trt` compares the names with those of the genuine module.
 `fake_tensorrt_build` has the half that makes plans.
 """
@@ -43,6 +44,7 @@ from fake_tensorrt_build import (
 )
 
 SCRATCH_NBYTES = 3000
+_ENGINE_NBYTES = "engine_nbytes"
 ALIGNMENT = 256
 _CAPTURED_FIRST = "the first enqueue of a context cannot be captured"
 
@@ -103,6 +105,10 @@ class Runtime:
         try:
             assert not self.cuda.spoil_captures(), "something waited for the whole GPU"
             return ICudaEngine(bytes(serialized_engine), self.error_recorder, self.cuda)
+        except MemoryError as error:
+            code = ErrorCodeTRT.FAILED_ALLOCATION
+            self.error_recorder.report_error(code, f"out of memory: {error}")
+            return None
         except Exception as error:
             code = ErrorCodeTRT.FAILED_INITIALIZATION
             self.error_recorder.report_error(code, f"the magic tag does not match ({error})")
@@ -119,6 +125,9 @@ class ICudaEngine:
     def __init__(self, plan: bytes, recorder: IErrorRecorder, cuda: FakeCuda) -> None:
         self.error_recorder = recorder
         self.session = onnxruntime.InferenceSession(plan, providers=["CPUExecutionProvider"])
+        nbytes = int(self.session.get_modelmeta().custom_metadata_map.get(_ENGINE_NBYTES, "0"))
+        cuda.take(nbytes)
+        weakref.finalize(self, cuda.give_back, nbytes)  # contexts keep it as well
         self.types: dict[str, np.dtype[Any]] = {
             value.name: np.dtype({"tensor(float)": "float32", "tensor(int64)": "int64"}[value.type])
             for value in (*self.session.get_inputs(), *self.session.get_outputs())
@@ -252,9 +261,11 @@ def _depends(name: str) -> bool:
     return name == "tensorrt" or name.startswith(ours)
 
 
-def plan_bytes(graph: Path, weights: dict[str, str], folder: Path) -> bytes:
-    """A plan of an ONNX file, its weights read from files of `folder`."""
+def plan_bytes(graph: Path, weights: dict[str, str], folder: Path, engine_nbytes: int = 0) -> bytes:
+    """A plan of an ONNX file, its weights read from files of `folder`, whose engine takes so much
+    memory."""
     model = onnx.load(graph, load_external_data=False)
+    onnx.helper.set_model_props(model, {_ENGINE_NBYTES: str(engine_nbytes)})
     for tensor in model.graph.initializer:
         if tensor.name in weights:
             tensor.raw_data = (folder / weights[tensor.name]).read_bytes()

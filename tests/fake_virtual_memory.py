@@ -93,6 +93,12 @@ class FakeVirtualMemory(FakeCuda):
         self.handles: dict[int, tuple[int, ...]] = {}
         self.mappings: dict[int, Mapping] = {}
 
+    @property
+    def free_nbytes(self) -> int:
+        """Pages lie in the same memory as all else."""
+        pages = sum(len(parts) for parts in self.handles.values())
+        return super().free_nbytes - pages * self.granularity
+
     def __getattr__(self, name: str) -> Any:
         """What is not made up is genuine; no function is."""
         genuine = getattr(object.__getattribute__(self, "_genuine"), name)
@@ -144,7 +150,7 @@ class FakeVirtualMemory(FakeCuda):
         _require(size > 0 and size % self.granularity == 0 and flags == 0)
         _require(properties.type == self.CUmemAllocationType.CU_MEM_ALLOCATION_TYPE_PINNED)
         count = size // self.granularity
-        if count > len(self._free_parts):
+        if size > self.free_nbytes:
             raise Refused("CUDA_ERROR_OUT_OF_MEMORY")
         return self._add(self.handles, tuple(self._free_parts.pop() for _ in range(count)))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import pytest
 from fake_virtual_memory import FakeVirtualMemory, QueuedWork
@@ -18,7 +19,9 @@ from wan_trt.engine.cuda.backend import CudaBackend, LoadOnGpu
 from wan_trt.engine.cuda.device_tensor import DeviceTensor
 from wan_trt.engine.cuda.driver import Device, Kernel
 from wan_trt.engine.cuda.nvrtc import KernelSource
+from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.executor import Bindings, Executor, GraphSpec
+from wan_trt.engine.lanes import Lane
 from wan_trt.engine.memory.host import array_at
 from wan_trt.engine.ort import OrtExecutor, load_executor
 
@@ -37,9 +40,17 @@ class QueuedBindings:
 class QueuedGraph:
     """An `Executor` on the made-up GPU: a launch puts a run on the stream, as late as any work."""
 
-    def __init__(self, executor: OrtExecutor, cuda: FakeVirtualMemory) -> None:
+    def __init__(
+        self, executor: OrtExecutor, cuda: FakeVirtualMemory, weights_nbytes: int = 0
+    ) -> None:
+        """Its weights take memory of the GPU as long as it is open."""
+        try:
+            cuda.take(weights_nbytes)
+        except MemoryError as error:
+            raise ResourceError(f"out of memory: {error}") from error
         self._executor = executor
         self._cuda = cuda
+        self._weights_nbytes = weights_nbytes
         self.spec: GraphSpec = executor.spec
 
     def bind(
@@ -65,29 +76,41 @@ class QueuedGraph:
 
     def close(self) -> None:
         self._executor.close()
+        self._cuda.give_back(self._weights_nbytes)
+        self._weights_nbytes = 0
+
+
+class Options(TypedDict, total=False):
+    """Of a `CudaBackend`."""
+
+    experts_nbytes: int | None
+    lanes: tuple[Lane, ...]
+    pages_nbytes: int | None
 
 
 @dataclass
 class MadeUpGpu:
-    """What a test sees of the machine. Kernels are compiled in `folder`."""
+    """What a test sees of the machine. Kernels are compiled in `folder`; graphs take
+    `weights_nbytes` of its memory by their names, or none."""
 
     folder: Path
+    nbytes: int = MEMORY_NBYTES
+    weights_nbytes: dict[str, int] = field(default_factory=dict)
     cuda: FakeVirtualMemory = field(init=False)
     captured: list[CapturedExecutor] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         pytest.importorskip("cuda.bindings.driver", reason="needs cuda-bindings (extra `cuda`)")
-        self.cuda = FakeVirtualMemory(MEMORY_NBYTES)
+        self.cuda = FakeVirtualMemory(self.nbytes)
 
-    def backend(
-        self, load: LoadOnGpu | None = None, experts_nbytes: int | None = None
-    ) -> CudaBackend:
+    def backend(self, load: LoadOnGpu | None = None, **options: Unpack[Options]) -> CudaBackend:
         """Denoiser and VAE are captured and replayed, unless `load` makes the executors."""
         device = Device(bindings=self.cuda)
-        return CudaBackend(device, load or self.load, self._load_kernel, experts_nbytes)
+        return CudaBackend(device, load or self.load, self._load_kernel, **options)
 
     def load(self, bundle: Bundle, graph: str, weight_set: str, backend: CudaBackend) -> Executor:
-        queued = QueuedGraph(load_executor(bundle, graph, weight_set, threads=1), self.cuda)
+        executor = load_executor(bundle, graph, weight_set, threads=1)
+        queued = QueuedGraph(executor, self.cuda, self.weights_nbytes.get(graph, 0))
         if graph not in REPLAYED:
             return queued
         self.captured.append(CapturedExecutor(queued, backend.device, graph))

@@ -14,13 +14,19 @@ from wan_trt.engine.plan_entry import Gpu, PlanEntry, SymbolRange, plan_name
 
 
 def with_plan(
-    bundle: Bundle, graph: str, sizes: Mapping[str, int], weight_set: str = "shared"
+    bundle: Bundle,
+    graph: str,
+    sizes: Mapping[str, int],
+    weight_set: str = "shared",
+    engine_nbytes: int = 0,
 ) -> Bundle:
-    """The bundle with a plan more, for the GPU of `fake_cuda`."""
+    """The bundle with a plan more, for the GPU of `fake_cuda`, where its engine takes so much
+    memory."""
     plan = fake_tensorrt.plan_bytes(
         bundle.graph_path(graph),
         bundle.tensor_files(graph, weight_set),
         bundle.weights_folder,
+        engine_nbytes,
     )
     entry = replace(
         plan_entry(graph, sizes, weight_set),

@@ -45,11 +45,13 @@ class CudaBackend:
         load_kernel: LoadKernel = load_kernel,
         experts_nbytes: int | None = None,
         lanes: tuple[Lane, ...] = APART,
+        pages_nbytes: int | None = None,
         require_served: RequireServed = lambda _runs: None,
     ) -> None:
         """`load` makes the executors; `experts_nbytes` is what there is for the weights of experts,
-        None: enough; `lanes` is `APART` (a stream each) or `TOGETHER`. `require_served` refuses
-        what no executor of `load` runs.
+        None: enough; `lanes` is `APART` (a stream each) or `TOGETHER`. Tensors and the scratch of
+        plans have `pages_nbytes` at most, None: all that is free now, as if weights took nothing.
+        `require_served` refuses what no executor of `load` runs.
 
         Raises ResourceError where the GPU lacks what is needed, ExecutionError where kernels cannot
         be made; the device is then the caller's still."""
@@ -75,8 +77,9 @@ class CudaBackend:
             )
             # Whoever gives pages back has waited: `Holding.close`, `Parking.give_back`.
             pages = CudaPages(device.bindings, device.ordinal, settle=lambda: None)
-            free, _ = device.memory_info()
-            count = max(1, (free - RESERVE_NBYTES) // pages.page_nbytes)
+            if pages_nbytes is None:
+                pages_nbytes = device.memory_info()[0] - RESERVE_NBYTES
+            count = max(1, pages_nbytes // pages.page_nbytes)
             self.memory = TensorMemory(Arena(pages, count), spaces[-1])
             undo.pop_all()
 
@@ -91,9 +94,10 @@ class CudaBackend:
         self._require_served(runs)
 
     def load(self, bundle: Bundle, graph: str, weight_set: str) -> Executor:
-        """See `Backend.load`."""
+        """See `Backend.load`. Pages that nobody uses make room for what is loaded, and then jobs
+        that nobody works on."""
         with self.device.gate.loading():
-            return self._load(bundle, graph, weight_set, self)
+            return self.memory.load_beside(lambda: self._load(bundle, graph, weight_set, self))
 
     def new_update(self, tensors: StepTensors[Any]) -> StepUpdate:
         return StepUpdate(self.device, self._solver_update, tensors)

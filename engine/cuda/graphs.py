@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -19,8 +20,8 @@ from wan_trt.engine.cuda.backend import CudaBackend, LoadOnGpu
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.executor import Executor
 from wan_trt.engine.lanes import APART, Lane, lane_of_graph
-from wan_trt.engine.memory.layout import Layout, TensorShape
-from wan_trt.engine.memory.tensors import Holding
+from wan_trt.engine.memory.arena import Reservation
+from wan_trt.engine.memory.pages import pages_for
 from wan_trt.engine.plan_entry import PlanEntry
 from wan_trt.engine.planned import PlannedExecutor
 
@@ -28,27 +29,37 @@ _log = logging.getLogger(__name__)
 
 
 class PlanMemory:
-    """What contexts of one lane's plans have in common: scratch as large as the largest needs,
-    because no two run at a time, and streams beside the lane's."""
+    """What contexts of one lane's plans have in common, because no two run at a time: scratch, and
+    streams beside the lane's.
+
+    Scratch has addresses for what any plan needs, and pages for the largest that was asked for:
+    they come as larger ones are used, and stay as long as the backend.
+    """
 
     def __init__(self, backend: CudaBackend, lane: Lane, scratch_nbytes: int) -> None:
+        """`scratch_nbytes` is what the largest plan needs."""
         self._backend = backend
         self._lane = lane
-        self._nbytes = scratch_nbytes
-        self._scratch: Holding | None = None
+        self._most_nbytes = scratch_nbytes
+        self._range: Reservation | None = None
+        self._leased_nbytes = 0
         self._streams: list[int] = []
 
     def scratch(self, nbytes: int) -> int:
         """Address of `nbytes`. Raises ResourceError without room."""
-        if self._scratch is None:
-            layout = Layout({"scratch": TensorShape((self._nbytes,), "uint8")})
-            self._scratch = self._backend.memory.hold(
-                "scratch", f"plans of {self._lane}", layout, self._backend.spaces[self._lane]
-            )
-            self._backend.resources.callback(self._scratch.close)
-        if nbytes > self._nbytes:
-            raise ValueError(f"{nbytes} bytes of scratch, where plans said {self._nbytes} at most")
-        return self._scratch.address
+        if nbytes > self._most_nbytes:
+            most = self._most_nbytes
+            raise ValueError(f"{nbytes} bytes of scratch, where plans said {most} at most")
+        memory, page_nbytes = self._backend.memory, self._backend.memory.arena.page_nbytes
+        if self._range is None:
+            self._range = memory.reserve("scratch", self._most_nbytes)
+        missing = pages_for(nbytes, page_nbytes) * page_nbytes - self._leased_nbytes
+        if missing > 0:
+            scratch, leased = self._range, self._leased_nbytes
+            who = f"plans of {self._lane}"
+            memory.with_room(lambda: memory.arena.lease(scratch, who, leased, missing))
+            self._leased_nbytes += missing
+        return self._range.address
 
     def auxiliary_streams(self, count: int) -> list[int]:
         device = self._backend.device
@@ -69,18 +80,17 @@ class GpuGraphs:
     def load(self, bundle: Bundle, graph: str, weight_set: str, backend: CudaBackend) -> Executor:
         """See `Backend.load`."""
 
-        def load_other() -> Executor:
-            return self._load_other(bundle, graph, weight_set, backend)
-
+        load_other = partial(self._load_other, bundle, graph, weight_set, backend)
         built = plans_for(bundle, backend.device, tensorrt_version())
-        if not any((plan.graph, plan.weight_set) == (graph, weight_set) for plan in built):
+        mine = [plan for plan in built if (plan.graph, plan.weight_set) == (graph, weight_set)]
+        if not mine:
             return load_other()
         plans, memory = self._plans_of(bundle, graph, backend)
 
         def serves(sizes: Mapping[str, int]) -> bool:
             return bool(plans.serves(graph, weight_set, sizes))
 
-        def load_plans() -> Executor:
+        def open_plans() -> Executor:
             _log.info("%s (%s) runs by its TensorRT plan", graph, weight_set)
             executor: Executor = plans.executor(graph, weight_set, memory)
             if graph in REPLAYED:
@@ -90,8 +100,9 @@ class GpuGraphs:
         return PlannedExecutor(
             bundle.manifest.graphs[graph].spec,
             serves,
-            load_plans,
-            load_other,
+            open_plans,
+            partial(backend.memory.load_beside, load_other),
+            load_plan=partial(plans.load, max(mine, key=_volume)),
             on_close=partial(plans.release, graph, weight_set),
             loading=backend.device.gate.loading,
         )
@@ -102,10 +113,12 @@ class GpuGraphs:
         lane = lane_of_graph(graph) if backend.lanes == APART else Lane.EVERY
         if (bundle.path, lane) not in self._plans:
             module = importlib.import_module("wan_trt.engine.tensorrt.plans")
-            mine = [p for p in bundle.manifest.plans if lane_of_graph(p.graph) in lane.parts]
+            built = plans_for(bundle, backend.device, tensorrt_version())
+            mine = [plan for plan in built if lane_of_graph(plan.graph) in lane.parts]
             largest = max(plan.scratch_nbytes for plan in mine)
             memory = PlanMemory(backend, lane.parts[0], largest)
-            self._plans[bundle.path, lane] = module.Plans(bundle, backend.device), memory
+            plans = module.Plans(bundle, backend.device, backend.memory.load_beside)
+            self._plans[bundle.path, lane] = plans, memory
         return self._plans[bundle.path, lane]
 
 
@@ -113,6 +126,11 @@ def plans_for(bundle: Bundle, device: Device, tensorrt: str | None) -> tuple[Pla
     """A bundle's plans for this model of GPU and this version of TensorRT, None: none is here."""
     name = device.gpu.name
     return tuple(plan for plan in bundle.manifest.plans if plan.runs_on(name, tensorrt))
+
+
+def _volume(plan: PlanEntry) -> int:
+    """Orders the plans of one graph by their sizes."""
+    return math.prod(values.best for values in plan.symbols.values())
 
 
 def tensorrt_version() -> str | None:

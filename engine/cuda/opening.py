@@ -13,9 +13,9 @@ from wan_trt.engine.cuda.served import require_served
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.lanes import APART, TOGETHER, Lane
 from wan_trt.engine.manifest import Manifest
-from wan_trt.engine.memory.footprint import VideoSize, footprint, plan_scratch
-from wan_trt.engine.memory.residency import Mode, decide
-from wan_trt.engine.models import REQUIRED_GRAPHS
+from wan_trt.engine.memory.footprint import VAE, Footprint, VideoSize, footprint, plan_scratch
+from wan_trt.engine.memory.residency import Mode, Residency, decide
+from wan_trt.engine.models import DENOISER, REQUIRED_GRAPHS
 from wan_trt.engine.ort_cuda import load_on_gpu, try_provider
 from wan_trt.engine.plan_entry import PlanEntry
 from wan_trt.engine.request import default_frames
@@ -34,11 +34,14 @@ def open_cuda(bundle: Bundle, open_device: Callable[[], Device] = Device) -> Cud
             provider_error = cache(partial(_provider_error, device.ordinal))
             _require_executors(bundle, plans, provider_error)
             free_nbytes, _ = device.memory_info()
+            plans = plans_for(bundle, device, tensorrt_version())
+            residency = expected_residency(bundle.manifest, plans, free_nbytes)
             return CudaBackend(
                 device,
                 GpuGraphs(load_on_gpu).load,
-                lanes=lanes_that_fit(bundle.manifest, free_nbytes),
-                experts_nbytes=room_for_experts(bundle.manifest, free_nbytes),
+                lanes=lanes_that_fit(bundle.manifest, plans, free_nbytes),
+                experts_nbytes=residency.experts_nbytes,
+                pages_nbytes=room_for_pages(residency, plans),
                 require_served=partial(require_served, plans, provider_error),
             )
         except BaseException:
@@ -53,28 +56,60 @@ def open_cuda(bundle: Bundle, open_device: Callable[[], Device] = Device) -> Cud
         ) from None
 
 
-def lanes_that_fit(manifest: Manifest, free_nbytes: int) -> tuple[Lane, ...]:
+def lanes_that_fit(
+    manifest: Manifest, plans: Sequence[PlanEntry], free_nbytes: int
+) -> tuple[Lane, ...]:
     """Two, where two jobs and the work of VAE and denoiser fit beside each other at the
     largest size. Else one: each lane keeps scratch of its own, which would take memory from jobs
     that fit alone."""
-    size = VideoSize(*_SIZES[0], default_frames(manifest.model))
-    needed = footprint(manifest, size, plan_scratch(manifest, size))
-    residency = decide(needed, free_nbytes, jobs=2)
+    residency = decide(_footprints(manifest, plans)[0], free_nbytes, jobs=2)
     return APART if residency.concurrent else TOGETHER
 
 
-def room_for_experts(manifest: Manifest, free_nbytes: int) -> int | None:
-    """What is left for the weights of experts where not both fit beside a job of the largest size
-    that runs at all; None where both do, or nothing runs."""
-    for height, width in _SIZES:
-        size = VideoSize(height, width, default_frames(manifest.model))
-        needed = footprint(manifest, size, plan_scratch(manifest, size))
-        residency = decide(needed, free_nbytes)
-        if residency.mode is Mode.BOTH:
-            return None
-        if residency.mode is Mode.ONE:
-            return max(needed.experts.values())
-    return None
+def expected_residency(
+    manifest: Manifest, plans: Sequence[PlanEntry], free_nbytes: int
+) -> Residency:
+    """For a job of the largest size that runs at all; where none does, of the smallest. `plans` are
+    those that run here."""
+    found = [decide(needed, free_nbytes) for needed in _footprints(manifest, plans)]
+    return next((each for each in found if each.mode is not Mode.NONE), found[-1])
+
+
+def room_for_pages(residency: Residency, plans: Sequence[PlanEntry]) -> int:
+    """What the arena may hold: weights lie beside it, and so does the scratch of graphs that have
+    no plan. Each expert's is kept, the VAE's comes and goes.
+
+    Raises ResourceError where weights alone are too much."""
+    nbytes, needed = residency.pages_nbytes, residency.footprint
+    planned = {plan.graph for plan in plans}
+    if residency.mode is not Mode.NONE:  # else jobs are of smaller sizes than these
+        if DENOISER not in planned:
+            experts = 1 if residency.experts_nbytes else len(needed.experts)
+            nbytes -= experts * needed.denoising.scratch
+        nbytes -= max(
+            (
+                needed.vae[label].scratch
+                for label, graphs in VAE.items()
+                if not planned >= {*graphs}
+            ),
+            default=0,
+        )
+    if nbytes <= 0:
+        kept = residency.need.total - residency.need.state - residency.need.work
+        raise ResourceError(
+            f"its memory has {residency.free_nbytes / 1e9:.1f} GB free",
+            expected=f"more than {kept / 1e9:.1f} GB, for the bundle's weights alone",
+            action="end what else runs on this GPU, use a larger one, or export with "
+            "--precision fp8",
+        )
+    return nbytes
+
+
+def _footprints(manifest: Manifest, plans: Sequence[PlanEntry]) -> list[Footprint]:
+    """Of each size, the largest first."""
+    frames = default_frames(manifest.model)
+    sizes = [VideoSize(height, width, frames) for height, width in _SIZES]
+    return [footprint(manifest, size, plan_scratch(manifest, size, plans)) for size in sizes]
 
 
 def _provider_error(ordinal: int) -> ResourceError | None:

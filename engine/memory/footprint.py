@@ -22,6 +22,7 @@ from wan_trt.engine.geometry import Geometry
 from wan_trt.engine.manifest import SHARED, GraphEntry, Manifest
 from wan_trt.engine.memory.pages import PAGE_NBYTES, pages_for
 from wan_trt.engine.models import DENOISER
+from wan_trt.engine.plan_entry import PlanEntry
 from wan_trt.engine.request import ExpertName
 from wan_trt.engine.stages.branches import branches_of
 from wan_trt.engine.stages.job_layout import job_layout
@@ -128,13 +129,13 @@ def expert_nbytes(manifest: Manifest) -> dict[str, int]:
     return {name: sum(sets.get(name, 0) for sets in weights) for name in names}
 
 
-def plan_scratch(manifest: Manifest, size: VideoSize) -> dict[str, int]:
-    """Graph -> the most that a plan for this size needs."""
+def plan_scratch(manifest: Manifest, size: VideoSize, plans: Iterable[PlanEntry]) -> dict[str, int]:
+    """Graph -> the most that one of `plans` for this size needs."""
     stride = manifest.geometry.space_stride
     symbols = denoiser_symbols(manifest.geometry, size)
     symbols |= {"height": size.height // stride, "width": size.width // stride}
     scratch: dict[str, int] = {}
-    for plan in manifest.plans:
+    for plan in plans:
         if plan.serves(symbols):
             scratch[plan.graph] = max(plan.scratch_nbytes, scratch.get(plan.graph, 0))
     return scratch

@@ -66,6 +66,11 @@ class Residency:
         return max(0, self.need.total - self.free_nbytes)
 
     @property
+    def experts_nbytes(self) -> int | None:
+        """What there is for the weights of experts; None: for all of them."""
+        return None if self.need == self.both else max(self.footprint.experts.values())
+
+    @property
     def prefetched_nbytes(self) -> int:
         """How much of the next expert can be there before the switch, all else being there."""
         if self.mode is not Mode.ONE:

@@ -14,12 +14,16 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 from types import TracebackType
+from typing import TypeVar
 
+from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.memory.arena import Arena, Lease, Reservation
 from wan_trt.engine.memory.layout import Layout
 from wan_trt.engine.memory.pages import pages_for
 from wan_trt.engine.memory.parking import Parked, Parking
 from wan_trt.engine.space import Space, Tensor
+
+T = TypeVar("T")
 
 
 class TensorMemory:
@@ -35,7 +39,7 @@ class TensorMemory:
         """Held while pages change hands: between what makes room and who then takes it, and while
         something is parked, nobody else takes any."""
         self.make_room: Callable[[], bool] = lambda: False
-        """Asked for pages where too few are free; whether it has given any back. What it raises
+        """Asked for pages where none are to be had; whether it has given any back. What it raises
         goes to whoever wants them."""
 
     def hold(self, kind: str, holder: str, layout: Layout, space: Space | None = None) -> Holding:
@@ -46,15 +50,46 @@ class TensorMemory:
         """
         nbytes = pages_for(max(layout.nbytes, 1), self.arena.page_nbytes) * self.arena.page_nbytes
         with self.lock:
-            while self.arena.free_nbytes < nbytes and self.make_room():
-                pass
             reservation = self._reserve(kind, nbytes)
             try:
-                lease = self.arena.lease(reservation, holder, 0, nbytes)
+                lease = self.with_room(lambda: self.arena.lease(reservation, holder, 0, nbytes))
             except BaseException:
                 self._spare[kind].append(reservation)
                 raise
         return Holding(self, kind, lease, layout, space or self.space)
+
+    def with_room(self, take: Callable[[], T]) -> T:
+        """What `take` gives, tried again as long as it finds no pages and room is made. It may
+        find none though their number is free: weights and other processes use the same memory.
+        Raises the ResourceError that no room helps against."""
+        with self.lock:
+            while True:
+                try:
+                    return take()
+                except ResourceError:
+                    if not self.make_room():
+                        raise
+
+    def load_beside(self, load: Callable[[], T]) -> T:
+        """What `load` gives, which takes memory that is not the arena's, such as an engine's
+        weights. That of free pages is given back to the system before; where it is not enough, all
+        that can make room does, and `load` is called once more. Nobody waits for pages meanwhile.
+        Raises what `load` does."""
+        self.arena.trim()
+        try:
+            return load()
+        except ResourceError:
+            with self.lock:
+                room = False
+                while self.make_room():
+                    room = True
+                if not self.arena.trim() and not room:
+                    raise
+        return load()
+
+    def reserve(self, kind: str, nbytes: int) -> Reservation:
+        """A new range of addresses, see `Arena.reserve`; of a kind there may be several."""
+        return self.arena.reserve(f"{kind}-{next(self._numbers)}", nbytes)
 
     def _reserve(self, kind: str, nbytes: int) -> Reservation:
         """The smallest spare range that is large enough, the one that came back last; else a new
@@ -68,7 +103,7 @@ class TensorMemory:
         if spare:
             self._spare[kind].remove(spare[-1])
             self.arena.release(spare[-1])
-        return self.arena.reserve(f"{kind}-{next(self._numbers)}", nbytes)
+        return self.reserve(kind, nbytes)
 
     def give_back(self, kind: str, lease: Lease) -> None:
         with self.lock:

@@ -56,9 +56,12 @@ class Recurrence:
     def bindings(self) -> Bindings:
         """Of the next run: its chunk is to be put in. The result stays valid until the run after
         it."""
-        if self._turn not in self._bindings:
-            self._bindings[self._turn] = self._executor.bind(self._sizes, self._bound(self._turn))
-        return self._bindings[self._turn]
+        return self._bindings_of(self._turn)
+
+    def prepare(self, runs: int) -> None:
+        """Bind all that so many runs need: an executor may load for it, and find no room."""
+        for turn in range(min(runs, 3)):
+            self._bindings_of(turn)
 
     def launch(self) -> None:
         """Run the chunk that was put in."""
@@ -73,6 +76,12 @@ class Recurrence:
     @property
     def _executor(self) -> Executor:
         return self._pair[min(self._turn, 1)]
+
+    def _bindings_of(self, turn: int) -> Bindings:
+        if turn not in self._bindings:
+            executor = self._pair[min(turn, 1)]
+            self._bindings[turn] = executor.bind(self._sizes, self._bound(turn))
+        return self._bindings[turn]
 
     def _bound(self, turn: int) -> dict[str, Tensor]:
         """The tensors of a turn: `first` writes A, the first `next` reads it and writes B."""
@@ -133,6 +142,7 @@ class Vae:
         pair, sizes = self._pair("vae_decoder"), _grid(latents)
         with self._hold("VAE decoder", pair, sizes) as holding:
             recurrence = Recurrence(pair, sizes, holding.tensors, space.stream)
+            recurrence.prepare(latents.shape[1])  # what is yielded cannot be taken back
             for index in range(latents.shape[1]):
                 bindings = recurrence.bindings
                 space.copy(bindings.inputs["latents"], latents[:, index : index + 1])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import call
 
 import tensorrt as trt
 
@@ -14,12 +15,16 @@ from wan_trt.engine.tensorrt.executor import Memory, TensorRtExecutor
 from wan_trt.engine.tensorrt.logger import ErrorRecorder, process_logger
 from wan_trt.engine.tensorrt.plan_file import load_engine
 
+LoadBeside = Callable[[Callable[[], trt.ICudaEngine]], trt.ICudaEngine]
+
 
 class Plans:
     """What a bundle has for this GPU and this TensorRT."""
 
-    def __init__(self, bundle: Bundle, device: Device) -> None:
+    def __init__(self, bundle: Bundle, device: Device, load_beside: LoadBeside = call) -> None:
+        """`load_beside` calls what loads an engine, with room made for it."""
         self._bundle = bundle
+        self._load_beside = load_beside
         self._gpu = device.gpu.name
         self._logger = process_logger()
         self._runtime = trt.Runtime(self._logger)
@@ -30,15 +35,18 @@ class Plans:
         """The executor of a graph: its engines are loaded by `bind`."""
 
         def engine_for(sizes: Mapping[str, int]) -> trt.ICudaEngine:
-            plan = self._plan(graph, weight_set, sizes)
-            if plan.file not in self._engines:
-                self._engines[plan.file] = load_engine(
-                    self._bundle, plan, self._runtime, self._logger
-                )
-            return self._engines[plan.file]
+            return self.load(self._plan(graph, weight_set, sizes))
 
         spec = self._bundle.manifest.graphs[graph].spec
         return TensorRtExecutor(graph, spec, engine_for, memory, self._logger)
+
+    def load(self, plan: PlanEntry) -> trt.ICudaEngine:
+        """The plan's engine, loaded now if it is not."""
+        if plan.file not in self._engines:
+            self._engines[plan.file] = self._load_beside(
+                lambda: load_engine(self._bundle, plan, self._runtime, self._logger)
+            )
+        return self._engines[plan.file]
 
     def release(self, graph: str, weight_set: str) -> None:
         """Let go of the engines of a graph; contexts that are still there keep theirs."""

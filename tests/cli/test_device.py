@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,17 @@ from wan_trt.cli.main import main
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.cuda import opening
 from wan_trt.engine.cuda.driver import Device
-from wan_trt.engine.cuda.opening import lanes_that_fit, open_cuda
+from wan_trt.engine.cuda.opening import (
+    expected_residency,
+    lanes_that_fit,
+    open_cuda,
+    room_for_pages,
+)
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.graph_run import GraphRun
 from wan_trt.engine.lanes import APART, TOGETHER, Lane
+from wan_trt.engine.memory.footprint import VAE, VideoSize, footprint, weight_nbytes
+from wan_trt.engine.memory.residency import RESERVE_NBYTES
 from wan_trt.engine.models import ModelName
 from wan_trt.engine.ort_cuda_libraries import CUDA
 from wan_trt.engine.plan_entry import Gpu
@@ -30,6 +38,10 @@ needs_no_gpu = pytest.mark.skipif(
     CUDA in onnxruntime.get_available_providers() or Path("/dev/nvidiactl").exists(),
     reason="a GPU is here",
 )
+
+
+H100_NBYTES = 81_079 << 20
+VAE_GRAPHS = tuple(itertools.chain(*VAE.values()))
 
 
 @needs_no_gpu
@@ -55,7 +67,7 @@ def test_another_device_is_no_device(capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.fixture
 def cuda() -> Iterator[FakeCuda]:
-    cuda = FakeCuda()
+    cuda = FakeCuda(nbytes=20 << 30)
     with fake_tensorrt.tensorrt_installed(cuda):
         yield cuda
 
@@ -87,7 +99,13 @@ def test_plans_of_all_graphs_need_no_provider(
     open_cuda(bundle, lambda: Device(bindings=cuda))
     assert len(opened) == 1
     require_served = made.pop("require_served")
-    assert made == {"lanes": TOGETHER, "experts_nbytes": None}  # this GPU has a gigabyte
+    needed = footprint(manifest, VideoSize(480, 832, 77), {})
+    weights_nbytes = sum(needed.experts.values()) + needed.shared
+    assert made == {
+        "lanes": APART,
+        "experts_nbytes": None,
+        "pages_nbytes": cuda.nbytes - RESERVE_NBYTES - weights_nbytes,
+    }
     assert callable(require_served)
     require_served([GraphRun("vae_decoder_next", "shared", sizes)])
     with pytest.raises(
@@ -105,4 +123,25 @@ def test_plans_of_all_graphs_need_no_provider(
 @pytest.mark.parametrize(("gigabytes", "lanes"), [(84, APART), (47, TOGETHER)])
 def test_two_lanes_where_both_fit(gigabytes: int, lanes: tuple[Lane, ...]) -> None:
     manifest = full_size_manifest(ModelName.ANIMATE, Precision.FP8)
-    assert lanes_that_fit(manifest, gigabytes * 10**9) == lanes
+    assert lanes_that_fit(manifest, (), gigabytes * 10**9) == lanes
+
+
+def test_pages_are_what_weights_and_the_scratch_of_onnx_runtime_leave() -> None:
+    """FP8, both experts at 1280x720. Plans have their scratch in pages."""
+    manifest = full_size_manifest(ModelName.ANIMATE, Precision.FP8)
+    weights = [n for entry in manifest.graphs.values() for n in weight_nbytes(entry).values()]
+    text_encoder = weight_nbytes(manifest.graphs["text_encoder"])["shared"]
+    rest = H100_NBYTES - RESERVE_NBYTES - (sum(weights) - text_encoder)
+    residency = expected_residency(manifest, (), H100_NBYTES)
+    needed = residency.footprint
+    scratch = 2 * needed.denoising.scratch + needed.vae["VAE decoding"].scratch
+    assert room_for_pages(residency, ()) == rest - scratch
+    sizes = {"denoiser": {"rows": 45}, **{graph: {"height": 90} for graph in VAE_GRAPHS}}
+    plans = [replace(plan_entry(graph, sizes[graph]), scratch_nbytes=10**9) for graph in sizes]
+    assert room_for_pages(expected_residency(manifest, plans, H100_NBYTES), plans) == rest
+
+
+def test_a_gpu_that_cannot_hold_the_weights_is_refused() -> None:
+    manifest = full_size_manifest(ModelName.ANIMATE, Precision.FP8)
+    with pytest.raises(ResourceError, match=r"has 20\.0 GB free; expected more than 21\.\d GB"):
+        room_for_pages(expected_residency(manifest, (), 20 * 10**9), ())

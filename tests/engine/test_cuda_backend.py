@@ -28,6 +28,8 @@ from wan_trt.engine import (
     SolverName,
 )
 from wan_trt.engine.errors import CancelledError, ExecutionError, ResourceError
+from wan_trt.engine.memory.pages import PAGE_NBYTES
+from wan_trt.engine.memory.residency import RESERVE_NBYTES
 
 ALLOCATIONS = {"cuMemAlloc", "cuMemCreate", "cuMemMap", "cuMemHostAlloc", "cuMemAddressReserve"}
 
@@ -81,6 +83,24 @@ def test_a_prompt_of_ones_own_is_encoded_on_the_device(
     both = Sampling(steps=2, guidance=(2.0, 3.0))
     request = make_request(prompt="a cat", negative_prompt="a dog", sampling=both)
     generate_on_both(bundle, request, gpu)
+
+
+def test_pages_go_back_before_the_next_prompt_is_encoded(
+    make_bundle: MakeBundle,
+    make_request: MakeRequest,
+    kernel_folder: Path,
+    shared_tokenizer: bytes,
+) -> None:
+    """The text encoder fits beside a job's state and its own tensors, and not beside the pages
+    that the VAE had of the job before."""
+    gpu = MadeUpGpu(kernel_folder, RESERVE_NBYTES + 8 * PAGE_NBYTES)
+    gpu.weights_nbytes["text_encoder"] = RESERVE_NBYTES + 6 * PAGE_NBYTES
+    bundle = make_bundle()
+    (bundle.path / "tokenizer.json").write_bytes(shared_tokenizer)
+    with Engine(bundle, backend=gpu.backend()) as engine:
+        for prompt in ("a cat", "a dog"):
+            engine.generate(make_request(prompt=prompt), Sink())
+    gpu.require_all_given_back()
 
 
 def pixels(*shape: int) -> NDArray[np.uint8]:

@@ -124,6 +124,31 @@ def test_jobs_in_two_lanes_end_as_if_alone(
         same(sink, wanted)
 
 
+def test_an_engine_comes_and_goes_in_the_memory_of_both_lanes(
+    make_bundle: MakeBundle,
+    make_request: MakeRequest,
+    tmp_path: Path,
+    shared_tokenizer: bytes,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each prompt needs the text encoder, which leaves memory for one job alone: those that wait
+    are parked, and it is not loaded beside one that runs."""
+    bundle = make_bundle(high=0.5, low=0.25)
+    (bundle.path / "tokenizer.json").write_bytes(shared_tokenizer)
+    requests = [make_request(prompt=prompt) for prompt in ("a cat", "a dog", "a cow", "a hen")]
+    expected = [alone(bundle, request) for request in requests]
+    gpu = MadeUpGpu(tmp_path)
+    gpu.weights_nbytes["text_encoder"] = gpu.nbytes - 2 * PAGE_NBYTES  # state, and its own tensors
+    sinks = [Sink() for _ in requests]
+    with Engine(bundle, backend=gpu.backend()) as engine, stepped(engine):
+        for request, sink in zip(requests, sinks, strict=True):
+            engine.submit(request, sink)
+    assert not caplog.records
+    for sink, wanted in zip(sinks, expected, strict=True):
+        same(sink, wanted)
+    gpu.require_all_given_back()
+
+
 class Gate:
     """Stops a job where it reads its pose, in the middle of its conditioning."""
 

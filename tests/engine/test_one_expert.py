@@ -14,7 +14,7 @@ from toy_jobs import MakeBundle, MakeRequest, Sink, run_to_end
 
 from wan_trt.engine import Bundle, Engine, Sampling
 from wan_trt.engine.backend import Backend
-from wan_trt.engine.cuda.opening import room_for_experts
+from wan_trt.engine.cuda.opening import expected_residency
 from wan_trt.engine.dispatch import SchedulingOptions
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.executor import Executor
@@ -133,12 +133,17 @@ def test_both_experts_stay_where_they_fit_or_are_the_same(make_bundle: MakeBundl
     assert one_expert(bundle, both - 1) is not None
 
 
-def test_a_gpu_has_room_for_both_for_one_or_does_not_say() -> None:
-    """FP8 at 1280x720: both on an H100, one at a time at 832x480 on an L40S, nothing on 24 GB."""
+def test_a_gpu_has_room_for_both_or_for_one() -> None:
+    """FP8 at 1280x720: both on an H100, one at a time at 832x480 on an L40S; on 24 GB for one
+    and a job of a smaller size."""
     manifest = full_size_manifest(ModelName.ANIMATE, Precision.FP8)
-    assert room_for_experts(manifest, 81_079 << 20) is None
-    assert room_for_experts(manifest, 45_500 << 20) == max(expert_nbytes(manifest).values())
-    assert room_for_experts(manifest, 24_000 << 20) is None
+
+    def room_for_experts(mebibytes: int) -> int | None:
+        return expected_residency(manifest, (), mebibytes << 20).experts_nbytes
+
+    assert room_for_experts(81_079) is None
+    assert room_for_experts(45_500) == max(expert_nbytes(manifest).values())
+    assert room_for_experts(24_000) == max(expert_nbytes(manifest).values())
 
 
 def test_equal_experts_are_one(make_bundle: MakeBundle) -> None:

@@ -1,4 +1,5 @@
-"""A bundle's plans are used where they serve: whole jobs on a made-up TensorRT and driver."""
+"""A bundle's plans are used where they serve: whole jobs on a made-up TensorRT and driver, where
+engines take memory beside the jobs'."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,21 @@ import fake_tensorrt
 import numpy as np
 import pytest
 from made_up_gpu import MadeUpGpu
-from planned_toy import with_plan
+from numpy.typing import NDArray
+from planned_toy import plan_entry, with_plan
 from toy_bundle import EXPERT_GRAPHS
 from toy_jobs import MakeBundle, MakeRequest
 
 from wan_trt.engine import AnimateRequest, Bundle, CollectedFrames, Engine, Sampling
 from wan_trt.engine.capture import REPLAYED
-from wan_trt.engine.cuda.graphs import GpuGraphs
+from wan_trt.engine.cuda.graphs import GpuGraphs, PlanMemory
+from wan_trt.engine.errors import BundleError, ResourceError
+from wan_trt.engine.lanes import Lane
 from wan_trt.engine.memory.footprint import expert_nbytes
+from wan_trt.engine.memory.host import array_at
 from wan_trt.engine.memory.layout import Layout, shapes_of
+from wan_trt.engine.memory.pages import PAGE_NBYTES
+from wan_trt.engine.plan_entry import Gpu
 
 SIZES = {"frames": 3, "latents": 2, "rows": 1, "columns": 2}  # of five frames, 32x16
 CLIP = {"height": 2, "width": 4}
@@ -71,7 +79,7 @@ def frames(
     experts_nbytes: int | None = None,
 ) -> CollectedFrames:
     sink = CollectedFrames()
-    backend = gpu.backend(GpuGraphs(gpu.load).load, experts_nbytes) if gpu else None
+    backend = gpu.backend(GpuGraphs(gpu.load).load, experts_nbytes=experts_nbytes) if gpu else None
     with Engine(bundle, threads=1 if gpu is None else None, backend=backend) as engine:
         engine.generate(request, sink)
     if gpu:
@@ -209,3 +217,131 @@ def test_a_plan_that_does_not_serve_is_left_alone(
     found = frames(bundle, make_request(), gpu)
     np.testing.assert_array_equal(found.frames, frames(bundle, make_request(), None).frames)
     assert planned_launches == []
+
+
+def large(bundle: Bundle, **changes: Any) -> Bundle:
+    """With a denoiser's plan more in its manifest, for more columns, whose scratch no GPU has."""
+    plan = plan_entry("denoiser", {**SIZES, "columns": 90})
+    plans = (*bundle.manifest.plans, replace(plan, scratch_nbytes=1 << 40, **changes))
+    return replace(bundle, manifest=replace(bundle.manifest, plans=plans))
+
+
+@pytest.mark.parametrize("why", ["another size", "another GPU", "another TensorRT"])
+def test_scratch_is_what_the_plans_in_use_need(
+    make_bundle: MakeBundle, make_request: MakeRequest, gpu: MadeUpGpu, why: str
+) -> None:
+    changes: dict[str, dict[str, Any]] = {
+        "another size": {},
+        "another GPU": {"gpu": Gpu("B200", "10.0", "none")},
+        "another TensorRT": {"tensorrt": "11.5.0.1"},
+    }
+    bundle = large(with_plan(make_bundle(), "denoiser", SIZES), **changes[why])
+    backend = gpu.backend(GpuGraphs(gpu.load).load)
+    with Engine(bundle, backend=backend) as engine:
+        engine.generate(make_request(), CollectedFrames())
+        usage = backend.memory.arena.usage
+        assert list(usage.held.values()) == [1], "the scratch of the denoiser's lane"
+    gpu.require_all_given_back()
+
+
+def test_scratch_grows_where_it_is(gpu: MadeUpGpu) -> None:
+    """Addresses that contexts know stay."""
+    backend = gpu.backend()
+    memory, most = PlanMemory(backend, Lane.CODING, 1 << 40), 100 * PAGE_NBYTES
+    arena = backend.memory.arena
+    address = memory.scratch(3000)
+    assert memory.scratch(most) == memory.scratch(PAGE_NBYTES + 1) == address
+    assert arena.usage.held == {("scratch-1", "plans of coding"): 100}
+    array_at(address, (most,), "uint8")[:] = 1
+    with pytest.raises(ResourceError, match="plans of coding wants"):
+        memory.scratch(1 << 40)
+    with pytest.raises(ValueError, match="plans said"):
+        memory.scratch((1 << 40) + 1)
+    assert memory.scratch(most) == address
+    arena.check()
+    backend.close()
+    gpu.require_all_given_back()
+
+
+@pytest.fixture
+def plans_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The bytes of each plan that TensorRT was given to load."""
+    read: list[int] = []
+    deserialize = fake_tensorrt.Runtime.deserialize_cuda_engine
+
+    def noted(runtime: fake_tensorrt.Runtime, plan: Any) -> Any:
+        read.append(len(plan))
+        return deserialize(runtime, plan)
+
+    monkeypatch.setattr(fake_tensorrt.Runtime, "deserialize_cuda_engine", noted)
+    return read
+
+
+def test_an_engine_loads_plans_before_the_first_job(
+    make_bundle: MakeBundle, make_request: MakeRequest, gpu: MadeUpGpu, plans_read: list[int]
+) -> None:
+    """Of two sizes the larger one's, which is what jobs of that size then use."""
+    bundle = make_bundle(high=0.5, low=0.25)
+    for weight_set in ("high", "low"):
+        bundle = with_plan(bundle, "denoiser", {**SIZES, "columns": 1}, weight_set)
+        bundle = with_plan(bundle, "denoiser", SIZES, weight_set)
+    bundle = with_plan(bundle, "vae_decoder_next", CLIP)
+    with Engine(bundle, backend=gpu.backend(GpuGraphs(gpu.load).load)) as engine:
+        engine.load()
+        assert len(plans_read) == 3
+        engine.generate(make_request(), CollectedFrames())
+        assert len(plans_read) == 3
+    gpu.require_all_given_back()
+
+
+def test_nothing_is_loaded_once_frames_have_left_a_job(
+    make_bundle: MakeBundle, make_request: MakeRequest, gpu: MadeUpGpu, plans_read: list[int]
+) -> None:
+    """A unit that finds no room beside another is done again, and frames would be written twice."""
+    bundle = make_bundle()
+    for graph in ("vae_decoder_first", "vae_decoder_next"):
+        bundle = with_plan(bundle, graph, CLIP)
+    written: list[int] = []
+
+    class Noting(CollectedFrames):
+        def write(self, frames: NDArray[np.float32]) -> None:
+            written.append(len(plans_read))
+            super().write(frames)
+
+    with Engine(bundle, backend=gpu.backend(GpuGraphs(gpu.load).load)) as engine:
+        engine.generate(make_request(), Noting())
+    assert set(written) == {2}
+
+
+def test_a_plan_that_cannot_be_loaded_is_found_before_a_job(
+    make_bundle: MakeBundle, gpu: MadeUpGpu
+) -> None:
+    bundle = with_plan(make_bundle(), "denoiser", SIZES)
+    (bundle.path / bundle.manifest.plans[0].file).write_bytes(b"something else")
+    with (
+        Engine(bundle, backend=gpu.backend(GpuGraphs(gpu.load).load)) as engine,
+        pytest.raises(BundleError, match="has sha256"),
+    ):
+        engine.load()
+
+
+@pytest.mark.parametrize("planned", [True, False], ids=["plans", "another executor"])
+def test_experts_that_do_not_fit_together_are_loaded_in_turn(
+    make_bundle: MakeBundle, make_request: MakeRequest, gpu: MadeUpGpu, planned: bool
+) -> None:
+    """Half of the GPU and a little more for each; half for the text encoder, which is not kept."""
+    bundle, half = make_bundle(high=0.5, low=0.25), gpu.nbytes // 2 + (64 << 20)
+    if planned:
+        for weight_set in ("high", "low"):
+            bundle = with_plan(bundle, "denoiser", SIZES, weight_set, engine_nbytes=half)
+    else:
+        gpu.weights_nbytes["denoiser"] = half
+    gpu.weights_nbytes["text_encoder"] = gpu.nbytes // 2
+    experts_nbytes = max(expert_nbytes(bundle.manifest).values())
+    backend = gpu.backend(GpuGraphs(gpu.load).load, experts_nbytes=experts_nbytes)
+    with Engine(bundle, backend=backend) as engine:
+        engine.load()
+        free_nbytes = gpu.cuda.free_nbytes
+        assert free_nbytes == gpu.nbytes - half, "the high-noise expert is there"
+        engine.generate(make_request(), CollectedFrames())
+    gpu.require_all_given_back()

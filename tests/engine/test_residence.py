@@ -13,6 +13,7 @@ from toy_jobs import MakeBundle, MakeRequest, Sink
 
 from wan_trt.engine import Bundle, Engine
 from wan_trt.engine.backend import Backend
+from wan_trt.engine.crowding import CrowdedError
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.executors import Executors
 from wan_trt.engine.host_backend import HostBackend
@@ -127,6 +128,81 @@ def test_the_job_that_ran_longest_ago_goes_first(
         assert turns.in_memory == {"a", "c"}
     for job in jobs.values():
         turns.end(job)
+    turns.close()
+
+
+def free_pages(gpu: MadeUpGpu) -> int:
+    return gpu.cuda.free_nbytes // PAGE_NBYTES
+
+
+def test_a_job_makes_room_where_memory_is_short_though_pages_are_not(
+    make_bundle: MakeBundle, make_request: MakeRequest, tmp_path: Path
+) -> None:
+    """Weights lie in the same memory as pages, and came between."""
+    gpu = MadeUpGpu(tmp_path)
+    turns = Turns(make_bundle(), gpu.backend(), ENOUGH)
+    (first, sink), (second, _) = (turns.job(name, make_request()) for name in ("first", "second"))
+    turns.do(first)
+    turns.arena.trim()
+    weights_nbytes = (free_pages(gpu) - 1) * PAGE_NBYTES
+    gpu.cuda.take(weights_nbytes)
+    assert turns.arena.free_nbytes > 10 * PAGE_NBYTES
+    turns.do(second)
+    assert turns.in_memory == {"second"}
+    turns.end(second)
+    while not first.state.final:
+        turns.do(first)
+    assert sink.endings == ["close"]
+    turns.close()
+    gpu.cuda.give_back(weights_nbytes)
+    gpu.require_all_given_back()
+
+
+def test_a_job_makes_room_for_an_engine(
+    make_bundle: MakeBundle, make_request: MakeRequest, tmp_path: Path, shared_tokenizer: bytes
+) -> None:
+    """The text encoder, for a prompt that is not the bundle's, beside a job that waits."""
+    gpu = MadeUpGpu(tmp_path)
+    bundle = make_bundle()
+    (bundle.path / "tokenizer.json").write_bytes(shared_tokenizer)
+    turns = Turns(bundle, gpu.backend(), ENOUGH)
+    first, _ = turns.job("first", make_request())
+    second, _ = turns.job("second", make_request(prompt="a cat"))
+    turns.do(first)
+    turns.arena.trim()
+    room = free_pages(gpu)  # beside the first job; what the second needs with it is two
+    gpu.weights_nbytes["text_encoder"] = (room - 1) * PAGE_NBYTES
+    turns.do(second)
+    assert turns.in_memory == {"second"}
+    for job in (first, second):
+        turns.end(job)
+    turns.close()
+    gpu.require_all_given_back()
+
+
+def test_an_engine_without_room_beside_a_unit_that_runs_is_loaded_alone(
+    make_bundle: MakeBundle, make_request: MakeRequest
+) -> None:
+    backend = HostBackend(threads=1)
+    turns = Turns(make_bundle(), backend, ENOUGH)
+    residence = Residence(backend)
+    loads: list[int] = []
+    jobs = [turns.job(name, make_request())[0] for name in ("first", "second")]
+
+    def load() -> None:
+        loads.append(len(loads))
+        raise ResourceError("no room")
+
+    def begin_and_load(job: Job) -> None:
+        residence.enter(job, backend.memory.space)
+        backend.memory.load_beside(load)
+
+    with pytest.raises(ResourceError, match="no room"):
+        begin_and_load(jobs[0])
+    assert len(loads) == 1, "nothing has changed since"
+    with pytest.raises(CrowdedError):
+        begin_and_load(jobs[1])
+    assert len(loads) == 2
     turns.close()
 
 
