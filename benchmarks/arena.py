@@ -50,24 +50,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--turns", type=int, default=1000, help="of each case (%(default)s)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the JSON file to write")
     options = parser.parse_args(arguments)
-    machine = describe_machine(1, ("numpy",))
-    places = {"host": list(measure_host(options.turns))}
-    gpu = None
+    result: dict[str, object] = {
+        "machine": describe_machine(1, ("numpy",)),
+        "gpu": None,
+        "page_nbytes": PAGE_NBYTES,
+    }
+
+    def keep(place: str, timings: Iterator[Timing]) -> None:
+        """Writes the file after each case: what comes later may fail."""
+        found: list[Timing] = []
+        for timing in timings:
+            found.append(timing)
+            result[place] = [asdict(each) for each in found]
+            options.out.write_text(json.dumps(result, indent=1) + "\n")
+        print(f"\n{place}\n{table(found)}")
+
+    keep("host", measure_host(options.turns))
     try:
         device = Device()
-        gpu = {"name": device.gpu.name, "driver": driver_version()}
-        places["gpu"] = list(measure_gpu(options.turns))
     except ResourceError as error:
         print(f"the host alone: {error.given}", file=sys.stderr)
-    for place, timings in places.items():
-        print(f"\n{place}\n{table(timings)}")
-    result = {
-        "machine": machine,
-        "gpu": gpu,
-        "page_nbytes": PAGE_NBYTES,
-        **{place: [asdict(timing) for timing in timings] for place, timings in places.items()},
-    }
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+        return 0
+    result["gpu"] = {"name": device.gpu.name, "driver": driver_version()}
+    keep("device", measure_gpu(options.turns))
     return 0
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -119,12 +119,11 @@ def measure_size(
     return result
 
 
-def measure_replays(device: Device, clock: Clock, load: Load) -> list[dict[str, Any]]:
+def measure_replays(device: Device, clock: Clock, load: Load) -> Iterator[dict[str, Any]]:
     """Host time of enqueueing small kernels one by one, and of replaying them as one graph."""
     kernel = load(device, PHILOX_NORMAL)
     address = device.allocate(1024)
     arguments = (address, 256, 0, 0, 256)
-    rows = []
     for nodes in GRAPH_NODES:
 
         def enqueue(nodes: int = nodes) -> None:
@@ -140,27 +139,32 @@ def measure_replays(device: Device, clock: Clock, load: Load) -> list[dict[str, 
         def replay(executable: int = executable) -> None:
             device.launch_graph(executable, clock.stream)
 
-        rows.append(
-            {
-                "kernels": nodes,
-                "enqueue_host_us": clock.host_us(enqueue),
-                "replay_host_us": clock.host_us(replay),
-                "replay_gpu_us": clock.gpu_us(replay),
-            }
-        )
+        yield {
+            "kernels": nodes,
+            "enqueue_host_us": clock.host_us(enqueue),
+            "replay_host_us": clock.host_us(replay),
+            "replay_gpu_us": clock.gpu_us(replay),
+        }
         device.destroy_executable(executable)
     device.free(address)
-    return rows
 
 
-def measure(device: Device, repeats: int, load: Load = load_kernel) -> dict[str, Any]:
+def measure(
+    device: Device,
+    repeats: int,
+    load: Load = load_kernel,
+    keep: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, Any]:
+    """`keep` is given what there is after each part: what comes later may fail."""
     stream = device.new_stream()
     clock = Clock(device, stream, repeats)
-    result = {
-        "gpu": asdict(device.gpu),
-        "sizes": {n: measure_size(device, clock, s, load) for n, s in LATENT_SHAPES.items()},
-        "replays": measure_replays(device, clock, load),
-    }
+    result: dict[str, Any] = {"gpu": asdict(device.gpu), "sizes": {}, "replays": []}
+    for name, shape in LATENT_SHAPES.items():
+        result["sizes"][name] = measure_size(device, clock, shape, load)
+        keep(result)
+    for row in measure_replays(device, clock, load):
+        result["replays"].append(row)
+        keep(result)
     clock.close()
     device.destroy_stream(stream)
     return result
@@ -187,11 +191,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the numbers as JSON")
     parser.add_argument("--repeats", type=int, default=50, metavar="N", help="default: 50")
     arguments = parser.parse_args()
+
+    def keep(result: dict[str, Any]) -> None:
+        if arguments.out:
+            arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
     device = Device()
-    result = measure(device, arguments.repeats)
-    print(table(result))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(table(measure(device, arguments.repeats, keep=keep)))
     device.close()
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -21,6 +20,7 @@ import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 from made_up_gpu import MadeUpGpu
 from numpy.typing import NDArray
+from provider.calls import RecordedCalls, held
 
 from wan_trt.engine import (
     AnimateRequest,
@@ -44,34 +44,9 @@ from wan_trt.plan.targets import VideoSize, plan_targets
 STREAM = 0x7700
 RUNS = 3
 SIZE = VideoSize(96, 64, 5)
-Calls = list[str]
 
 
-class Recorded:
-    """The calls of CUDA's libraries since they were last asked for."""
-
-    def __init__(self) -> None:
-        self._file = Path(os.environ["CUDA_CALLS"])
-        self._file.write_text("")
-
-    def take(self) -> Calls:
-        calls = self._file.read_text().splitlines()
-        self._file.write_text("")
-        return calls
-
-
-def held_nbytes(calls: Calls) -> int:
-    """Device memory that was asked for and not given back."""
-    words = [call.split() for call in calls]
-    asked = sum(int(size) for kind, size in filter(_is_memory, words) if kind == "allocate")
-    return asked - sum(int(size) for kind, size in filter(_is_memory, words) if kind == "free")
-
-
-def _is_memory(words: list[str]) -> bool:
-    return words[0] in ("allocate", "free")
-
-
-def of_graphs(bundle: Bundle, device: Device, recorded: Recorded) -> Iterator[tuple[str, Any]]:
+def of_graphs(bundle: Bundle, device: Device, recorded: RecordedCalls) -> Iterator[tuple[str, Any]]:
     """(graph, what became of it): each loaded, and run at one size."""
     for name, entry in bundle.manifest.graphs.items():
         weight_set = sorted(entry.weights)[0]
@@ -101,7 +76,7 @@ def of_graphs(bundle: Bundle, device: Device, recorded: Recorded) -> Iterator[tu
                 "stored_nbytes": sum(
                     (bundle.weights_folder / file).stat().st_size for file in set(files.values())
                 ),
-                "held_nbytes": held_nbytes(loading),
+                "held_nbytes": held(loading).nbytes,
                 "operators": Counter(
                     f"{node.operator} {node.provider}" for node in placed_nodes(executor._session)
                 ),
@@ -146,10 +121,10 @@ class Cleared:
         self._executor.close()
 
 
-def of_a_job(bundle: Bundle, gpu: MadeUpGpu, recorded: Recorded) -> Any:
+def of_a_job(bundle: Bundle, gpu: MadeUpGpu, recorded: RecordedCalls) -> Any:
     """A whole job on the backend of a GPU: the provider's calls of each step and of all."""
-    steps: list[Calls] = []
-    every: Calls = []
+    steps: list[list[str]] = []
+    every: list[str] = []
 
     def watch(event: Event) -> None:
         calls = recorded.take()
@@ -195,7 +170,7 @@ def request_for(bundle: Bundle) -> Request:
 
 
 def main(paths: list[str]) -> None:
-    recorded = Recorded()
+    recorded = RecordedCalls()
     facts: dict[str, Any] = {"version": onnxruntime.__version__, "bundles": {}}
     with tempfile.TemporaryDirectory() as folder:
         device = Device(bindings=MadeUpGpu(Path(folder)).cuda)

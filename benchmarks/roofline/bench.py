@@ -22,8 +22,15 @@ def run(session: Session) -> None:
     """Raises RuntimeError where not even bfloat16 can be multiplied."""
     _ceilings(session)
     fastest = {video: fastest_wide(session, video) for video in session.plan.videos}
+    stage = None
     with session.noted("the denoiser"):
-        _denoisers(session, fastest)
+        stage = DenoiserStage(session)
+    if stage is not None:
+        _denoisers(session, stage, fastest)
+    for kind in _EIGHT_BIT:
+        for video in session.plan.videos:
+            if measure_attention(session, kind, video) is not None and stage is not None:
+                stage.measure(video, Variant(Linears.FP8, kind, session.plan.compiled))
     session.missing(plans.WHAT, plans.why_missing())
 
 
@@ -35,10 +42,11 @@ def _ceilings(session: Session) -> None:
         if ceiling.failed is not None:
             session.missing(ceiling.name, ceiling.failed)
     session.results.best = ceilings.summary(found)
+    session.save()
 
 
-def _denoisers(session: Session, fastest: dict[VideoSize, Attention]) -> None:
-    stage, plan = DenoiserStage(session), session.plan
+def _denoisers(session: Session, stage: DenoiserStage, fastest: dict[VideoSize, Attention]) -> None:
+    plan = session.plan
     for video in plan.videos:
         for linears in (Linears.BF16, Linears.FP8):
             stage.measure(video, Variant(linears, fastest[video], plan.compiled))
@@ -48,10 +56,6 @@ def _denoisers(session: Session, fastest: dict[VideoSize, Attention]) -> None:
                 stage.measure(video, Variant(Linears.BF16, kind, False), forward=False)
             columns = Variant(Linears.FP8_COLUMNS, fastest[video], plan.compiled)
             stage.measure(video, columns, forward=False)
-    for kind in _EIGHT_BIT:
-        for video in plan.videos:
-            if measure_attention(session, kind, video) is not None:
-                stage.measure(video, Variant(Linears.FP8, kind, plan.compiled))
 
 
 def _that_ran(session: Session, video: VideoSize) -> list[Attention]:

@@ -107,7 +107,10 @@ def _scaled(
 
 
 def _copy(clock: Clock, nbytes: int) -> Ceiling:
-    source = torch.randint(0, 255, (nbytes,), device=clock.device, dtype=torch.uint8)
-    target = torch.empty_like(source)
-    taken = clock.measure("copy", lambda: target.copy_(source), _BUDGET_S)
+    try:
+        source = torch.randint(0, 255, (nbytes,), device=clock.device, dtype=torch.uint8)
+        target = torch.empty_like(source)
+        taken = clock.measure("copy", lambda: target.copy_(source), _BUDGET_S)
+    except RuntimeError as error:
+        return Ceiling("copy", {}, str(error).splitlines()[0])
     return Ceiling("copy", {f"{nbytes / 1e9:g} GB": 2 * nbytes / taken.median_s})

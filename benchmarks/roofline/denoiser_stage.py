@@ -11,10 +11,9 @@ from roofline.session import Session
 from roofline.sizes import VideoSize
 from roofline.timing import Timing
 from roofline.variant import Variant, compile_blocks, make, observe
-from roofline.work import Work, block_terms, denoiser_terms, work
+from roofline.work import block_terms, denoiser_terms, work
 
 _COMPILE_S = 40.0
-_EAGER_SHARE = 0.15  # of the ceiling that even a slow variant reaches: for estimates alone
 _BLOCK_BUDGET_S, _FORWARD_BUDGET_S = 2.0, 8.0
 
 
@@ -32,12 +31,11 @@ class DenoiserStage:
         """A block and, if asked for, a whole forward pass; both compared with float32."""
         with self._session.noted(f"{variant} at {video}"):
             self._measure(video, variant, forward)
-        self._session.clean()
 
     def _measure(self, video: VideoSize, variant: Variant, forward: bool) -> None:
         session, dit = self._session, self._session.plan.dit
         block = work(block_terms(dit, video.tokens), variant.linears, variant.attention)
-        session.require(_COMPILE_S * variant.compiled + 5 * self._estimate_s(block))
+        session.require(_COMPILE_S * variant.compiled + 5 * session.slowly_s(block))
         made = make(self._model, variant, self._ranges)
         found = errors(outputs(made, self._small), self._exact)
         if variant.compiled:
@@ -49,7 +47,8 @@ class DenoiserStage:
             if not forward:
                 return
             whole = work(denoiser_terms(dit, video), variant.linears, variant.attention)
-            session.require(3 * block_s.median_s * whole.total / block.total)
+            one_s = block_s.median_s * whole.total / block.total
+            session.require(_COMPILE_S * variant.compiled + 2.2 * one_s)
             made(inputs, layers=1)  # compiles the face block too
             session.reset_peak()
             taken = session.clock.measure(
@@ -72,9 +71,6 @@ class DenoiserStage:
     def _inputs(self, video: VideoSize) -> Inputs:
         session = self._session
         return random_inputs(session.plan.dit, video, session.generator, torch.bfloat16)
-
-    def _estimate_s(self, done: Work) -> float:
-        return self._session.ceilings.least_s(done) / _EAGER_SHARE
 
 
 def _model(session: Session) -> Denoiser:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
@@ -15,6 +16,7 @@ from roofline.timing import Clock, Deadline, Timing
 from roofline.work import Ceilings, Work
 
 _SEED = 0
+_SLOW_SHARE = 0.15  # of the ceiling
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,31 @@ class Session:
 
     @contextmanager
     def noted(self, what: str) -> Iterator[None]:
-        """What fails inside is noted; the rest goes on."""
-        try:
-            yield
-        except Exception as error:  # kernels of others: anything may come
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            self.missing(what, f"{type(error).__name__}: {first[:200]}")
+        """What fails inside is noted, with what torch warned of; the rest goes on. What nobody
+        holds any more is given back."""
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            try:
+                yield
+            except Exception as error:  # kernels of others: anything may come
+                self.missing(what, _why(error, warned))
+                warned.clear()
+        for each in warned:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        self._clean()
+
+    def save(self) -> None:
+        self._on_change()
 
     def missing(self, what: str, why: str) -> None:
         missing = Missing(what, why)
         if missing not in self.results.missing:
             self.results.missing.append(missing)
             self._on_change()
+
+    def slowly_s(self, done: Work) -> float:
+        """What even a slow variant does not exceed, for estimates alone."""
+        return self.ceilings.least_s(done) / _SLOW_SHARE
 
     def require(self, seconds: float) -> None:
         """Raises TimeoutError where that much is not left."""
@@ -108,12 +123,22 @@ class Session:
         if self._on_gpu:
             torch.cuda.reset_peak_memory_stats()
 
-    def clean(self) -> None:
-        """Give back what nobody holds any more."""
+    def _clean(self) -> None:
         gc.collect()
         if self._on_gpu:
-            torch.cuda.empty_cache()
+            try:
+                torch.cuda.empty_cache()
+            except RuntimeError as error:  # a kernel has broken the context
+                self.missing("what came next", _why(error, []))
 
     @property
     def _on_gpu(self) -> bool:
         return self.device.type == "cuda"
+
+
+def _why(error: Exception, warned: Sequence[warnings.WarningMessage]) -> str:
+    """The first line, and why kernels were not taken: torch says that in warnings alone."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    told = [str(each.message).split(" (Triggered internally")[0].strip() for each in warned]
+    reasons = dict.fromkeys(one for one in told if not one.endswith((":", "runtime disabled.")))
+    return f"{type(error).__name__}: {'; '.join([first[:200], *reasons])[:600]}"

@@ -7,21 +7,19 @@ import math
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
+import warnings
 from pathlib import Path
 
 import gpu_roofline
 import pytest
 import torch
-from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from roofline import bench
-from roofline.attention_stage import greatest
-from roofline.attentions import SelfAttention, in_heads
+from roofline.attentions import SelfAttention
 from roofline.denoiser import Denoiser, Inputs, fill, random_inputs
 from roofline.errors import errors, outputs, reference, relative
-from roofline.linears import E4M3, E4M3_MAX, Linear, e4m3
+from roofline.linears import E4M3_MAX, Linear, e4m3
 from roofline.report import table
 from roofline.results import Measured, Missing, Results, Stage
 from roofline.session import Plan, Session
@@ -201,7 +199,8 @@ def test_nothing_begins_that_would_end_too_late() -> None:
     kept: list[Results] = []
     bench.run(session(kept, limit_s=0.0))
     [results] = kept
-    assert {measured.stage for measured in results.measured} == {Stage.ATTENTION}
+    assert results.ceilings["bf16 matmul"]
+    assert results.measured == []
     late = [missing for missing in results.missing if "TimeoutError" in missing.why]
     assert any("bf16 linears" in missing.what for missing in late)
 
@@ -215,6 +214,42 @@ def test_a_kernel_that_fails_is_noted_once() -> None:
     assert kept[0].missing == [
         Missing("a kernel", "RuntimeError: CUDA error: an illegal memory access")
     ]
+
+
+def test_why_no_kernel_was_taken_is_in_the_note() -> None:
+    """torch says it in warnings, and raises without a reason."""
+    kept: list[Results] = []
+    found = session(kept, limit_s=60.0)
+    with found.noted("flash attention"):
+        warnings.warn(
+            "Flash attention kernel not used because: (Triggered internally at", stacklevel=1
+        )
+        warnings.warn("Expected half. (Triggered internally at /sdp_utils.h:1)", stacklevel=1)
+        raise RuntimeError("No available kernel. Aborting execution.")
+    [missing] = kept[0].missing
+    assert missing.why == "RuntimeError: No available kernel. Aborting execution.; Expected half."
+    with pytest.warns(UserWarning, match="slow"), found.noted("what goes well"):
+        warnings.warn("slow", stacklevel=1)
+
+
+def test_after_a_kernel_that_breaks_the_context_all_else_is_kept_and_noted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access")
+
+    kept: list[Results] = []
+    found = session(kept, limit_s=60.0)
+    monkeypatch.setattr(SelfAttention, "forward", broken)
+    monkeypatch.setattr(Session, "_on_gpu", True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", broken)
+    monkeypatch.setattr(torch.cuda, "empty_cache", broken)
+    bench.run(found)
+    [results] = kept
+    assert results.ceilings["bf16 matmul"]
+    assert results.measured == []
+    noted = {missing.what for missing in results.missing}
+    assert noted >= {"flash attention at 48x32", "the denoiser", "what came next"}
 
 
 def test_the_table_tells_what_was_measured_and_what_not() -> None:
@@ -295,46 +330,6 @@ with _ended_after(0.2, found, lambda: found.write(Path({str(out)!r}))):
     assert ended.returncode == 3
     assert "stopped after 0 s" in ended.stdout
     assert json.loads(out.read_text())["missing"][0]["what"] == "what came next"
-
-
-def rounded_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """What the Triton kernel computes, in one pass over all keys: [heads, tokens, head_dim]."""
-    ranges = [x.abs().amax() for x in (query, key, value)]
-    q, k, v = (
-        e4m3(x, E4M3_MAX / r).float() * r / E4M3_MAX
-        for x, r in zip((query, key, value), ranges, strict=True)
-    )
-    scores = q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])
-    weights = torch.exp(scores - scores.amax(-1, keepdim=True))
-    return (weights * E4M3_MAX).to(E4M3).float() / E4M3_MAX @ v / weights.sum(-1, keepdim=True)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("tokens", [40, 300])
-def test_attention_in_fp8(tokens: int) -> None:
-    """On a GPU, or on Triton's interpreter (TRITON_INTERPRET=1), which needs an older numpy."""
-    if find_spec("triton") is None:
-        pytest.skip("Triton is not installed")
-    if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
-        pytest.skip("no GPU, and Triton's interpreter was not asked for")
-    from roofline.triton_attention import TILES, choose, quantised_attention
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    generator = torch.Generator(device).manual_seed(3)
-    query, key, value = (
-        torch.randn(1, tokens, 256, generator=generator, device=device, dtype=torch.bfloat16)
-        for _ in range(3)
-    )
-    ranges = (greatest(query), greatest(key), greatest(value))
-    q, k, v = (in_heads(x[0].float(), 2).transpose(0, 1) for x in (query, key, value))
-    expected = rounded_attention(q, k, v).transpose(0, 1).flatten(1)
-    exact = F.scaled_dot_product_attention(q, k, v).transpose(0, 1).flatten(1)
-    for tile in TILES:
-        choose(tile)
-        found = quantised_attention(query, key, value, 2, ranges)[0]
-        assert relative(found, exact) < 0.12
-        if device == "cuda":  # the interpreter (3.6) loses carries where it rounds to E4M3
-            assert relative(found, expected) < 0.03  # a tile rounds by its maximum so far
 
 
 @pytest.mark.gpu

@@ -24,7 +24,11 @@ def test_it_measures_and_gives_everything_back(
         image = compile_for_host(source, tmp_path)
         return device.load_kernel(image, source.name, source.argument_types)
 
-    result = gpu_step.measure(Device(bindings=fake), repeats=2, load=load)
+    kept = []
+    result = gpu_step.measure(
+        Device(bindings=fake), 2, load, lambda found: kept.append(len(found["replays"]))
+    )
+    assert kept == [0, 1, 2]  # after each part
     assert [row["kernels"] for row in result["replays"]] == [1, 3]
     assert result["sizes"]["small"]["write_host_us"] > 0
     assert "small" in gpu_step.table(result)

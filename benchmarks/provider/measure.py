@@ -1,0 +1,125 @@
+"""What the CUDA provider takes for the graphs of a model, a program of its own:
+`python -m provider.measure MODEL PRECISION full|tiny WIDTHxHEIGHTxFRAMES .. ` prints JSON.
+
+onnxruntime must be that of onnxruntime-gpu, and the silent libraries on LD_LIBRARY_PATH.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import mmap
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]
+
+from provider.calls import RecordedCalls, held
+from provider.hollow_graphs import HollowGraphs, write
+from wan_trt.engine.cuda.device_tensor import DeviceTensor
+from wan_trt.engine.executor import GraphSpec
+from wan_trt.engine.models import DENOISER, ModelName
+from wan_trt.engine.ort_cuda import OrtCudaExecutor
+from wan_trt.export.precision import Precision
+from wan_trt.export.synthetic.sizes import ANIMATE_14B, TINY
+from wan_trt.plan.targets import VideoSize, plan_targets
+
+STREAM = 0x7700
+RUNS = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """A graph at one size. `kept_nbytes` stay held after a run, `peak_nbytes` are the most that a
+    warm run holds, `first_peak_nbytes` the first; `io_nbytes` are its inputs and outputs. Kernels
+    and products of a warm run, and the host's seconds to enqueue it, with calls that do nothing."""
+
+    graph: str
+    size: str
+    weights_nbytes: int
+    first_peak_nbytes: int
+    peak_nbytes: int
+    kept_nbytes: int
+    io_nbytes: int
+    kernels: int
+    products: int
+    host_s: float
+
+
+def rows(graphs: HollowGraphs, sizes: tuple[VideoSize, ...]) -> Iterator[Row]:
+    """Each size in a session of its own: what a larger one leaves would serve a smaller one."""
+    recorded = RecordedCalls()
+    for size in sizes:
+        for target in plan_targets(graphs.manifest, [size]):
+            name, spec = target.graph, graphs.manifest.graphs[target.graph].spec
+            gc.collect()
+            recorded.take()
+            executor = OrtCudaExecutor(
+                graphs.graph(name),
+                graphs.weights(name),
+                spec,
+                SimpleNamespace(ordinal=0),  # type: ignore[arg-type]
+                STREAM,
+                keep_scratch=name == DENOISER,
+            )
+            weights = held(recorded.take())
+            bindings = executor.bind(target.best, _tensors(spec, target.best))
+            runs = []
+            scratch = held([])
+            for _ in range(RUNS):
+                started = time.perf_counter()
+                executor.launch(bindings, STREAM)
+                seconds, calls = time.perf_counter() - started, recorded.take()
+                scratch = held(calls, scratch.nbytes)
+                runs.append((scratch, calls, seconds))
+            warm = runs[-1]
+            yield Row(
+                name,
+                f"{size.width}x{size.height}",
+                weights.nbytes,
+                runs[0][0].peak_nbytes,
+                warm[0].peak_nbytes,
+                warm[0].nbytes,
+                sum(t.nbytes for t in (*bindings.inputs.values(), *bindings.outputs.values())),
+                sum(call.startswith("launch") for call in warm[1]),
+                sum(call.startswith("product") for call in warm[1]),
+                warm[2],
+            )
+            executor.close()
+            del bindings
+
+
+def _tensors(spec: GraphSpec, sizes: Mapping[str, int]) -> dict[str, DeviceTensor]:
+    """Addresses that nobody reads or writes."""
+    tensors = {}
+    for tensor in (*spec.inputs, *spec.outputs):
+        shape = tensor.shape(sizes)
+        nbytes = int(np.prod(shape)) * np.dtype(tensor.dtype).itemsize
+        place = np.frombuffer(mmap.mmap(-1, nbytes), np.uint8)
+        _kept.append(place)
+        tensors[tensor.name] = DeviceTensor(place.ctypes.data, shape, tensor.dtype)
+    return tensors
+
+
+_kept: list[Any] = []
+
+
+def main(arguments: list[str]) -> None:
+    model, precision, width, *sizes = arguments
+    videos = tuple(VideoSize(*map(int, size.split("x"))) for size in sizes)
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = ANIMATE_14B if width == "full" else TINY
+        graphs = write(ModelName(model), checkpoint, Precision(precision), Path(folder))
+        found = [asdict(row) for row in rows(graphs, videos)]
+    json.dump({"onnxruntime": onnxruntime.__version__, "rows": found}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
