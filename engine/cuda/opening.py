@@ -34,7 +34,6 @@ def open_cuda(bundle: Bundle, open_device: Callable[[], Device] = Device) -> Cud
             provider_error = cache(partial(_provider_error, device.ordinal))
             _require_executors(bundle, plans, provider_error)
             free_nbytes, _ = device.memory_info()
-            plans = plans_for(bundle, device, tensorrt_version())
             residency = expected_residency(bundle.manifest, plans, free_nbytes)
             return CudaBackend(
                 device,
