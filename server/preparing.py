@@ -118,17 +118,25 @@ class Preparing:
             job.driven.close()
 
     def _run(self) -> None:
-        while (job := self._next()) is not None:
-            try:
-                self._prepare(job)
-            except Exception:  # the job store failed: those that wait behind it are no worse for it
-                _log.exception("job %s: how its preparation ended", job.record.job_id)
-            with self._changed:
-                del self._jobs[job.record.job_id]
-                cancelled = job.cancelled
-            if cancelled and not job.record.latest.state.final:
-                with suppress(NotFoundError):  # it has ended here: its last event waits for room
-                    self._cancel(job.record.job_id)
+        while self._prepare_next():
+            pass
+
+    def _prepare_next(self) -> bool:
+        """Wait for a job, and prepare it; False when there are no more. A call of its own, so that
+        the thread holds nothing of a job while it waits for the next."""
+        if (job := self._next()) is None:
+            return False
+        try:
+            self._prepare(job)
+        except Exception:  # the job store failed: those that wait behind it are no worse for it
+            _log.exception("job %s: how its preparation ended", job.record.job_id)
+        with self._changed:
+            del self._jobs[job.record.job_id]
+            cancelled = job.cancelled
+        if cancelled and not job.record.latest.state.final:
+            with suppress(NotFoundError):  # it has ended here: its last event waits for room
+                self._cancel(job.record.job_id)
+        return True
 
     def _next(self) -> DrivenJob | None:
         with self._changed:
