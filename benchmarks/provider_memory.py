@@ -5,8 +5,7 @@
 
 Needs no GPU and no weights: the genuine provider of onnxruntime-gpu runs over CUDA, cuBLAS and
 cuDNN that do nothing and write down what they are asked. So what it allocates is what it would
-allocate, but for scratch that cuDNN would ask for. The numbers are the same on any machine; the
-host's seconds are not, and are those of one core.
+allocate, but for scratch that cuDNN would ask for. The numbers are the same on any machine.
 """
 
 from __future__ import annotations
@@ -59,15 +58,15 @@ def measure(model: str, precision: str, width: str, sizes: tuple[str, ...]) -> d
 def table(measured: dict[str, Any]) -> str:
     lines = [
         f"{measured['model']}, {measured['precision']}, ONNX Runtime {measured['onnxruntime']}, GB",
-        "| graph | size | weights | first run | warm run | kept | kernels, products | host, ms |",
-        "|---|---|---|---|---|---|---|---|",
+        "| graph | size | weights | first run | warm run | kept | kernels, products |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in measured["rows"]:
         numbers = (row[f"{k}_nbytes"] / GB for k in ("weights", "first_peak", "peak", "kept"))
         lines.append(
             f"| {row['graph']} | {row['size']} | "
             + " | ".join(f"{number:.2f}" for number in numbers)
-            + f" | {row['kernels']}, {row['products']} | {1000 * row['host_s']:.1f} |"
+            + f" | {row['kernels']}, {row['products']} |"
         )
     return "\n".join(lines)
 

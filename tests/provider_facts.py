@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from wan_trt.engine import (
 from wan_trt.engine.cuda.backend import CudaBackend
 from wan_trt.engine.cuda.device_tensor import DeviceTensor
 from wan_trt.engine.cuda.driver import Device
+from wan_trt.engine.errors import WanTrtError
 from wan_trt.engine.executor import Bindings, Executor, GraphSpec
 from wan_trt.engine.models import DENOISER, ModelName
 from wan_trt.engine.ort_cuda import OrtCudaExecutor, load_on_gpu, placed_nodes, try_provider
@@ -157,6 +159,39 @@ def of_a_job(bundle: Bundle, gpu: MadeUpGpu, recorded: RecordedCalls) -> Any:
     }
 
 
+def without_room(bundle: Bundle, device: Device) -> dict[str, str]:
+    """How loading and running a denoiser end where the GPU has no room for it, and how the run
+    after that does."""
+    entry = bundle.manifest.graphs[DENOISER]
+    weight_set = sorted(entry.weights)[0]
+    sizes = plan_targets(bundle.manifest, [SIZE], [DENOISER])[0].best
+    arrays, tensors = empty_tensors(entry.spec, sizes)
+
+    def load() -> OrtCudaExecutor:
+        files = bundle.tensor_files(DENOISER, weight_set)
+        graph, weights = bundle.graph_path(DENOISER), bundle.weights_folder
+        return OrtCudaExecutor(graph, weights, entry.spec, device, STREAM, files)
+
+    executor = load()
+    ends = {}
+    os.environ["CUDA_BLOCK_AT_MOST"] = "1000"
+    ends["loading"] = _ending(load)
+    ends["running"] = _ending(lambda: executor.launch(executor.bind(sizes, tensors), STREAM))
+    del os.environ["CUDA_BLOCK_AT_MOST"]
+    ends["again"] = _ending(lambda: executor.launch(executor.bind(sizes, tensors), STREAM))
+    executor.close()
+    del arrays
+    return ends
+
+
+def _ending(work: Callable[[], object]) -> str:
+    try:
+        work()
+    except WanTrtError as error:
+        return f"{type(error).__name__}: {error}"
+    return "done"
+
+
 def request_for(bundle: Bundle) -> Request:
     pixels = np.random.default_rng(0).integers
     sampling = Sampling(steps=8, guidance=(2.0, 1.0))
@@ -186,6 +221,7 @@ def main(paths: list[str]) -> None:
             bundle = Bundle.open(Path(path))
             facts["bundles"][path] = {
                 "graphs": dict(of_graphs(bundle, device, recorded)),
+                "without_room": without_room(bundle, device),
                 "job": of_a_job(bundle, MadeUpGpu(Path(folder)), recorded),
             }
     json.dump(facts, sys.stdout)

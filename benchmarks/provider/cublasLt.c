@@ -1,7 +1,7 @@
 #include "record.h"
 
-int cublasLtCreate(void **made) { *made = new_handle(); return 0; }
-int cublasLtMatmulDescCreate(void **made) { *made = new_handle(); return 0; }
-int cublasLtMatmulPreferenceCreate(void **made) { *made = new_handle(); return 0; }
-int cublasLtMatrixLayoutCreate(void **made) { *made = new_handle(); return 0; }
+int cublasLtCreate(void **made) { return make_handle(made); }
+int cublasLtMatmulDescCreate(void **made) { return make_handle(made); }
+int cublasLtMatmulPreferenceCreate(void **made) { return make_handle(made); }
+int cublasLtMatrixLayoutCreate(void **made) { return make_handle(made); }
 int cublasLtMatmul(void) { record("product cublasLtMatmul\n"); return 0; }

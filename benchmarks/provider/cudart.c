@@ -4,7 +4,7 @@
 #include "record.h"
 #include <sys/mman.h>
 
-enum { SUCCESS = 0, ALIGNMENT = 256, DEVICE_MEMORY = 2 };
+enum { SUCCESS = 0, OUT_OF_MEMORY = 2, ALIGNMENT = 256, DEVICE_MEMORY = 2 };
 typedef void *stream;
 typedef struct { unsigned x, y, z; } dim3;
 
@@ -29,8 +29,8 @@ int cudaGetDeviceCount(int *count) { *count = 1; return SUCCESS; }
 int cudaGetDevice(int *ordinal) { *ordinal = 0; return SUCCESS; }
 int cudaDriverGetVersion(int *version) { *version = 13000; return SUCCESS; }
 int cudaRuntimeGetVersion(int *version) { *version = 13000; return SUCCESS; }
-const char *cudaGetErrorString(int code) { (void)code; return "silent CUDA has no errors"; }
-const char *cudaGetErrorName(int code) { (void)code; return "silent"; }
+const char *cudaGetErrorString(int code) { return code ? "out of memory" : "no error"; }
+const char *cudaGetErrorName(int code) { return code ? "cudaErrorMemoryAllocation" : "cudaSuccess"; }
 
 int cudaGetDeviceProperties(properties *gpu, int ordinal)  // those of an H100
 {
@@ -63,6 +63,10 @@ int cudaDeviceGetAttribute(int *value, int attribute, int ordinal)
     return SUCCESS;
 }
 
+static _Thread_local int last_error;
+int cudaPeekAtLastError(void) { return last_error; }
+int cudaGetLastError(void) { int code = last_error; last_error = SUCCESS; return code; }
+
 // Memory
 
 // Each block has its size before it, and takes memory only where it is touched.
@@ -85,8 +89,15 @@ static int release(const char *call, void *address)
     munmap(block, ALIGNMENT + nbytes);
     return SUCCESS;
 }
+// CUDA_BLOCK_AT_MOST stands for a GPU that has no room for larger blocks.
 int cudaMalloc(void **address, size_t nbytes)
-{ *address = allocate("allocate", nbytes); return SUCCESS; }
+{
+    const char *most = getenv("CUDA_BLOCK_AT_MOST");
+    if (most && nbytes > strtoull(most, NULL, 10))
+        return last_error = OUT_OF_MEMORY;
+    *address = allocate("allocate", nbytes);
+    return SUCCESS;
+}
 int cudaFree(void *address) { return release("free", address); }
 int cudaMallocHost(void **address, size_t nbytes)
 { *address = allocate("allocate_pinned", nbytes); return SUCCESS; }
@@ -141,10 +152,10 @@ int cudaPointerGetAttributes(void *attributes, const void *address)
 
 // Streams and events
 
-int cudaStreamCreate(stream *made) { *made = new_handle(); return SUCCESS; }
+int cudaStreamCreate(stream *made) { return make_handle(made); }
 int cudaStreamCreateWithFlags(stream *made, unsigned flags)
 { (void)flags; return cudaStreamCreate(made); }
-int cudaEventCreate(void **made) { *made = new_handle(); return SUCCESS; }
+int cudaEventCreate(void **made) { return make_handle(made); }
 int cudaEventCreateWithFlags(void **made, unsigned flags)
 { (void)flags; return cudaEventCreate(made); }
 int cudaEventRecord(void *event, stream on)

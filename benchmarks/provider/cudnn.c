@@ -4,20 +4,17 @@
 
 enum { INT64 = 3, INT32 = 23, KNOB_CHOICES = 302, FIRST_OF_LISTS = 1303, LAST_OF_LISTS = 1306 };
 
-static void *stream_of_all;
-
-int cudnnCreate(void **made) { *made = new_handle(); return 0; }
+int cudnnCreate(void **made) { return make_handle(made); }
 int cudnnDestroy(void *handle) { (void)handle; return 0; }
-int cudnnSetStream(void *handle, void *stream) { (void)handle; stream_of_all = stream; return 0; }
-int cudnnGetStream(void *handle, void **stream)
-{ (void)handle; *stream = stream_of_all; return 0; }
+int cudnnSetStream(void *handle, void *stream) { return set_stream(handle, stream); }
+int cudnnGetStream(void *handle, void **stream) { *stream = stream_of(handle); return 0; }
 size_t cudnnGetVersion(void) { return 92000; }
 size_t cudnnGetCudartVersion(void) { return 13000; }
 const char *cudnnGetErrorString(int code) { (void)code; return "silent"; }
 void cudnnGetLastErrorString(char *text, size_t length) { if (length) *text = 0; }
 
 int cudnnBackendCreateDescriptor(int type, void **made)
-{ (void)type; *made = new_handle(); return 0; }
+{ (void)type; return make_handle(made); }
 int cudnnBackendDestroyDescriptor(void *descriptor) { (void)descriptor; return 0; }
 int cudnnBackendInitialize(void *descriptor) { (void)descriptor; return 0; }
 int cudnnBackendFinalize(void *descriptor) { (void)descriptor; return 0; }
@@ -37,15 +34,15 @@ int cudnnBackendGetAttribute(void *descriptor, int name, int type, int64_t most,
 }
 int cudnnBackendExecute(void *handle, void *plan, void *pack)
 {
-    (void)handle, (void)plan, (void)pack;
-    record("product cudnn stream %p\n", stream_of_all);
+    (void)plan, (void)pack;
+    record("product cudnn stream %p\n", stream_of(handle));
     return 0;
 }
 
-int cudnnCreateTensorDescriptor(void **made) { *made = new_handle(); return 0; }
+int cudnnCreateTensorDescriptor(void **made) { return make_handle(made); }
 int cudnnDestroyTensorDescriptor(void *descriptor) { (void)descriptor; return 0; }
 int cudnnSetTensorNdDescriptor(void) { return 0; }
-int cudnnCreateReduceTensorDescriptor(void **made) { *made = new_handle(); return 0; }
+int cudnnCreateReduceTensorDescriptor(void **made) { return make_handle(made); }
 int cudnnDestroyReduceTensorDescriptor(void *descriptor) { (void)descriptor; return 0; }
 int cudnnSetReduceTensorDescriptor(void) { return 0; }
 static int no_scratch(void *handle, void *how, void *from, void *to, size_t *nbytes)
@@ -54,5 +51,7 @@ int cudnnGetReductionIndicesSize(void *handle, void *how, void *from, void *to, 
 { return no_scratch(handle, how, from, to, nbytes); }
 int cudnnGetReductionWorkspaceSize(void *handle, void *how, void *from, void *to, size_t *nbytes)
 { return no_scratch(handle, how, from, to, nbytes); }
-int cudnnReduceTensor(void) { record("launch cudnnReduceTensor stream %p\n", stream_of_all); return 0; }
-int cudnnSoftmaxForward(void) { record("launch cudnnSoftmax stream %p\n", stream_of_all); return 0; }
+int cudnnReduceTensor(void *handle)
+{ record("launch cudnnReduceTensor stream %p\n", stream_of(handle)); return 0; }
+int cudnnSoftmaxForward(void *handle)
+{ record("launch cudnnSoftmax stream %p\n", stream_of(handle)); return 0; }

@@ -11,7 +11,6 @@ import json
 import mmap
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ import onnxruntime  # type: ignore[import-untyped]
 
 from provider.calls import RecordedCalls, held
 from provider.hollow_graphs import HollowGraphs, write
+from wan_trt.engine.cuda.capture_gate import CaptureGate
 from wan_trt.engine.cuda.device_tensor import DeviceTensor
 from wan_trt.engine.executor import GraphSpec
 from wan_trt.engine.models import DENOISER, ModelName
@@ -39,7 +39,7 @@ RUNS = 3
 class Row:
     """A graph at one size. `kept_nbytes` stay held after a run, `peak_nbytes` are the most that a
     warm run holds, `first_peak_nbytes` the first; `io_nbytes` are its inputs and outputs. Kernels
-    and products of a warm run, and the host's seconds to enqueue it, with calls that do nothing."""
+    and products are those of a warm run."""
 
     graph: str
     size: str
@@ -50,7 +50,6 @@ class Row:
     io_nbytes: int
     kernels: int
     products: int
-    host_s: float
 
 
 def rows(graphs: HollowGraphs, sizes: tuple[VideoSize, ...]) -> Iterator[Row]:
@@ -65,7 +64,7 @@ def rows(graphs: HollowGraphs, sizes: tuple[VideoSize, ...]) -> Iterator[Row]:
                 graphs.graph(name),
                 graphs.weights(name),
                 spec,
-                SimpleNamespace(ordinal=0),  # type: ignore[arg-type]
+                SimpleNamespace(ordinal=0, gate=CaptureGate()),  # type: ignore[arg-type]
                 STREAM,
                 keep_scratch=name == DENOISER,
             )
@@ -74,23 +73,20 @@ def rows(graphs: HollowGraphs, sizes: tuple[VideoSize, ...]) -> Iterator[Row]:
             runs = []
             scratch = held([])
             for _ in range(RUNS):
-                started = time.perf_counter()
                 executor.launch(bindings, STREAM)
-                seconds, calls = time.perf_counter() - started, recorded.take()
+                calls = recorded.take()
                 scratch = held(calls, scratch.nbytes)
-                runs.append((scratch, calls, seconds))
-            warm = runs[-1]
+                runs.append(scratch)
             yield Row(
                 name,
                 f"{size.width}x{size.height}",
                 weights.nbytes,
-                runs[0][0].peak_nbytes,
-                warm[0].peak_nbytes,
-                warm[0].nbytes,
+                runs[0].peak_nbytes,
+                scratch.peak_nbytes,
+                scratch.nbytes,
                 sum(t.nbytes for t in (*bindings.inputs.values(), *bindings.outputs.values())),
-                sum(call.startswith("launch") for call in warm[1]),
-                sum(call.startswith("product") for call in warm[1]),
-                warm[2],
+                sum(call.startswith("launch") for call in calls),
+                sum(call.startswith("product") for call in calls),
             )
             executor.close()
             del bindings

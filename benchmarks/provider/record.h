@@ -16,5 +16,7 @@ __attribute__((format(printf, 1, 2))) static void record(const char *format, ...
     fclose(calls);
 }
 
-// A handle that is no other's.
-static void *new_handle(void) { static uintptr_t last = 0x1000; return (void *)(last += 16); }
+// A handle that is no other's, with the stream that was set for it.
+static inline int make_handle(void **made) { *made = calloc(1, sizeof(void *)); return !*made; }
+static inline int set_stream(void *handle, void *stream) { *(void **)handle = stream; return 0; }
+static inline void *stream_of(void *handle) { return *(void **)handle; }

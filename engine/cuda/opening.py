@@ -14,6 +14,7 @@ from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.lanes import APART, TOGETHER, Lane
 from wan_trt.engine.manifest import Manifest
 from wan_trt.engine.memory.footprint import VAE, Footprint, VideoSize, footprint, plan_scratch
+from wan_trt.engine.memory.provider_scratch import provider_scratch
 from wan_trt.engine.memory.residency import Mode, Residency, decide
 from wan_trt.engine.models import DENOISER, REQUIRED_GRAPHS
 from wan_trt.engine.ort_cuda import load_on_gpu, try_provider
@@ -105,10 +106,15 @@ def room_for_pages(residency: Residency, plans: Sequence[PlanEntry]) -> int:
 
 
 def _footprints(manifest: Manifest, plans: Sequence[PlanEntry]) -> list[Footprint]:
-    """Of each size, the largest first."""
+    """Of each size, the largest first; graphs without a plan are ONNX Runtime's."""
     frames = default_frames(manifest.model)
-    sizes = [VideoSize(height, width, frames) for height, width in _SIZES]
-    return [footprint(manifest, size, plan_scratch(manifest, size, plans)) for size in sizes]
+    planned = {plan.graph for plan in plans}
+    found = []
+    for size in (VideoSize(height, width, frames) for height, width in _SIZES):
+        others = provider_scratch(manifest, size)
+        scratch = {graph: nbytes for graph, nbytes in others.items() if graph not in planned}
+        found.append(footprint(manifest, size, scratch | plan_scratch(manifest, size, plans)))
+    return found
 
 
 def _provider_error(ordinal: int) -> ResourceError | None:

@@ -158,6 +158,16 @@ def test_a_whole_job_runs_on_its_lanes_streams(facts: dict[str, Any], bundle: st
         assert {call.split()[-1] for call in calls if " stream " in call} <= lanes
 
 
+def test_a_gpu_without_room_is_a_resource_error_and_what_is_loaded_goes_on(
+    facts: dict[str, Any],
+) -> None:
+    for name in BUNDLES:
+        ends = facts[name]["without_room"]
+        assert ends["loading"].startswith("ResourceError: out of memory loading"), ends
+        assert ends["running"].startswith("ResourceError: out of memory running denoiser"), ends
+        assert ends["again"] == "done"
+
+
 TRY = "from wan_trt.engine.ort_cuda import try_provider; try_provider(0)"
 
 
