@@ -228,9 +228,15 @@ def require_no_fallback(
 
 
 def load_on_gpu(
-    bundle: Bundle, graph: str, weight_set: str, backend: CudaBackend
+    bundle: Bundle,
+    graph: str,
+    weight_set: str,
+    backend: CudaBackend,
+    *,
+    keeps_scratch: bool = True,
 ) -> OrtCudaExecutor:
-    """The executor of a bundle's graph with one of its weight sets."""
+    """The executor of a bundle's graph with one of its weight sets; `keeps_scratch`: that of a
+    denoiser between its steps."""
     return OrtCudaExecutor(
         bundle.graph_path(graph),
         bundle.weights_folder,
@@ -238,5 +244,5 @@ def load_on_gpu(
         backend.device,
         backend.spaces[lane_of_graph(graph)].stream,
         bundle.tensor_files(graph, weight_set),
-        keep_scratch=graph == DENOISER,
+        keep_scratch=keeps_scratch and graph == DENOISER,
     )

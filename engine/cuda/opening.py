@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 
 from wan_trt.engine.bundle import Bundle
@@ -36,12 +37,14 @@ def open_cuda(bundle: Bundle, open_device: Callable[[], Device] = Device) -> Cud
             _require_executors(bundle, plans, provider_error)
             free_nbytes, _ = device.memory_info()
             residency = expected_residency(bundle.manifest, plans, free_nbytes)
+            room = room_for_pages(residency, plans)
+            lanes = lanes_that_fit(bundle.manifest, plans, free_nbytes)
             return CudaBackend(
                 device,
-                GpuGraphs(load_on_gpu).load,
-                lanes=lanes_that_fit(bundle.manifest, plans, free_nbytes),
+                GpuGraphs(partial(load_on_gpu, keeps_scratch=room.keeps_scratch)).load,
+                lanes=lanes if room.keeps_scratch else TOGETHER,
                 experts_nbytes=residency.experts_nbytes,
-                pages_nbytes=room_for_pages(residency, plans),
+                pages_nbytes=room.pages_nbytes,
                 require_served=partial(require_served, plans, provider_error),
             )
         except BaseException:
@@ -75,25 +78,33 @@ def expected_residency(
     return next((each for each in found if each.mode is not Mode.NONE), found[-1])
 
 
-def room_for_pages(residency: Residency, plans: Sequence[PlanEntry]) -> int:
-    """What the arena may hold: weights lie beside it, and so does the scratch of graphs that have
-    no plan. Each expert's is kept, the VAE's comes and goes.
+@dataclass(frozen=True)
+class Room:
+    """What the arena may hold, and whether ONNX Runtime keeps a denoiser's scratch from step to
+    step."""
+
+    pages_nbytes: int
+    keeps_scratch: bool
+
+
+def room_for_pages(residency: Residency, plans: Sequence[PlanEntry]) -> Room:
+    """Weights lie beside the arena, and so does the scratch of graphs that have no plan. The VAE's
+    comes and goes; each expert's is kept, unless a job would then have no room.
 
     Raises ResourceError where weights alone are too much."""
     nbytes, needed = residency.pages_nbytes, residency.footprint
-    planned = {plan.graph for plan in plans}
+    keeps_scratch = True
     if residency.mode is not Mode.NONE:  # else jobs are of smaller sizes than these
-        if DENOISER not in planned:
-            experts = 1 if residency.experts_nbytes else len(needed.experts)
-            nbytes -= experts * needed.denoising.scratch
-        nbytes -= max(
-            (
-                needed.vae[label].scratch
-                for label, graphs in VAE.items()
-                if not planned >= {*graphs}
-            ),
-            default=0,
+        planned = {plan.graph for plan in plans}
+        experts = 1 if residency.experts_nbytes else len(needed.experts)
+        step = 0 if DENOISER in planned else needed.denoising.scratch
+        clip = max(
+            0 if planned >= {*graphs} else needed.vae[label].scratch
+            for label, graphs in VAE.items()
         )
+        job = needed.job + max(stage.tensors for stage in needed.vae.values())
+        keeps_scratch = nbytes - experts * step - clip >= job
+        nbytes -= experts * step + clip if keeps_scratch else max(step, clip)
     if nbytes <= 0:
         kept = residency.need.total - residency.need.state - residency.need.work
         raise ResourceError(
@@ -102,7 +113,7 @@ def room_for_pages(residency: Residency, plans: Sequence[PlanEntry]) -> int:
             action="end what else runs on this GPU, use a larger one, or export with "
             "--precision fp8",
         )
-    return nbytes
+    return Room(nbytes, keeps_scratch)
 
 
 def _footprints(manifest: Manifest, plans: Sequence[PlanEntry]) -> list[Footprint]:

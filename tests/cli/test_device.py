@@ -19,6 +19,7 @@ from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.cuda import opening
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.cuda.opening import (
+    Room,
     expected_residency,
     lanes_that_fit,
     open_cuda,
@@ -27,6 +28,7 @@ from wan_trt.engine.cuda.opening import (
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.graph_run import GraphRun
 from wan_trt.engine.lanes import APART, TOGETHER, Lane
+from wan_trt.engine.manifest import Manifest
 from wan_trt.engine.memory.footprint import VAE, VideoSize, footprint, weight_nbytes
 from wan_trt.engine.memory.residency import RESERVE_NBYTES
 from wan_trt.engine.models import ModelName
@@ -40,7 +42,6 @@ needs_no_gpu = pytest.mark.skipif(
 )
 
 
-H100_NBYTES = 81_079 << 20
 VAE_GRAPHS = tuple(itertools.chain(*VAE.values()))
 
 
@@ -120,25 +121,51 @@ def test_plans_of_all_graphs_need_no_provider(
         )
 
 
-@pytest.mark.parametrize(("gigabytes", "lanes"), [(84, APART), (47, TOGETHER)])
+@pytest.mark.parametrize(("gigabytes", "lanes"), [(141, APART), (84, TOGETHER)])
 def test_two_lanes_where_both_fit(gigabytes: int, lanes: tuple[Lane, ...]) -> None:
+    """An H200 and an H100, without plans."""
     manifest = full_size_manifest(ModelName.ANIMATE, Precision.FP8)
     assert lanes_that_fit(manifest, (), gigabytes * 10**9) == lanes
+
+
+H200_NBYTES = 141 * 10**9
 
 
 def test_pages_are_what_weights_and_the_scratch_of_onnx_runtime_leave() -> None:
     """FP8, both experts at 1280x720. Plans have their scratch in pages."""
     manifest = full_size_manifest(ModelName.ANIMATE, Precision.FP8)
-    weights = [n for entry in manifest.graphs.values() for n in weight_nbytes(entry).values()]
-    text_encoder = weight_nbytes(manifest.graphs["text_encoder"])["shared"]
-    rest = H100_NBYTES - RESERVE_NBYTES - (sum(weights) - text_encoder)
-    residency = expected_residency(manifest, (), H100_NBYTES)
+    rest = H200_NBYTES - RESERVE_NBYTES - engines_nbytes(manifest)
+    residency = expected_residency(manifest, (), H200_NBYTES)
     needed = residency.footprint
     scratch = 2 * needed.denoising.scratch + needed.vae["VAE decoding"].scratch
-    assert room_for_pages(residency, ()) == rest - scratch
+    assert room_for_pages(residency, ()) == Room(rest - scratch, keeps_scratch=True)
     sizes = {"denoiser": {"rows": 45}, **{graph: {"height": 90} for graph in VAE_GRAPHS}}
     plans = [replace(plan_entry(graph, sizes[graph]), scratch_nbytes=10**9) for graph in sizes]
-    assert room_for_pages(expected_residency(manifest, plans, H100_NBYTES), plans) == rest
+    planned = expected_residency(manifest, plans, H200_NBYTES)
+    assert room_for_pages(planned, plans) == Room(rest, keeps_scratch=True)
+
+
+@pytest.mark.parametrize(("gigabytes", "height"), [(84, 720), (47, 480)])
+def test_scratch_is_given_back_between_steps_where_a_job_would_have_no_room(
+    gigabytes: int, height: int
+) -> None:
+    """FP8 without plans on an H100 and on an L40S: one expert at a time."""
+    manifest = full_size_manifest(ModelName.ANIMATE, Precision.FP8)
+    residency = expected_residency(manifest, (), gigabytes * 10**9)
+    needed = residency.footprint
+    assert needed.size.height == height
+    assert residency.experts_nbytes
+    room = room_for_pages(residency, ())
+    assert not room.keeps_scratch
+    clip = needed.vae["VAE decoding"]
+    assert room.pages_nbytes == residency.pages_nbytes - clip.scratch
+    assert room.pages_nbytes > needed.job + clip.tensors
+
+
+def engines_nbytes(manifest: Manifest) -> int:
+    """Of all engines but the text encoder's."""
+    weights = [n for entry in manifest.graphs.values() for n in weight_nbytes(entry).values()]
+    return sum(weights) - weight_nbytes(manifest.graphs["text_encoder"])["shared"]
 
 
 def test_a_gpu_that_cannot_hold_the_weights_is_refused() -> None:

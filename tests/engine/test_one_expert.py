@@ -134,14 +134,15 @@ def test_both_experts_stay_where_they_fit_or_are_the_same(make_bundle: MakeBundl
 
 
 def test_a_gpu_has_room_for_both_or_for_one() -> None:
-    """FP8 at 1280x720: both on an H100, one at a time at 832x480 on an L40S; on 24 GB for one
-    and a job of a smaller size."""
+    """FP8 at 1280x720 without plans: both on an H200, one at a time on an H100, and at 832x480 on
+    an L40S; on 24 GB for one and a job of a smaller size."""
     manifest = full_size_manifest(ModelName.ANIMATE, Precision.FP8)
 
     def room_for_experts(mebibytes: int) -> int | None:
         return expected_residency(manifest, (), mebibytes << 20).experts_nbytes
 
-    assert room_for_experts(81_079) is None
+    assert room_for_experts(134_000) is None
+    assert room_for_experts(81_079) == max(expert_nbytes(manifest).values())
     assert room_for_experts(45_500) == max(expert_nbytes(manifest).values())
     assert room_for_experts(24_000) == max(expert_nbytes(manifest).values())
 
