@@ -91,12 +91,16 @@ class _Narrowing:
         for node in self._graph.node:
             own = onnx.NodeProto()
             own.CopyFrom(node)
-            if node.op_type == "Attention" or self._is_narrow_product(node):
+            if self._is_plain_attention(node) or self._is_narrow_product(node):
                 self._narrow(own)
             else:
                 self._write(own)
         self._changes.nodes = _used(list(self._written.values()), self._outputs)
         return self._changes
+
+    def _is_plain_attention(self, node: onnx.NodeProto) -> bool:
+        """One that gives no keys and values back, which others would get in bfloat16."""
+        return node.op_type == "Attention" and len(node.output) == 1
 
     def _is_narrow_product(self, node: onnx.NodeProto) -> bool:
         """Whether an operand is stored as bfloat16 or rounded, and there is more than one row."""
@@ -113,7 +117,7 @@ class _Narrowing:
         return source if self._dtypes[source] in _NARROW else None
 
     def _narrow(self, node: onnx.NodeProto) -> None:
-        inputs = [self._narrowed(name) for name in node.input]
+        inputs = [self._narrowed(name) if name else name for name in node.input]
         del node.input[:]
         node.input.extend(inputs)
         output = node.output[0]

@@ -25,8 +25,9 @@ INSTALL = "pip install 'onnxruntime-gpu[cuda,cudnn]', or put CUDA and cuDNN 9 on
 
 
 def load_libraries() -> None:
-    """Once for all sessions. Raises ResourceError without cuDNN, of which ONNX Runtime speaks only
-    in the first run that needs it; what else is missing, `missing_library` tells."""
+    """Once for all sessions. Raises ResourceError without cuda-pathfinder, and without cuDNN, of
+    which ONNX Runtime speaks only in the first run that needs it; what else is missing,
+    `missing_library` tells."""
     # Each session on the provider would print that it does not come as a plugin.
     onnxruntime.set_default_logger_severity(_ERROR)
     _load_cuda()
@@ -63,7 +64,14 @@ def linking_fault() -> str | None:
 
 
 def _load_cuda() -> None:
-    pathfinder = importlib.import_module("cuda.pathfinder")
+    try:
+        pathfinder = importlib.import_module("cuda.pathfinder")
+    except ImportError:
+        raise ResourceError(
+            "the Python package cuda-pathfinder is not installed",
+            expected="it, to find CUDA's libraries",
+            action="pip install 'wan-trt[cuda]'",
+        ) from None
     for name in _LIBRARIES:
         try:
             pathfinder.load_nvidia_dynamic_lib(name)

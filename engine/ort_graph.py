@@ -92,7 +92,8 @@ def _tensor_types(model: onnx.ModelProto, path: Path) -> dict[str, onnx.TypeProt
 
 
 def _has_one_row(kind: onnx.TypeProto.Tensor) -> bool:
-    return math.prod(side.dim_value for side in kind.shape.dim[:-1]) == 1
+    sides = kind.shape.dim
+    return len(sides) > 1 and math.prod(side.dim_value for side in sides[:-1]) == 1
 
 
 def _use_blockwise_attention(node: onnx.NodeProto) -> bool:

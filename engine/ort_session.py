@@ -27,7 +27,15 @@ _ORT_ERRORS: tuple[type[Exception], ...] = (
     ),
 )
 _LOAD_ERRORS: tuple[type[Exception], ...] = (*_ORT_ERRORS, DecodeError, OSError)
-_OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate", "out of memory", "Cannot allocate memory")
+_OUT_OF_MEMORY = (
+    "bad_alloc",
+    "Failed to allocate",
+    "out of memory",
+    "Cannot allocate memory",
+    "ALLOC_FAILED",  # cuBLAS, and cuDNN before 9
+    "ALLOCATION_FAILED",  # cuDNN
+    "resource allocation failed",
+)
 FATAL = 4
 """Of ONNX Runtime's log: errors arrive as exceptions."""
 

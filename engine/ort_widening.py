@@ -66,11 +66,11 @@ def _widening_of(
 
 def _shaped_by(operand: str, first: onnx.NodeProto) -> list[onnx.NodeProto]:
     """Nodes that give the tensor which `first` widens its shape, once there is the operand."""
-    stem = first.input[0]
+    stored, stem = first.input[0], first.output[0]
     width, shape, matrix = f"{stem}.rows", f"{stem}.shape", f"{stem}.when_needed"
     first.input[0] = matrix
     return [
         helper.make_node("Shape", [operand], [width], name=width, start=-1),
         helper.make_node("Concat", [width, _REST], [shape], name=shape, axis=0),
-        helper.make_node("Reshape", [stem, shape], [matrix], name=matrix),
+        helper.make_node("Reshape", [stored, shape], [matrix], name=matrix),
     ]

@@ -32,7 +32,7 @@ def with_column_scales_behind(graph: StaticGraph) -> StaticGraph:
     makers = {name: node for node in model.graph.node for name in node.output}
     uses = Counter(name for node in model.graph.node for name in node.input)
     found = list(model.graph.node)
-    behind: dict[str, onnx.NodeProto] = {}  # by the product's name
+    behind: dict[str, onnx.NodeProto] = {}  # by what it scales
     for product in found:
         if product.op_type != "MatMul":
             continue
@@ -47,7 +47,7 @@ def with_column_scales_behind(graph: StaticGraph) -> StaticGraph:
         del matrix.attribute[:]
         product.output[0] = f"{result}_unscaled"
         types[product.output[0]] = types[result]
-        behind[product.name] = onnx.helper.make_node(
+        behind[product.output[0]] = onnx.helper.make_node(
             "Mul", [product.output[0], scales], [result], name=f"{product.name}.column_scales"
         )
     if not behind:
@@ -55,7 +55,7 @@ def with_column_scales_behind(graph: StaticGraph) -> StaticGraph:
     one = numpy_helper.from_array(np.array(1, np.float32), _ONE)
     model.graph.initializer.append(one)
     types[_ONE] = TensorType(one.data_type, ())
-    nodes = [n for node in found for n in (node, behind.get(node.name)) if n is not None]
+    nodes = [n for node in found for n in (node, behind.get(node.output[0])) if n is not None]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return StaticGraph(graph.name, model, types)

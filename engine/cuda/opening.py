@@ -14,7 +14,14 @@ from wan_trt.engine.cuda.served import require_served
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.lanes import APART, TOGETHER, Lane
 from wan_trt.engine.manifest import Manifest
-from wan_trt.engine.memory.footprint import VAE, Footprint, VideoSize, footprint, plan_scratch
+from wan_trt.engine.memory.footprint import (
+    VAE,
+    Footprint,
+    VideoSize,
+    footprint,
+    plan_scratch,
+    planned_graphs,
+)
 from wan_trt.engine.memory.provider_scratch import provider_scratch
 from wan_trt.engine.memory.residency import Mode, Residency, decide
 from wan_trt.engine.models import DENOISER, REQUIRED_GRAPHS
@@ -33,11 +40,12 @@ def open_cuda(bundle: Bundle, open_device: Callable[[], Device] = Device) -> Cud
         device = open_device()
         try:
             plans = plans_for(bundle, device, tensorrt_version())
-            provider_error = cache(partial(_provider_error, device.ordinal))
+            provider_error = cache(partial(_provider_error, device))
             _require_executors(bundle, plans, provider_error)
             free_nbytes, _ = device.memory_info()
             residency = expected_residency(bundle.manifest, plans, free_nbytes)
-            room = room_for_pages(residency, plans)
+            served = planned_graphs(bundle.manifest, residency.footprint.size, plans)
+            room = room_for_pages(residency, served)
             lanes = lanes_that_fit(bundle.manifest, plans, free_nbytes)
             return CudaBackend(
                 device,
@@ -87,15 +95,15 @@ class Room:
     keeps_scratch: bool
 
 
-def room_for_pages(residency: Residency, plans: Sequence[PlanEntry]) -> Room:
+def room_for_pages(residency: Residency, planned: frozenset[str]) -> Room:
     """Weights lie beside the arena, and so does the scratch of graphs that have no plan. The VAE's
-    comes and goes; each expert's is kept, unless a job would then have no room.
+    comes and goes; each expert's is kept, unless a job would then have no room. `planned` are the
+    graphs that plans run at that size.
 
-    Raises ResourceError where weights alone are too much."""
+    Raises ResourceError where nothing is left."""
     nbytes, needed = residency.pages_nbytes, residency.footprint
     keeps_scratch = True
     if residency.mode is not Mode.NONE:  # else jobs are of smaller sizes than these
-        planned = {plan.graph for plan in plans}
         experts = 1 if residency.experts_nbytes else len(needed.experts)
         step = 0 if DENOISER in planned else needed.denoising.scratch
         clip = max(
@@ -106,10 +114,10 @@ def room_for_pages(residency: Residency, plans: Sequence[PlanEntry]) -> Room:
         keeps_scratch = nbytes - experts * step - clip >= job
         nbytes -= experts * step + clip if keeps_scratch else max(step, clip)
     if nbytes <= 0:
-        kept = residency.need.total - residency.need.state - residency.need.work
+        taken = residency.free_nbytes - nbytes
         raise ResourceError(
             f"its memory has {residency.free_nbytes / 1e9:.1f} GB free",
-            expected=f"more than {kept / 1e9:.1f} GB, for the bundle's weights alone",
+            expected=f"more than {taken / 1e9:.1f} GB, for weights and ONNX Runtime's scratch",
             action="end what else runs on this GPU, use a larger one, or export with "
             "--precision fp8",
         )
@@ -119,19 +127,20 @@ def room_for_pages(residency: Residency, plans: Sequence[PlanEntry]) -> Room:
 def _footprints(manifest: Manifest, plans: Sequence[PlanEntry]) -> list[Footprint]:
     """Of each size, the largest first; graphs without a plan are ONNX Runtime's."""
     frames = default_frames(manifest.model)
-    planned = {plan.graph for plan in plans}
     found = []
     for size in (VideoSize(height, width, frames) for height, width in _SIZES):
+        planned = planned_graphs(manifest, size, plans)
         others = provider_scratch(manifest, size)
         scratch = {graph: nbytes for graph, nbytes in others.items() if graph not in planned}
         found.append(footprint(manifest, size, scratch | plan_scratch(manifest, size, plans)))
     return found
 
 
-def _provider_error(ordinal: int) -> ResourceError | None:
+def _provider_error(device: Device) -> ResourceError | None:
     """Why ONNX Runtime's provider runs nothing here."""
     try:
-        try_provider(ordinal)
+        with device.gate.loading():
+            try_provider(device.ordinal)
     except ResourceError as error:
         return error
     return None

@@ -2,8 +2,8 @@
 
 Weights are those of the manifest: every engine has a copy of its own, also of tensors that two
 engines have in common. A job's state is its layout's without guidance (stages/job_layout), the
-caches of the VAE are as the graphs declare them. Scratch is exact where plans say it, else
-estimated:
+caches of the VAE are as the graphs declare them. Scratch is what plans say or, of graphs
+that ONNX Runtime runs, what was measured; else it is estimated:
 
 * denoiser: the residual in float32, queries, keys, values and the hidden layer of the feed-forward
   network in the precision of the arithmetic, all of one block at once;
@@ -14,7 +14,7 @@ estimated:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from wan_trt.engine.executor import GraphSpec, TensorSpec, item_nbytes
@@ -131,14 +131,31 @@ def expert_nbytes(manifest: Manifest) -> dict[str, int]:
 
 def plan_scratch(manifest: Manifest, size: VideoSize, plans: Iterable[PlanEntry]) -> dict[str, int]:
     """Graph -> the most that one of `plans` for this size needs."""
+    scratch: dict[str, int] = {}
+    for plan in _serving(manifest, size, plans):
+        scratch[plan.graph] = max(plan.scratch_nbytes, scratch.get(plan.graph, 0))
+    return scratch
+
+
+def planned_graphs(
+    manifest: Manifest, size: VideoSize, plans: Iterable[PlanEntry]
+) -> frozenset[str]:
+    """The graphs that `plans` run at a size, with each of their weight sets."""
+    served = {(plan.graph, plan.weight_set) for plan in _serving(manifest, size, plans)}
+    return frozenset(
+        graph
+        for graph, entry in manifest.graphs.items()
+        if entry.weights and all((graph, weights) in served for weights in entry.weights)
+    )
+
+
+def _serving(
+    manifest: Manifest, size: VideoSize, plans: Iterable[PlanEntry]
+) -> Iterator[PlanEntry]:
     stride = manifest.geometry.space_stride
     symbols = denoiser_symbols(manifest.geometry, size)
     symbols |= {"height": size.height // stride, "width": size.width // stride}
-    scratch: dict[str, int] = {}
-    for plan in plans:
-        if plan.serves(symbols):
-            scratch[plan.graph] = max(plan.scratch_nbytes, scratch.get(plan.graph, 0))
-    return scratch
+    return (plan for plan in plans if plan.serves(symbols))
 
 
 def paged(nbytes: int) -> int:

@@ -72,20 +72,21 @@ class TensorMemory:
 
     def load_beside(self, load: Callable[[], T]) -> T:
         """What `load` gives, which takes memory that is not the arena's, such as an engine's
-        weights. That of free pages is given back to the system before; where it is not enough, all
-        that can make room does, and `load` is called once more. Nobody waits for pages meanwhile.
-        Raises what `load` does."""
+        weights. That of free pages is given back to the system before; where it is not enough, so
+        is all that can make room, and `load` is called again, as long as that gives any: others
+        may take pages meanwhile. Raises what `load` does, and what making room does."""
         self.arena.trim()
-        try:
-            return load()
-        except ResourceError:
-            with self.lock:
-                room = False
-                while self.make_room():
-                    room = True
-                if not self.arena.trim() and not room:
+        while True:
+            try:
+                return load()
+            except ResourceError:
+                with self.lock:
+                    room = False
+                    while self.make_room():
+                        room = True
+                    room = bool(self.arena.trim()) or room
+                if not room:
                     raise
-        return load()
 
     def reserve(self, kind: str, nbytes: int) -> Reservation:
         """A new range of addresses, see `Arena.reserve`; of a kind there may be several."""

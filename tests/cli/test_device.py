@@ -138,24 +138,24 @@ def test_pages_are_what_weights_and_the_scratch_of_onnx_runtime_leave() -> None:
     residency = expected_residency(manifest, (), H200_NBYTES)
     needed = residency.footprint
     scratch = 2 * needed.denoising.scratch + needed.vae["VAE decoding"].scratch
-    assert room_for_pages(residency, ()) == Room(rest - scratch, keeps_scratch=True)
+    assert room_for_pages(residency, frozenset()) == Room(rest - scratch, keeps_scratch=True)
     sizes = {"denoiser": {"rows": 45}, **{graph: {"height": 90} for graph in VAE_GRAPHS}}
     plans = [replace(plan_entry(graph, sizes[graph]), scratch_nbytes=10**9) for graph in sizes]
     planned = expected_residency(manifest, plans, H200_NBYTES)
-    assert room_for_pages(planned, plans) == Room(rest, keeps_scratch=True)
+    assert room_for_pages(planned, frozenset(sizes)) == Room(rest, keeps_scratch=True)
 
 
-@pytest.mark.parametrize(("gigabytes", "height"), [(84, 720), (47, 480)])
+@pytest.mark.parametrize(("gigabytes", "height"), [(84, 720), (49, 480)])
 def test_scratch_is_given_back_between_steps_where_a_job_would_have_no_room(
     gigabytes: int, height: int
 ) -> None:
-    """FP8 without plans on an H100 and on an L40S: one expert at a time."""
+    """FP8 without plans: one expert at a time, on an H100 at 1280x720. 48 GB are just too few."""
     manifest = full_size_manifest(ModelName.ANIMATE, Precision.FP8)
     residency = expected_residency(manifest, (), gigabytes * 10**9)
     needed = residency.footprint
     assert needed.size.height == height
     assert residency.experts_nbytes
-    room = room_for_pages(residency, ())
+    room = room_for_pages(residency, frozenset())
     assert not room.keeps_scratch
     clip = needed.vae["VAE decoding"]
     assert room.pages_nbytes == residency.pages_nbytes - clip.scratch
@@ -171,4 +171,4 @@ def engines_nbytes(manifest: Manifest) -> int:
 def test_a_gpu_that_cannot_hold_the_weights_is_refused() -> None:
     manifest = full_size_manifest(ModelName.ANIMATE, Precision.FP8)
     with pytest.raises(ResourceError, match=r"has 20\.0 GB free; expected more than 21\.\d GB"):
-        room_for_pages(expected_residency(manifest, (), 20 * 10**9), ())
+        room_for_pages(expected_residency(manifest, (), 20 * 10**9), frozenset())
