@@ -43,10 +43,10 @@ def open_cuda(bundle: Bundle, open_device: Callable[[], Device] = Device) -> Cud
             provider_error = cache(partial(_provider_error, device))
             _require_executors(bundle, plans, provider_error)
             free_nbytes, _ = device.memory_info()
-            residency = expected_residency(bundle.manifest, plans, free_nbytes)
-            served = planned_graphs(bundle.manifest, residency.footprint.size, plans)
-            room = room_for_pages(residency, served)
-            lanes = lanes_that_fit(bundle.manifest, plans, free_nbytes)
+            needs = needs_of_sizes(bundle.manifest, plans, lambda: provider_error() is None)
+            residency, planned = expected_residency(needs, free_nbytes)
+            room = room_for_pages(residency, planned)
+            lanes = lanes_that_fit(needs, free_nbytes)
             return CudaBackend(
                 device,
                 GpuGraphs(partial(load_on_gpu, keeps_scratch=room.keeps_scratch)).load,
@@ -67,23 +67,43 @@ def open_cuda(bundle: Bundle, open_device: Callable[[], Device] = Device) -> Cud
         ) from None
 
 
-def lanes_that_fit(
-    manifest: Manifest, plans: Sequence[PlanEntry], free_nbytes: int
-) -> tuple[Lane, ...]:
+@dataclass(frozen=True)
+class Need:
+    """What a job of a size needs, and which graphs have scratch in pages: those that plans run."""
+
+    footprint: Footprint
+    planned: frozenset[str]
+
+
+def needs_of_sizes(
+    manifest: Manifest, plans: Sequence[PlanEntry], has_provider: Callable[[], bool]
+) -> list[Need]:
+    """Of each size that is served, the largest first: by `plans`, which run here, or by ONNX
+    Runtime's provider where there is one. Of all, where neither serves one of them."""
+    required = frozenset(REQUIRED_GRAPHS[manifest.model])
+    frames = default_frames(manifest.model)
+    sizes = [VideoSize(height, width, frames) for height, width in _SIZES]
+    planned = {size: planned_graphs(manifest, size, plans) for size in sizes}
+    if all(planned[size] >= required for size in sizes) or not has_provider():
+        served = [size for size in sizes if planned[size] >= required] or sizes
+        every = frozenset(manifest.graphs)
+        return [Need(_footprint(manifest, size, plans, every), every) for size in served]
+    return [Need(_footprint(manifest, size, plans, planned[size]), planned[size]) for size in sizes]
+
+
+def lanes_that_fit(needs: Sequence[Need], free_nbytes: int) -> tuple[Lane, ...]:
     """Two, where two jobs and the work of VAE and denoiser fit beside each other at the
     largest size. Else one: each lane keeps scratch of its own, which would take memory from jobs
     that fit alone."""
-    residency = decide(_footprints(manifest, plans)[0], free_nbytes, jobs=2)
+    residency = decide(needs[0].footprint, free_nbytes, jobs=2)
     return APART if residency.concurrent else TOGETHER
 
 
-def expected_residency(
-    manifest: Manifest, plans: Sequence[PlanEntry], free_nbytes: int
-) -> Residency:
-    """For a job of the largest size that runs at all; where none does, of the smallest. `plans` are
-    those that run here."""
-    found = [decide(needed, free_nbytes) for needed in _footprints(manifest, plans)]
-    return next((each for each in found if each.mode is not Mode.NONE), found[-1])
+def expected_residency(needs: Sequence[Need], free_nbytes: int) -> tuple[Residency, frozenset[str]]:
+    """For a job of the largest size that runs at all; where none does, of the smallest. And the
+    graphs that plans run there."""
+    found = [(decide(need.footprint, free_nbytes), need.planned) for need in needs]
+    return next((each for each in found if each[0].mode is not Mode.NONE), found[-1])
 
 
 @dataclass(frozen=True)
@@ -101,8 +121,7 @@ def room_for_pages(residency: Residency, planned: frozenset[str]) -> Room:
     graphs that plans run at that size.
 
     Raises ResourceError where nothing is left."""
-    nbytes, needed = residency.pages_nbytes, residency.footprint
-    keeps_scratch = True
+    needed, keeps_scratch, scratch = residency.footprint, True, 0
     if residency.mode is not Mode.NONE:  # else jobs are of smaller sizes than these
         experts = 1 if residency.experts_nbytes else len(needed.experts)
         step = 0 if DENOISER in planned else needed.denoising.scratch
@@ -111,29 +130,27 @@ def room_for_pages(residency: Residency, planned: frozenset[str]) -> Room:
             for label, graphs in VAE.items()
         )
         job = needed.job + max(stage.tensors for stage in needed.vae.values())
-        keeps_scratch = nbytes - experts * step - clip >= job
-        nbytes -= experts * step + clip if keeps_scratch else max(step, clip)
+        keeps_scratch = residency.pages_nbytes - experts * step - clip >= job
+        scratch = experts * step + clip if keeps_scratch else max(step, clip)
+    nbytes = residency.pages_nbytes - scratch
     if nbytes <= 0:
-        taken = residency.free_nbytes - nbytes
+        engines = residency.need.total - residency.need.state - residency.need.work
         raise ResourceError(
             f"its memory has {residency.free_nbytes / 1e9:.1f} GB free",
-            expected=f"more than {taken / 1e9:.1f} GB, for weights and ONNX Runtime's scratch",
+            expected=f"more than {(engines + scratch) / 1e9:.1f} GB, for weights and scratch",
             action="end what else runs on this GPU, use a larger one, or export with "
             "--precision fp8",
         )
     return Room(nbytes, keeps_scratch)
 
 
-def _footprints(manifest: Manifest, plans: Sequence[PlanEntry]) -> list[Footprint]:
-    """Of each size, the largest first; graphs without a plan are ONNX Runtime's."""
-    frames = default_frames(manifest.model)
-    found = []
-    for size in (VideoSize(height, width, frames) for height, width in _SIZES):
-        planned = planned_graphs(manifest, size, plans)
-        others = provider_scratch(manifest, size)
-        scratch = {graph: nbytes for graph, nbytes in others.items() if graph not in planned}
-        found.append(footprint(manifest, size, scratch | plan_scratch(manifest, size, plans)))
-    return found
+def _footprint(
+    manifest: Manifest, size: VideoSize, plans: Sequence[PlanEntry], planned: frozenset[str]
+) -> Footprint:
+    """Graphs that are not `planned` are ONNX Runtime's."""
+    others = provider_scratch(manifest, size)
+    scratch = {graph: nbytes for graph, nbytes in others.items() if graph not in planned}
+    return footprint(manifest, size, plan_scratch(manifest, size, plans) | scratch)
 
 
 def _provider_error(device: Device) -> ResourceError | None:

@@ -19,9 +19,11 @@ from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.cuda import opening
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.cuda.opening import (
+    Need,
     Room,
     expected_residency,
     lanes_that_fit,
+    needs_of_sizes,
     open_cuda,
     room_for_pages,
 )
@@ -125,7 +127,7 @@ def test_plans_of_all_graphs_need_no_provider(
 def test_two_lanes_where_both_fit(gigabytes: int, lanes: tuple[Lane, ...]) -> None:
     """An H200 and an H100, without plans."""
     manifest = full_size_manifest(ModelName.ANIMATE, Precision.FP8)
-    assert lanes_that_fit(manifest, (), gigabytes * 10**9) == lanes
+    assert lanes_that_fit(without_plans(manifest), gigabytes * 10**9) == lanes
 
 
 H200_NBYTES = 141 * 10**9
@@ -135,14 +137,14 @@ def test_pages_are_what_weights_and_the_scratch_of_onnx_runtime_leave() -> None:
     """FP8, both experts at 1280x720. Plans have their scratch in pages."""
     manifest = full_size_manifest(ModelName.ANIMATE, Precision.FP8)
     rest = H200_NBYTES - RESERVE_NBYTES - engines_nbytes(manifest)
-    residency = expected_residency(manifest, (), H200_NBYTES)
+    residency, planned = expected_residency(without_plans(manifest), H200_NBYTES)
     needed = residency.footprint
     scratch = 2 * needed.denoising.scratch + needed.vae["VAE decoding"].scratch
-    assert room_for_pages(residency, frozenset()) == Room(rest - scratch, keeps_scratch=True)
+    assert room_for_pages(residency, planned) == Room(rest - scratch, keeps_scratch=True)
     sizes = {"denoiser": {"rows": 45}, **{graph: {"height": 90} for graph in VAE_GRAPHS}}
     plans = [replace(plan_entry(graph, sizes[graph]), scratch_nbytes=10**9) for graph in sizes]
-    planned = expected_residency(manifest, plans, H200_NBYTES)
-    assert room_for_pages(planned, frozenset(sizes)) == Room(rest, keeps_scratch=True)
+    needs = needs_of_sizes(manifest, plans, lambda: False)
+    assert room_for_pages(*expected_residency(needs, H200_NBYTES)) == Room(rest, keeps_scratch=True)
 
 
 @pytest.mark.parametrize(("gigabytes", "height"), [(84, 720), (49, 480)])
@@ -151,15 +153,20 @@ def test_scratch_is_given_back_between_steps_where_a_job_would_have_no_room(
 ) -> None:
     """FP8 without plans: one expert at a time, on an H100 at 1280x720. 48 GB are just too few."""
     manifest = full_size_manifest(ModelName.ANIMATE, Precision.FP8)
-    residency = expected_residency(manifest, (), gigabytes * 10**9)
+    residency, planned = expected_residency(without_plans(manifest), gigabytes * 10**9)
     needed = residency.footprint
     assert needed.size.height == height
     assert residency.experts_nbytes
-    room = room_for_pages(residency, frozenset())
+    room = room_for_pages(residency, planned)
     assert not room.keeps_scratch
     clip = needed.vae["VAE decoding"]
     assert room.pages_nbytes == residency.pages_nbytes - clip.scratch
     assert room.pages_nbytes > needed.job + clip.tensors
+
+
+def without_plans(manifest: Manifest) -> list[Need]:
+    """By ONNX Runtime's provider."""
+    return needs_of_sizes(manifest, (), lambda: True)
 
 
 def engines_nbytes(manifest: Manifest) -> int:
@@ -171,4 +178,4 @@ def engines_nbytes(manifest: Manifest) -> int:
 def test_a_gpu_that_cannot_hold_the_weights_is_refused() -> None:
     manifest = full_size_manifest(ModelName.ANIMATE, Precision.FP8)
     with pytest.raises(ResourceError, match=r"has 20\.0 GB free; expected more than 21\.\d GB"):
-        room_for_pages(expected_residency(manifest, (), 20 * 10**9), frozenset())
+        room_for_pages(*expected_residency(without_plans(manifest), 20 * 10**9))

@@ -14,7 +14,7 @@ from toy_jobs import MakeBundle, MakeRequest, Sink, run_to_end
 
 from wan_trt.engine import Bundle, Engine, Sampling
 from wan_trt.engine.backend import Backend
-from wan_trt.engine.cuda.opening import expected_residency
+from wan_trt.engine.cuda.opening import expected_residency, needs_of_sizes
 from wan_trt.engine.dispatch import SchedulingOptions
 from wan_trt.engine.errors import ResourceError
 from wan_trt.engine.executor import Executor
@@ -137,9 +137,10 @@ def test_a_gpu_has_room_for_both_or_for_one() -> None:
     """FP8 at 1280x720 without plans: both on an H200, one at a time on an H100, and at 832x480 on
     an L40S; on 24 GB for one and a job of a smaller size."""
     manifest = full_size_manifest(ModelName.ANIMATE, Precision.FP8)
+    needs = needs_of_sizes(manifest, (), lambda: True)
 
     def room_for_experts(mebibytes: int) -> int | None:
-        return expected_residency(manifest, (), mebibytes << 20).experts_nbytes
+        return expected_residency(needs, mebibytes << 20)[0].experts_nbytes
 
     assert room_for_experts(134_000) is None
     assert room_for_experts(81_079) == max(expert_nbytes(manifest).values())
