@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 
 from wan_trt.engine.bundle import Bundle
 from wan_trt.engine.errors import BundleError
@@ -30,15 +32,20 @@ class Executors:
         self._load = load
         self._loaded: dict[tuple[str, str], Executor] = {}
         self._lane = Lane.EVERY
-        self.loading_s = 0.0
-        """Seconds spent on loading so far: no part of what a unit of work costs."""
+        self._seconds: defaultdict[str, float] = defaultdict(float)  # of loading, by graph
 
     def of(self, lane: Lane) -> Executors:
         """The same, as one lane's stages see it: `get` refuses the graphs of the other, and
         `loading_s` is the lane's own."""
         part = copy.copy(self)
-        part._lane, part.loading_s = lane, 0.0
+        part._lane = lane
         return part
+
+    @property
+    def loading_s(self) -> float:
+        """Seconds spent on loading so far: no part of what a unit of work costs."""
+        graphs = list(self._seconds)  # the other lane may add its own
+        return sum(self._seconds[g] for g in graphs if lane_of_graph(g) in self._lane.parts)
 
     def get(self, graph: str, expert: ExpertName | None = None) -> Executor:
         """The executor of `graph` for `expert` (None for graphs that all share), loaded now if
@@ -51,9 +58,15 @@ class Executors:
         key = graph, self._bundle.weight_set(graph, expert)
         if key not in self._loaded:
             started = time.perf_counter()
-            self._loaded[key] = self._load(self._bundle, *key)
-            self.loading_s += time.perf_counter() - started
+            executor = self._load(self._bundle, *key)
+            self._count(graph, time.perf_counter() - started)
+            if isinstance(executor, PlannedExecutor):
+                executor.count_seconds = partial(self._count, graph)
+            self._loaded[key] = executor
         return self._loaded[key]
+
+    def _count(self, graph: str, seconds: float) -> None:
+        self._seconds[graph] += seconds
 
     def load_all(self, one_expert: bool) -> None:
         """Load every graph with each of its weights, a plan too where there is one: of several,

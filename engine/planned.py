@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class PlannedExecutor:
         self._on_close = on_close
         self._loading = loading
         self._loaded: dict[bool, Executor] = {}
+        self.count_seconds: Callable[[float], None] = lambda _seconds: None
+        """Told of the seconds that a `bind` took: plans are loaded there, and contexts made."""
 
     def load(self) -> None:
         """Load the plan of the largest size now, where the first `bind` would. Raises BundleError
@@ -62,11 +65,15 @@ class PlannedExecutor:
     ) -> PlannedBindings:
         """See `Executor.bind`."""
         planned = self._serves(sizes)
-        with self._loading():
-            if planned not in self._loaded:
-                self._loaded[planned] = self._load[planned]()
-            executor = self._loaded[planned]
-            return PlannedBindings(executor.bind(sizes, tensors), executor)
+        started = time.perf_counter()
+        try:
+            with self._loading():
+                if planned not in self._loaded:
+                    self._loaded[planned] = self._load[planned]()
+                executor = self._loaded[planned]
+                return PlannedBindings(executor.bind(sizes, tensors), executor)
+        finally:
+            self.count_seconds(time.perf_counter() - started)
 
     def launch(self, bindings: Bindings, stream: int | None = None) -> None:
         """See `Executor.launch`."""
