@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,8 +22,6 @@ from provider import silent_libraries
 
 from wan_trt.engine.models import ModelName
 
-ROOT = Path(__file__).resolve().parent.parent
-PROVIDER = ROOT / "build" / "onnxruntime-gpu"
 SIZES = ("832x480x77", "1280x720x77")
 COPIED_NBYTES = 1 << 16
 GB = 1e9
@@ -32,22 +29,14 @@ GB = 1e9
 
 def measure(model: str, precision: str, width: str, sizes: tuple[str, ...]) -> dict[str, Any]:
     """Of one model at one precision. Raises CalledProcessError with what went wrong printed."""
-    capi = PROVIDER / "onnxruntime" / "capi"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        silent_libraries.build(capi / "libonnxruntime_providers_cuda.so", folder)
+        silent_libraries.build(folder)
         arguments = (model, precision, width, *sizes)
-        paths = (PROVIDER, ROOT / "tests" / ".path", ROOT / "benchmarks")
+        limits = {"CUDA_COPIES_AT_MOST": str(COPIED_NBYTES), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             [sys.executable, "-W", "ignore", *("-m", "provider.measure"), *arguments],
-            env=os.environ
-            | {
-                "CUDA_CALLS": str(folder / "calls"),
-                "CUDA_COPIES_AT_MOST": str(COPIED_NBYTES),
-                "LD_LIBRARY_PATH": name,
-                "PYTHONPATH": os.pathsep.join(map(str, paths)),
-                "OMP_NUM_THREADS": "1",
-            },
+            env=silent_libraries.environment(folder, **limits),
             stdout=subprocess.PIPE,
             check=True,
         )

@@ -165,13 +165,13 @@ def _run_options(ordinal: int, keep_scratch: bool) -> onnxruntime.RunOptions:
 def try_provider(ordinal: int) -> None:
     """Raises ResourceError where this ONNX Runtime runs nothing on that GPU, and says why."""
     _require_provider()
-    identity = onnx.parser.parse_model(
+    smallest = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["": 23]> g (float x) => (float y) { y = Neg (x) }'
     )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL
     session = onnxruntime.InferenceSession(
-        identity.SerializeToString(),
+        smallest.SerializeToString(),
         options,
         providers=[(CUDA, {"device_id": str(ordinal)})],
         enable_fallback=0,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.util
+from functools import cache
 from pathlib import Path
 
 import onnxruntime  # type: ignore[import-untyped]
@@ -24,6 +25,7 @@ INSTALL = "pip install 'onnxruntime-gpu[cuda,cudnn]', or put CUDA and cuDNN 9 on
 """What to do where one is missing."""
 
 
+@cache
 def load_libraries() -> None:
     """Once for all sessions. Raises ResourceError without cuda-pathfinder, and without cuDNN, of
     which ONNX Runtime speaks only in the first run that needs it; what else is missing,

@@ -46,9 +46,8 @@ def widen_when_needed(model: onnx.ModelProto) -> None:
         if node.output[0] not in moved
         for each in (*late.get(node.output[0], ()), node)
     ]
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
-    graph.node.extend(copies)
+    graph.node.extend(nodes)
 
 
 def _widening_of(

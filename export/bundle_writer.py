@@ -34,22 +34,20 @@ from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.expert_stack import ExpertStack, reports, stack_loras
-from wan_trt.export.graph import trace
 from wan_trt.export.graphs import BundlePlan
 from wan_trt.export.lora.fold import FoldedTensors
 from wan_trt.export.modeling.module import ExportModule
 from wan_trt.export.options import ExportOptions
 from wan_trt.export.outline import boundary_of, outline
-from wan_trt.export.parameters import refer
 from wan_trt.export.precision import Precision, stored_dtypes
 from wan_trt.export.previous import PreviousBundle
 from wan_trt.export.progress import OnProgress, Progress, Stage
 from wan_trt.export.prompts import PROMPTS, encode_prompts
-from wan_trt.export.quantize import nodes
 from wan_trt.export.quantize.choice import Choice, choose
 from wan_trt.export.quantize.evidence import SENSITIVITY
 from wan_trt.export.quantize.rounding import NOTHING, Rounding
 from wan_trt.export.source_files import describe, require_unchanged
+from wan_trt.export.stored_graph import stored_graph
 from wan_trt.export.tensor_plan import TensorPlan, WeightSource, plan_tensors
 from wan_trt.export.tensor_store import TensorStore
 from wan_trt.export.tool import tool
@@ -161,7 +159,7 @@ def _plan_tensors(
     fp8: Choice | None,
 ) -> tuple[dict[str, ExportModule], list[TensorPlan]]:
     """All graphs' modules by name, and the tensors that they need."""
-    modules = {graph.name: graph.module for graph in contents.shared} | dict(contents.expert)
+    modules = contents.modules
     plans: list[TensorPlan] = []
     for graph in contents.shared:
         source = WeightSource(checkpoint.part(graph.source), FoldedTensors(graph.source))
@@ -208,10 +206,7 @@ def _write_graph(
     file = stage / "graphs" / f"{name}.onnx"
     file.parent.mkdir(exist_ok=True)
     if not _write_as_before(stage, file, name, dtypes, reuse):
-        model = trace(module)
-        nodes.insert(model, rounded)
-        refer(model, dtypes)
-        onnx_ir.save(model, file)
+        onnx_ir.save(stored_graph(module, dtypes, rounded), file)
 
 
 def _write_as_before(

@@ -46,6 +46,11 @@ class BundlePlan:
     expert: Mapping[str, ExportModule]
 
     @property
+    def modules(self) -> dict[str, ExportModule]:
+        """Of all graphs, by name."""
+        return {graph.name: graph.module for graph in self.shared} | dict(self.expert)
+
+    @property
     def expert_tensors(self) -> frozenset[str]:
         """What an expert's graphs read of its DiT. The motion encoder is not among it: it is of
         the DiT, but runs once for both experts."""

@@ -20,7 +20,7 @@ def boundary_of(options: ExportOptions, checkpoint: Checkpoint) -> float:
 
 def outline(checkpoint: Checkpoint, contents: BundlePlan, options: ExportOptions) -> Manifest:
     """A manifest without files, weights and sources."""
-    modules = {graph.name: graph.module for graph in contents.shared} | dict(contents.expert)
+    modules = contents.modules
     return Manifest(
         schema=SCHEMA,
         model=checkpoint.model,

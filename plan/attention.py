@@ -39,17 +39,14 @@ def has_fused_kernel(node: onnx.NodeProto, types: Mapping[str, TensorType]) -> b
 
 def with_scaled_queries(graph: StaticGraph) -> StaticGraph:
     """`graph` with a Mul before each Attention, of which scale and precision are then standard."""
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
-    types = dict(graph.types)
-    found = list(model.graph.node)
-    del model.graph.node[:]
-    for node in found:
+
+    def write(new: onnx.GraphProto, types: dict[str, TensorType], node: onnx.NodeProto) -> None:
         if node.op_type == "Attention":
-            _Writer(model.graph, types, node.name).write_scaled(node)
+            _Writer(new, types, node.name).write_scaled(node)
         else:
-            model.graph.node.append(node)
-    return StaticGraph(graph.name, model, types)
+            new.node.append(node)
+
+    return graph.rewritten(write)
 
 
 def allow_decomposition(model: onnx.ModelProto, types: Mapping[str, TensorType]) -> None:
@@ -68,18 +65,14 @@ def allow_decomposition(model: onnx.ModelProto, types: Mapping[str, TensorType])
 
 def write_out(graph: StaticGraph, nodes: frozenset[str]) -> StaticGraph:
     """`graph` with these of its Attention nodes, by name, as products and softmax."""
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
-    types = dict(graph.types)
-    found = list(model.graph.node)
-    del model.graph.node[:]
-    for node in found:
+
+    def write(new: onnx.GraphProto, types: dict[str, TensorType], node: onnx.NodeProto) -> None:
         if node.name in nodes:
-            writer = _Writer(model.graph, types, node.name)
-            writer.write(node)
+            _Writer(new, types, node.name).write(node)
         else:
-            model.graph.node.append(node)
-    return StaticGraph(graph.name, model, types)
+            new.node.append(node)
+
+    return graph.rewritten(write)
 
 
 class _Writer:

@@ -21,37 +21,32 @@ def write_out_resizes(graph: StaticGraph) -> StaticGraph:
     """`graph` with every cubic Resize over its last two axes as products."""
     if not any(_is_plain_cubic(node) for node in graph.model.graph.node):
         return graph
-    model = onnx.ModelProto()
-    model.CopyFrom(graph.model)
-    types = dict(graph.types)
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    for node in nodes:
-        if not _is_plain_cubic(node):
-            model.graph.node.append(node)
-            continue
-        source, result = node.input[0], node.output[0]
-        *outer, height, width = types[source].shape
-        *_, new_height, new_width = types[result].shape
-        coefficient = attribute_values(node).get("cubic_coeff_a", -0.75)
-        rows, columns = f"{node.name}.rows", f"{node.name}.columns"
-        for name, matrix in (
-            (rows, cubic_matrix(height, new_height, coefficient)),
-            (columns, cubic_matrix(width, new_width, coefficient).T),
-        ):
-            model.graph.initializer.append(
-                numpy_helper.from_array(np.ascontiguousarray(matrix), name)
-            )
-            types[name] = TensorType(onnx.TensorProto.FLOAT, matrix.shape)
-        narrowed = f"{node.name}.narrowed"
-        types[narrowed] = TensorType(onnx.TensorProto.FLOAT, (*outer, height, new_width))
-        model.graph.node.extend(
-            [
-                onnx.helper.make_node("MatMul", [source, columns], [narrowed], name=narrowed),
-                onnx.helper.make_node("MatMul", [rows, narrowed], [result], name=node.name),
-            ]
-        )
-    return StaticGraph(graph.name, model, types)
+    return graph.rewritten(_write)
+
+
+def _write(new: onnx.GraphProto, types: dict[str, TensorType], node: onnx.NodeProto) -> None:
+    if not _is_plain_cubic(node):
+        new.node.append(node)
+        return
+    source, result = node.input[0], node.output[0]
+    *outer, height, width = types[source].shape
+    *_, new_height, new_width = types[result].shape
+    coefficient = attribute_values(node).get("cubic_coeff_a", -0.75)
+    rows, columns = f"{node.name}.rows", f"{node.name}.columns"
+    for name, matrix in (
+        (rows, cubic_matrix(height, new_height, coefficient)),
+        (columns, cubic_matrix(width, new_width, coefficient).T),
+    ):
+        new.initializer.append(numpy_helper.from_array(np.ascontiguousarray(matrix), name))
+        types[name] = TensorType(onnx.TensorProto.FLOAT, matrix.shape)
+    narrowed = f"{node.name}.narrowed"
+    types[narrowed] = TensorType(onnx.TensorProto.FLOAT, (*outer, height, new_width))
+    new.node.extend(
+        [
+            onnx.helper.make_node("MatMul", [source, columns], [narrowed], name=narrowed),
+            onnx.helper.make_node("MatMul", [rows, narrowed], [result], name=node.name),
+        ]
+    )
 
 
 def cubic_matrix(count: int, new_count: int, coefficient: float) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ FP8 attention only there. With numbers every tensor's type is known here, before
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,10 @@ class TensorType:
         return self.count * _BITS[self.dtype] // 8
 
 
+WriteNode = Callable[[onnx.GraphProto, dict[str, TensorType], onnx.NodeProto], None]
+"""(new graph, types of its tensors, a node): adds to both what takes the node's place."""
+
+
 @dataclass(frozen=True)
 class StaticGraph:
     """`model`: the graph without weights. `types` has every tensor's, at the largest sizes where
@@ -64,6 +68,16 @@ class StaticGraph:
     name: str
     model: onnx.ModelProto
     types: Mapping[str, TensorType]
+
+    def rewritten(self, write: WriteNode) -> StaticGraph:
+        """A copy whose nodes are those that `write` adds for each node of this one, in order."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        types, nodes = dict(self.types), list(model.graph.node)
+        del model.graph.node[:]
+        for node in nodes:
+            write(model.graph, types, node)
+        return StaticGraph(self.name, model, types)
 
     @property
     def opset(self) -> int:

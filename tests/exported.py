@@ -12,13 +12,11 @@ import torch
 from wan_trt.engine.executor import run
 from wan_trt.engine.manifest import SHARED
 from wan_trt.engine.ort import OrtExecutor
-from wan_trt.export.graph import trace
 from wan_trt.export.lora.fold import FoldedTensors
 from wan_trt.export.modeling.module import ExportModule
-from wan_trt.export.parameters import refer
 from wan_trt.export.precision import Precision, stored_dtypes
-from wan_trt.export.quantize import nodes
 from wan_trt.export.quantize.rounding import NOTHING, Rounding
+from wan_trt.export.stored_graph import stored_graph
 from wan_trt.export.tensor_plan import WeightSource, plan_tensors
 from wan_trt.export.tensor_store import TensorStore
 from wan_trt.export.tensors import TensorSource
@@ -51,9 +49,7 @@ def export_module(
 ) -> OrtExecutor:
     """The module as an executor, by the path that the bundle takes; `ranges` of what is
     rounded in it."""
-    model = trace(module)
-    nodes.insert(model, rounded)
-    refer(model, stored_dtypes(module, precision, rounded))
+    model = stored_graph(module, stored_dtypes(module, precision, rounded), rounded)
     onnx_ir.save(model, folder / "module.onnx")
     sources = {SHARED: WeightSource("part", FoldedTensors(source), ranges or {})}
     plans = plan_tensors("module", module, sources, precision, rounded)

@@ -5,20 +5,16 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 
 from scale.graph_stage import shapes_only
-from wan_trt.engine.manifest import (
-    SCHEMA,
-    SHARED,
-    GraphEntry,
-    Manifest,
-    Provenance,
-    StoredTensor,
-)
+from wan_trt.engine.manifest import SHARED, Manifest, StoredTensor
 from wan_trt.engine.models import ModelName
 from wan_trt.export import graphs
 from wan_trt.export.checkpoint import Checkpoint
 from wan_trt.export.lora.fold import FoldedTensors
+from wan_trt.export.options import ExportOptions
+from wan_trt.export.outline import outline
 from wan_trt.export.precision import Precision
 from wan_trt.export.quantize.policy import Policy, candidates
 from wan_trt.export.quantize.rounding import NOTHING, Rounding
@@ -50,21 +46,12 @@ def full_size_manifest(
     for name, module in contents.expert.items():
         chosen = rounded.get(name, NOTHING) if precision is Precision.FP8 else NOTHING
         plans += plan_tensors(name, module, experts, precision, chosen)
-    modules = {graph.name: graph.module for graph in contents.shared} | dict(contents.expert)
-    return Manifest(
-        schema=SCHEMA,
-        model=model,
-        precision=precision.value,
-        boundary=0.9,
-        geometry=contents.geometry,
-        graphs={
-            name: GraphEntry(module.spec.inputs, module.spec.outputs, _weights(plans, name))
-            for name, module in modules.items()
-        },
-        files={},
-        prompts={},
-        provenance=Provenance("none", {}),
-    )
+    manifest = outline(checkpoint, contents, ExportOptions())
+    entries = {
+        name: replace(entry, weights=_weights(plans, name))
+        for name, entry in manifest.graphs.items()
+    }
+    return replace(manifest, precision=precision.value, graphs=entries)
 
 
 @functools.cache

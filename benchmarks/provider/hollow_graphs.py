@@ -3,22 +3,22 @@ nothing, so that 17 GB of them take no room."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir
 
 from scale.graph_stage import shapes_only
-from wan_trt.engine.manifest import SCHEMA, SHARED, GraphEntry, Manifest, Provenance
+from wan_trt.engine.manifest import SHARED, Manifest
 from wan_trt.engine.models import ModelName
 from wan_trt.export import graphs
-from wan_trt.export.graph import trace
 from wan_trt.export.modeling.module import ExportModule
-from wan_trt.export.parameters import refer
+from wan_trt.export.options import ExportOptions
+from wan_trt.export.outline import outline
 from wan_trt.export.precision import Precision, stored_dtypes
-from wan_trt.export.quantize import nodes
 from wan_trt.export.quantize.policy import Policy, candidates
 from wan_trt.export.quantize.rounding import NOTHING, Rounding
+from wan_trt.export.stored_graph import stored_graph
 from wan_trt.export.synthetic.sizes import CheckpointSizes
 
 
@@ -42,33 +42,19 @@ def write(
 ) -> HollowGraphs:
     checkpoint, _ = shapes_only(model, sizes)
     contents = graphs.plan(checkpoint)
-    found, layers = candidates(contents.expert), contents.geometry.layers
-    rounded = Policy.read("wide").apply(found, layers).rounded
-    modules = {graph.name: graph.module for graph in contents.shared} | dict(contents.expert)
-    for name, module in modules.items():
+    choices, layers = candidates(contents.expert), contents.geometry.layers
+    rounded = Policy.read("wide").apply(choices, layers).rounded
+    for name, module in contents.modules.items():
         chosen = rounded.get(name, NOTHING) if precision is Precision.FP8 else NOTHING
         _write(module, precision, chosen, folder / f"{name}.onnx")
-    manifest = Manifest(
-        schema=SCHEMA,
-        model=model,
-        precision=precision.value,
-        boundary=0.9,
-        geometry=contents.geometry,
-        graphs={
-            name: GraphEntry(module.spec.inputs, module.spec.outputs, {SHARED: {}})
-            for name, module in modules.items()
-        },
-        files={},
-        prompts={},
-        provenance=Provenance("none", {}),
-    )
+    found = outline(checkpoint, contents, ExportOptions())
+    entries = {name: replace(entry, weights={SHARED: {}}) for name, entry in found.graphs.items()}
+    manifest = replace(found, precision=precision.value, graphs=entries)
     return HollowGraphs(folder, manifest)
 
 
 def _write(module: ExportModule, precision: Precision, rounded: Rounding, path: Path) -> None:
-    model = trace(module)
-    nodes.insert(model, rounded)
-    refer(model, stored_dtypes(module, precision, rounded))
+    model = stored_graph(module, stored_dtypes(module, precision, rounded), rounded)
     onnx_ir.save(model, path)
     weights = path.with_suffix("")
     weights.mkdir()

@@ -4,28 +4,49 @@ CUDA provider of onnxruntime-gpu runs on a machine without a GPU, all but its ke
 from __future__ import annotations
 
 import mmap
+import os
 import re
 import subprocess
 from collections import defaultdict
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
+ROOT = SOURCES.parents[1]
+PROVIDER = ROOT / "build" / "onnxruntime-gpu"
+"""Where `make test` puts onnxruntime-gpu."""
 _LINKED = {"libcudart": "cudart.c", "libcublas": "cublas.c", "libcublasLt": "cublasLt.c"}
 _UNVERSIONED = {"libcuda.so.1": {"cuTensorMapEncodeTiled"}, "libcurand.so.10": {"curandCreate"}}
 _OPTIONS = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
 
 
-def build(provider: Path, folder: Path) -> None:
-    """Make the libraries that `provider`, libonnxruntime_providers_cuda.so, takes functions from.
+def is_installed() -> bool:
+    return (PROVIDER / "onnxruntime").is_dir()
+
+
+def build(folder: Path) -> None:
+    """Make the libraries that onnxruntime-gpu's provider takes functions from.
 
     A function that the sources do not have returns 0, which is success.
     """
+    provider = PROVIDER / "onnxruntime" / "capi" / "libonnxruntime_providers_cuda.so"
     for library, names in _linked(provider).items():
         source = _LINKED.get(library.split(".so")[0])
         _compile(source, names, folder / library, f"{library} {{ global: *; }};")
     _compile("cudnn.c", _looked_up(provider), folder / "libcudnn.so.9")
     for library, names in _UNVERSIONED.items():
         _compile(None, names, folder / library)
+
+
+def environment(libraries: Path, **more: str) -> dict[str, str]:
+    """Of a Python process with onnxruntime-gpu in the place of onnxruntime, over the `libraries`
+    that `build` made, and with all modules of tests and benchmarks."""
+    paths = (PROVIDER, ROOT / "tests" / ".path", ROOT / "tests", ROOT / "benchmarks")
+    own = {
+        "CUDA_CALLS": str(libraries / "calls"),
+        "LD_LIBRARY_PATH": str(libraries),
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+    }
+    return {**os.environ, **own, **more}
 
 
 def _linked(provider: Path) -> dict[str, set[str]]:

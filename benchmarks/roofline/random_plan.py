@@ -21,12 +21,10 @@ from wan_trt.engine.executor import GraphSpec
 from wan_trt.engine.models import DENOISER, ModelName
 from wan_trt.engine.plan_entry import SymbolRange
 from wan_trt.export import graphs
-from wan_trt.export.graph import trace
-from wan_trt.export.parameters import refer
 from wan_trt.export.precision import Precision, stored_dtypes
-from wan_trt.export.quantize import nodes
 from wan_trt.export.quantize.policy import Policy, candidates
 from wan_trt.export.quantize.rounding import NOTHING, Rounding
+from wan_trt.export.stored_graph import stored_graph
 from wan_trt.export.synthetic.sizes import CheckpointSizes
 from wan_trt.plan.jobs import BuildOptions, EngineJob
 from wan_trt.plan.network_graph import graph_for_tensorrt, parser_input
@@ -59,9 +57,7 @@ class RandomDenoiser:
         module, rounding = contents.expert[DENOISER], NOTHING
         if precision is Precision.FP8:
             rounding = _wide(contents)
-        traced = trace(module)
-        nodes.insert(traced, rounding)
-        refer(traced, stored_dtypes(module, precision, rounding))
+        traced = stored_graph(module, stored_dtypes(module, precision, rounding), rounding)
         file = folder / f"{DENOISER}-{precision.value}.onnx"
         onnx_ir.save(traced, file)
         return RandomDenoiser(file, module.spec)

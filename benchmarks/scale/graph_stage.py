@@ -18,10 +18,9 @@ from wan_trt.engine.models import ModelName
 from wan_trt.engine.request import ExpertName
 from wan_trt.export import graphs
 from wan_trt.export.checkpoint import Checkpoint, Dit
-from wan_trt.export.graph import trace
 from wan_trt.export.modeling.module import ExportModule
-from wan_trt.export.parameters import refer
 from wan_trt.export.precision import Precision, stored_dtypes
+from wan_trt.export.stored_graph import stored_graph
 from wan_trt.export.synthetic.checkpoint import config, image_to_video_config
 from wan_trt.export.synthetic.dit_shapes import dit_shapes, image_to_video_shapes
 from wan_trt.export.synthetic.encoder_shapes import clip_file_shapes, t5_shapes, vae_shapes
@@ -76,7 +75,7 @@ def measure(model: ModelName, sizes: CheckpointSizes, folder: Path) -> GraphStag
     imported, started = peak_nbytes(), time.perf_counter()
     checkpoint, dit = shapes_only(model, sizes)
     contents = graphs.plan(checkpoint)
-    modules = {graph.name: graph.module for graph in contents.shared} | dict(contents.expert)
+    modules = contents.modules
     planned = time.perf_counter()
     seconds = {name: _write(module, folder / f"{name}.onnx") for name, module in modules.items()}
     return GraphStage(
@@ -94,9 +93,7 @@ def measure(model: ModelName, sizes: CheckpointSizes, folder: Path) -> GraphStag
 def _write(module: ExportModule, path: Path) -> float:
     """Seconds to trace and save one graph, as the export does it."""
     started = time.perf_counter()
-    model = trace(module)
-    refer(model, stored_dtypes(module, Precision.BF16))
-    onnx_ir.save(model, path)
+    onnx_ir.save(stored_graph(module, stored_dtypes(module, Precision.BF16)), path)
     return time.perf_counter() - started
 
 

@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from provider import silent_libraries
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_each_graph_has_a_row(tmp_path: Path) -> None:
-    if not (ROOT / "build" / "onnxruntime-gpu" / "onnxruntime").is_dir():
+    if not silent_libraries.is_installed():
         pytest.skip("needs onnxruntime-gpu in build/, as make test puts it")
     out = tmp_path / "memory.json"
     script = str(ROOT / "benchmarks" / "provider_memory.py")

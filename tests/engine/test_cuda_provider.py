@@ -5,7 +5,6 @@ kernels: where nodes are placed, what is allocated, copied and waited for, on wh
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -19,13 +18,12 @@ from provider import silent_libraries
 from wan_trt.engine.bundle import Bundle
 
 TESTS = Path(__file__).resolve().parents[1]
-PROVIDER = TESTS.parent / "build" / "onnxruntime-gpu"  # `make test` puts it there
 STREAM = "0x7700"
 MOVES = ("copy host", "copy device to host", "wait")
 """What a run in steady state has none of."""
 
 pytest.importorskip("cuda.bindings.driver", reason="needs cuda-bindings (extra `cuda`)")
-if not (PROVIDER / "onnxruntime").is_dir():
+if not silent_libraries.is_installed():
     pytest.skip("needs onnxruntime-gpu in build/, as make test puts it", allow_module_level=True)
 if shutil.which("gcc") is None or shutil.which("nm") is None:
     pytest.skip("needs gcc and nm", allow_module_level=True)
@@ -34,22 +32,15 @@ if shutil.which("gcc") is None or shutil.which("nm") is None:
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("silent")
-    capi = PROVIDER / "onnxruntime" / "capi"
-    silent_libraries.build(capi / "libonnxruntime_providers_cuda.so", folder)
+    silent_libraries.build(folder)
     return folder
 
 
 def python(*arguments: str, libraries: Path, timeout_s: float = 300) -> str:
     """What a Python with onnxruntime-gpu prints, or the error that it ends with."""
-    paths = (PROVIDER, TESTS / ".path", TESTS, TESTS.parent / "benchmarks")
     done = subprocess.run(
         [sys.executable, *arguments],
-        env=os.environ
-        | {
-            "CUDA_CALLS": str(libraries / "calls"),
-            "LD_LIBRARY_PATH": str(libraries),
-            "PYTHONPATH": os.pathsep.join(map(str, paths)),
-        },
+        env=silent_libraries.environment(libraries),
         capture_output=True,
         text=True,
         timeout=timeout_s,
