@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 from made_up_gpu import MadeUpGpu
-from numpy.typing import NDArray
 from provider.calls import RecordedCalls, held
+from provider.empty_tensors import empty_tensors
 
 from wan_trt.engine import (
     AnimateRequest,
@@ -36,10 +36,9 @@ from wan_trt.engine import (
     Sampling,
 )
 from wan_trt.engine.cuda.backend import CudaBackend
-from wan_trt.engine.cuda.device_tensor import DeviceTensor
 from wan_trt.engine.cuda.driver import Device
 from wan_trt.engine.errors import WanTrtError
-from wan_trt.engine.executor import Bindings, Executor, GraphSpec
+from wan_trt.engine.executor import Bindings, Executor
 from wan_trt.engine.models import DENOISER, ModelName
 from wan_trt.engine.ort_cuda import OrtCudaExecutor, load_on_gpu, placed_nodes, try_provider
 from wan_trt.plan.targets import VideoSize, plan_targets
@@ -94,19 +93,6 @@ def of_graphs(bundle: Bundle, device: Device, recorded: RecordedCalls) -> Iterat
             assert closing.is_alive(), "a session is closed beside a capture"
         closing.join()
         del bindings, arrays
-
-
-def empty_tensors(
-    spec: GraphSpec, sizes: Any
-) -> tuple[list[NDArray[Any]], dict[str, DeviceTensor]]:
-    """Memory, and the tensors of an interface in it."""
-    arrays = [np.zeros(t.shape(sizes), t.dtype) for t in (*spec.inputs, *spec.outputs)]
-    names = [t.name for t in (*spec.inputs, *spec.outputs)]
-    tensors = {
-        name: DeviceTensor(array.ctypes.data, array.shape, array.dtype.name)
-        for name, array in zip(names, arrays, strict=True)
-    }
-    return arrays, tensors
 
 
 class Cleared:

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import gc
 import json
-import mmap
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
-import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 
 from provider.calls import RecordedCalls, held
+from provider.empty_tensors import empty_tensors
 from provider.hollow_graphs import HollowGraphs, write
 from wan_trt.engine.cuda.capture_gate import CaptureGate
-from wan_trt.engine.cuda.device_tensor import DeviceTensor
-from wan_trt.engine.executor import GraphSpec
 from wan_trt.engine.models import DENOISER, ModelName
 from wan_trt.engine.ort_cuda import OrtCudaExecutor
 from wan_trt.export.precision import Precision
@@ -69,7 +65,8 @@ def rows(graphs: HollowGraphs, sizes: tuple[VideoSize, ...]) -> Iterator[Row]:
                 keep_scratch=name == DENOISER,
             )
             weights = held(recorded.take())
-            bindings = executor.bind(target.best, _tensors(spec, target.best))
+            arrays, tensors = empty_tensors(spec, target.best)
+            bindings = executor.bind(target.best, tensors)
             runs = []
             scratch = held([])
             for _ in range(RUNS):
@@ -89,22 +86,7 @@ def rows(graphs: HollowGraphs, sizes: tuple[VideoSize, ...]) -> Iterator[Row]:
                 sum(call.startswith("product") for call in calls),
             )
             executor.close()
-            del bindings
-
-
-def _tensors(spec: GraphSpec, sizes: Mapping[str, int]) -> dict[str, DeviceTensor]:
-    """Addresses that nobody reads or writes."""
-    tensors = {}
-    for tensor in (*spec.inputs, *spec.outputs):
-        shape = tensor.shape(sizes)
-        nbytes = int(np.prod(shape)) * np.dtype(tensor.dtype).itemsize
-        place = np.frombuffer(mmap.mmap(-1, nbytes), np.uint8)
-        _kept.append(place)
-        tensors[tensor.name] = DeviceTensor(place.ctypes.data, shape, tensor.dtype)
-    return tensors
-
-
-_kept: list[Any] = []
+            del bindings, arrays
 
 
 def main(arguments: list[str]) -> None:
